@@ -1,0 +1,152 @@
+"""Match the operations of several traces of one module, and write their sizes as polynomials.
+
+Operations meet by module path, call number and place within the call. Where the number of calls
+grows with a size (a decoder that runs frame by frame), the first calls are matched one by one and
+the rest must be alike: they become one row whose count is a polynomial. A row whose size changes
+from call to call (a growing concatenation) keeps the exact sum over its calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from ..workload.expr import Poly
+from ..workload.records import Op, Tensor
+from .fit import Fitter, NoPolynomial
+from .recorder import RawOp, RawTensor, Trace
+
+
+class StructureChanges(ValueError):
+    """The operations or their sizes do not follow one rule over the sampled sizes."""
+
+
+@dataclass
+class Row:
+    """One operation of the fitted table and the raw operations it stands for, per trace."""
+
+    op: Op
+    raws: list[list[RawOp]]
+
+
+def align(traces: list[Trace], fitter: Fitter) -> list[Row]:
+    """The table of operations with polynomial sizes, in the order of the first trace."""
+    order = {id(op): i for i, op in enumerate(traces[0].ops)}
+    rows = [row for key, lists in _grouped(traces) for row in _rows(key, lists, fitter)]
+    return sorted(rows, key=lambda row: order.get(id(row.raws[0][0]), 0) if row.raws[0] else 0)
+
+
+def _grouped(traces: list[Trace]) -> Iterator[tuple[tuple[Any, ...], list[list[RawOp]]]]:
+    by_place = [_collect(t, lambda op: (op.path, op.slot, op.name)) for t in traces]
+    uneven = {key[0] for table in by_place for key in table if any(key not in other for other in by_place)}
+    by_name = [_collect(t, lambda op: (op.path, "", op.name), uneven) for t in traces]
+    for key in by_place[0]:
+        if key[0] not in uneven:
+            yield key, [table[key] for table in by_place]
+    for key in dict.fromkeys(k for table in by_name for k in table):
+        yield key, [table.get(key, []) for table in by_name]
+
+
+def _collect(
+    trace: Trace, key: Callable[[RawOp], tuple[Any, ...]], only: set[str] | None = None
+) -> dict[tuple[Any, ...], list[RawOp]]:
+    table: dict[tuple[Any, ...], list[RawOp]] = {}
+    for op in trace.ops:
+        if only is None or op.path in only:
+            table.setdefault(key(op), []).append(op)
+    return table
+
+
+def _rows(key: tuple[Any, ...], lists: list[list[RawOp]], fitter: Fitter) -> Iterator[Row]:
+    lengths = [len(ops) for ops in lists]
+    if len(set(lengths)) == 1:
+        try:
+            yield from [_row([[ops[j]] for ops in lists], fitter) for j in range(lengths[0])]
+            return
+        except StructureChanges:
+            if lengths[0] == 1:
+                raise
+    shortest = min(lengths)
+    head = max(_uniform_from(ops) for ops in lists)
+    if head < shortest:
+        for j in range(head):
+            yield _row([[ops[j]] for ops in lists], fitter)
+        yield _row([ops[head:] for ops in lists], fitter)
+    else:
+        yield _total(key, lists, fitter)
+
+
+def _signature(op: RawOp) -> tuple[Any, ...]:
+    shapes = tuple((raw.shape, raw.dtype) for raw in (*op.reads, *op.writes))
+    return shapes, tuple(op.dims.items())
+
+
+def _uniform_from(ops: list[RawOp]) -> int:
+    """The first index from which all operations are of the same sizes."""
+    if not ops:
+        return 0
+    last, at = _signature(ops[-1]), len(ops) - 1
+    while at > 0 and _signature(ops[at - 1]) == last:
+        at -= 1
+    return at
+
+
+def _row(raws: list[list[RawOp]], fitter: Fitter) -> Row:
+    first = raws[0][0]
+    samples = [ops[-1] for ops in raws]
+    for other in samples:
+        same = (other.kind, other.name, len(other.reads), len(other.writes)) == (
+            first.kind, first.name, len(first.reads), len(first.writes)
+        )  # fmt: skip
+        if not same:
+            raise StructureChanges(f"{first.path or 'the module'}: {first.name} is not the same at every size")
+    try:
+        reads = tuple(_tensor([s.reads[i] for s in samples], raws, i, "reads", fitter) for i in range(len(first.reads)))
+        writes = tuple(_tensor([s.writes[i] for s in samples], raws, i, "writes", fitter) for i in range(len(first.writes)))
+        dims = {name: fitter.fit([s.dims[name] for s in samples]) for name in first.dims}
+        count = fitter.fit([len(ops) for ops in raws])
+    except NoPolynomial as error:
+        raise StructureChanges(
+            f"{first.path or 'the module'}: a size of {first.name} is no polynomial of the sizes: {error}"
+        ) from error
+    return Row(Op(first.path, first.kind, first.name, reads, writes, dims, dict(first.attrs), count), raws)
+
+
+def _tensor(seen: list[RawTensor], raws: list[list[RawOp]], at: int, side: str, fitter: Fitter) -> Tensor:
+    first = seen[0]
+    if any(len(raw.shape) != len(first.shape) or raw.dtype != first.dtype for raw in seen):
+        raise StructureChanges("an operand has another rank or dtype at another size")
+    shape = tuple(fitter.fit([raw.shape[d] for raw in seen]) for d in range(len(first.shape)))
+    fusable = all(getattr(op, side)[at].fusable for ops in raws for op in ops)
+    return Tensor(shape, first.dtype, first.weight, fusable)
+
+
+def _total(key: tuple[Any, ...], lists: list[list[RawOp]], fitter: Fitter) -> Row:
+    """One row for calls of differing sizes: its tensors are the sums over the calls."""
+    every = [op for ops in lists for op in ops]
+    first = every[0]
+    if any(op.dims or op.kind != first.kind for op in every):
+        raise StructureChanges(f"{key[0] or 'the module'}: the calls of {first.name} differ in a way that has no rule")
+    try:
+        sides = {}
+        for side in ("reads", "writes"):
+            dtypes = sorted({(raw.dtype, raw.weight) for op in every for raw in getattr(op, side)})
+            sides[side] = tuple(
+                Tensor((fitter.fit([_elements(ops, side, dtype, weight) for ops in lists]),), dtype, weight)
+                for dtype, weight in dtypes
+            )
+        count = fitter.fit([len(ops) for ops in lists])
+    except NoPolynomial as error:
+        raise StructureChanges(
+            f"{key[0] or 'the module'}: the sum over the calls of {first.name} is no polynomial of the sizes: {error}"
+        ) from error
+    attrs = {**first.attrs, "total": True}
+    return Row(Op(first.path, first.kind, first.name, sides["reads"], sides["writes"], {}, attrs, count), lists)
+
+
+def _elements(ops: list[RawOp], side: str, dtype: str, weight: bool) -> int:
+    return sum(
+        prod(raw.shape) for op in ops for raw in getattr(op, side) if (raw.dtype, raw.weight) == (dtype, weight)
+    )

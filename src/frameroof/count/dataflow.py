@@ -1,0 +1,104 @@
+"""What the order of operations tells: self or cross attention, ideal fusion, and what is held when.
+
+All three follow values (a storage and the operation that wrote it) through one trace.
+"""
+
+from __future__ import annotations
+
+from .recorder import RawOp, Trace
+
+Value = tuple[int, int]
+
+
+def mark_roles(trace: Trace) -> None:
+    """Give every attention its role: self if queries and keys come from a common source."""
+    known: dict[Value, frozenset[Value]] = {}
+    for op in trace.ops:
+        if op.kind == "attention":
+            q, k = (_sources(trace.ops, raw.value, known) for raw in op.reads[:2])
+            op.attrs["role"] = "self" if q & k else "cross"
+
+
+def _sources(ops: list[RawOp], value: Value, known: dict[Value, frozenset[Value]]) -> frozenset[Value]:
+    """The values that projections turned into `value`: the inputs of the nearest linears behind it."""
+    stack = [value]
+    while stack:
+        current = stack[-1]
+        if current in known:
+            stack.pop()
+            continue
+        writer = current[1]
+        if writer < 0:
+            known[current] = frozenset([current])
+            continue
+        op = ops[writer]
+        if op.kind in ("linear", "conv1d", "conv2d", "conv3d"):
+            known[current] = frozenset([op.reads[0].value])
+            continue
+        inputs = [r.value for r in op.reads if r.value != current and not r.weight]
+        waiting = [v for v in inputs if v not in known]
+        if waiting:
+            stack.extend(waiting)
+            continue
+        known[current] = frozenset().union(*(known[v] for v in inputs))
+    return known[value]
+
+
+def mark_fusion(trace: Trace) -> None:
+    """Mark the operands that an ideal fusion of elementwise work into its producer keeps on chip.
+
+    Every pointwise operation joins the group of the latest operation that wrote one of its inputs.
+    A read is fusable when its value was written in the same group; a write is fusable when every
+    reader is a pointwise operation of the group.
+    """
+    group: list[int] = []
+    readers: dict[Value, list[int]] = {}
+    for i, op in enumerate(trace.ops):
+        latest = max((r.value[1] for r in op.reads if not r.weight), default=-1)
+        group.append(group[latest] if op.pointwise and latest >= 0 else i)
+        for raw in op.reads:
+            readers.setdefault(raw.value, []).append(i)
+    for i, op in enumerate(trace.ops):
+        for raw in op.reads:
+            writer = raw.value[1]
+            raw.fusable = op.pointwise and writer >= 0 and group[writer] == group[i]
+        for raw in op.writes:
+            users = readers.get(raw.value, [])
+            inside = all(trace.ops[u].pointwise and group[u] == group[i] for u in users)
+            raw.fusable = bool(users) and inside and raw.value[0] not in trace.outputs
+
+
+def lifetimes(trace: Trace) -> list[tuple[int, int, int]]:
+    """(storage, first operation, last operation) of every allocation that is not a weight or buffer.
+
+    Given tensors live throughout (the caller holds them); results live to the end; everything else
+    from its first write to its last use.
+    """
+    end = len(trace.ops)
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for i, op in enumerate(trace.ops):
+        for raw in (*op.reads, *op.writes):
+            first.setdefault(raw.value[0], i)
+            last[raw.value[0]] = i
+    spans = []
+    for uid, start in first.items():
+        storage = trace.storages[uid]
+        if storage.fixed:
+            continue
+        given = storage.by is None
+        stop = end if given or uid in trace.outputs else last[uid]
+        spans.append((uid, 0 if given else start, stop))
+    return spans
+
+
+def given_caches(trace: Trace) -> set[int]:
+    """Storages that were given and hold keys or values of an attention: key-value caches."""
+    caches: set[int] = set()
+    for op in trace.ops:
+        if op.kind == "attention":
+            for raw in op.reads[1:3]:
+                storage = trace.storages[raw.value[0]]
+                if storage.by is None and not storage.fixed:
+                    caches.add(raw.value[0])
+    return caches

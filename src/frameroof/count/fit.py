@@ -1,0 +1,102 @@
+"""Exact polynomials through a few traces: every size of every operation as a function of the sizes.
+
+A dimension seen at a dozen sizes is the value of some short integer polynomial of the declared
+variables. The fitter looks for one term, then two, then three, and accepts only what is exact at
+every traced size; nothing is approximated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations, product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..workload.expr import Monomial, Poly
+
+_SQUARED = ("t", "n", "kv")  # sums over a growing loop are quadratic in these
+Ints = NDArray[np.int64]
+
+
+class NoPolynomial(ValueError):
+    """No short integer polynomial passes through the samples."""
+
+
+class Fitter:
+    """Finds the polynomial through values sampled at `points` (one mapping of variables each)."""
+
+    def __init__(self, points: Sequence[Mapping[str, int]]) -> None:
+        self.points = points
+        self.monomials = _monomials([n for n in points[0] if len({p[n] for p in points}) > 1])
+        columns = [[_value(m, p) for p in points] for m in self.monomials]
+        self.table: Ints = np.array(columns, dtype=np.int64)
+        self._known: dict[tuple[int, ...], Poly | None] = {}
+
+    def fit(self, samples: Sequence[int]) -> Poly:
+        """The polynomial with these values at the points; `NoPolynomial` if there is none."""
+        key = tuple(samples)
+        if key not in self._known:
+            self._known[key] = self._search(np.array(key, dtype=np.int64))
+        found = self._known[key]
+        if found is None:
+            raise NoPolynomial(str(key))
+        return found
+
+    def _search(self, y: Ints) -> Poly | None:
+        if (y == y[0]).all():
+            return Poly({(): int(y[0])})
+        quotient = y[0] // self.table[:, 0]
+        exact = (self.table * quotient[:, None] == y).all(axis=1)
+        if exact.any():
+            at = int(np.argmax(exact))
+            return Poly({self.monomials[at]: int(quotient[at])})
+        for terms in (2, 3):
+            found = self._combination(y, terms)
+            if found is not None:
+                return found
+        return None
+
+    def _combination(self, y: Ints, terms: int) -> Poly | None:
+        """Exactly `terms` monomials with integer coefficients, by least squares over all choices."""
+        count = len(self.monomials)
+        if terms == 3 and count > 40:
+            return None
+        index = np.array(list(combinations(range(count), terms)))
+        if not len(index):
+            return None
+        scale = np.maximum(1, np.abs(self.table).max(axis=1)).astype(float)
+        table = self.table / scale[:, None]
+        target = y / max(1, int(np.abs(y).max()))
+        for chunk in np.array_split(index, max(1, len(index) // 20000)):
+            basis = table[chunk]
+            gram = basis @ basis.transpose(0, 2, 1) + 1e-15 * np.eye(terms)
+            found = np.linalg.solve(gram, (basis @ target)[..., None])[..., 0]
+            error = np.abs((found[:, :, None] * basis).sum(axis=1) - target).max(axis=1)
+            for at in np.flatnonzero(error < 1e-6):
+                raw = found[at] / scale[chunk[at]] * max(1, int(np.abs(y).max()))
+                coefficients = np.rint(raw).astype(np.int64)
+                if ((coefficients[:, None] * self.table[chunk[at]]).sum(axis=0) == y).all():
+                    chosen = zip(chunk[at], coefficients, strict=True)
+                    return Poly({self.monomials[i]: int(c) for i, c in chosen})
+        return None
+
+
+def _monomials(names: Sequence[str]) -> list[Monomial]:
+    """Products with at most one variable of each family (h, h2, h4 … are one family), small ones first."""
+    families: dict[str, list[str]] = {}
+    for name in names:
+        families.setdefault(name.rstrip("0123456789"), []).append(name)
+    options = [
+        [(), *((n,) for n in members), *((n, n) for n in members if family in _SQUARED)]
+        for family, members in families.items()
+    ]
+    products = [tuple(sorted(sum(choice, ()))) for choice in product(*options)]
+    return sorted(set(products), key=lambda m: (len(m), m))
+
+
+def _value(monomial: Monomial, point: Mapping[str, int]) -> int:
+    value = 1
+    for name in monomial:
+        value *= point[name]
+    return value

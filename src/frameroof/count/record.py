@@ -1,0 +1,208 @@
+"""A recipe or a builder -> a Workload: trace at a few sizes, fit, fold, and write down the stages."""
+
+from __future__ import annotations
+
+import gc
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from ..workload.expr import Expr, Poly, expr
+from ..workload.fold import fold
+from ..workload.recipe import Builder, Part, Recipe, Size, Sizes
+from ..workload.records import Op, Stage, Workload
+from .align import StructureChanges, align
+from .dataflow import given_caches, mark_fusion, mark_roles
+from .eager import merge_eager_attention
+from .fit import Fitter
+from .held import held_candidates
+from .recorder import CannotCount, Trace, record
+
+TORCH_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+TRACES = 11
+Progress = Callable[[str], None]
+
+
+def trace(build: Builder, values: Mapping[str, int], dtype: str = "bf16") -> Trace:
+    """One forward of a builder's module at the given sizes, with attention seen whole."""
+    with _meta(dtype):
+        try:
+            module, args, kwargs = build(**values)
+        except (TypeError, ValueError, RuntimeError, NotImplementedError, AttributeError) as error:
+            raise CannotCount(f"the builder failed at {_said(values)}: {type(error).__name__}: {error}") from error
+    result = record(module, args, kwargs)
+    merge_eager_attention(result)
+    mark_roles(result)
+    mark_fusion(result)
+    return result
+
+
+@contextmanager
+def _meta(dtype: str) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(TORCH_DTYPES[dtype])
+    try:
+        with torch.device("meta"):
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _said(values: Mapping[str, int]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items()) or "its defaults"
+
+
+def declared(build: Builder) -> Sizes:
+    """What a builder declares with `@sizes`, or a `Sizes` without sizes."""
+    found: Sizes = getattr(build, "__frameroof_sizes__", Sizes({}))
+    return found
+
+
+def record_recipe(recipe: Recipe, progress: Progress = lambda text: None) -> Workload:
+    """Record every part of a recipe: a workload that can be evaluated at any admissible size."""
+    stages = []
+    seen: dict[tuple[int, str], Stage] = {}
+    for part in recipe.parts:
+        progress(f"{recipe.name}: {part.name}")
+        key = (id(part.build), recipe.dtype)
+        if key not in seen:
+            seen[key] = record_stage(part.name, part.build, recipe.dtype)
+        stages.append(_bind(seen[key], part, recipe))
+    return Workload(
+        name=recipe.name,
+        params=dict(recipe.params),
+        stages=tuple(stages),
+        title=recipe.title,
+        item=recipe.item,
+        dtype=recipe.dtype,
+        notes=recipe.notes,
+        source=recipe.source,
+        made_by=versions(),
+    )
+
+
+def versions() -> dict[str, str]:
+    """The versions that a count depends on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for package in ("frameroof", "torch", "diffusers", "transformers"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _bind(stage: Stage, part: Part, recipe: Recipe) -> Stage:
+    """A recorded stage put into a pipeline: the builder's sizes become expressions of the parameters.
+
+    A builder's size that shares a parameter's name but means an expression of it gets that value
+    by being bound after everything that reads the parameter: `let` is evaluated in order.
+    """
+    loop = part.loop[0] if part.loop else None
+    let: dict[str, str] = {}
+    for name, size in stage.limits.items():
+        text = part.sizes.get(name, name if name in recipe.params else str(size.default))
+        unknown = expr(text).names - set(recipe.params) - {loop}
+        if unknown:
+            raise ValueError(f"{recipe.name}/{part.name}: {name}={text!r} uses {sorted(unknown)[0]!r}, not a parameter")
+        let[f"{name}_"] = text
+    let.update({name: f"{name}_" for name in stage.limits})
+    let.update(stage.let)
+    return Stage(
+        name=part.name,
+        ops=stage.ops,
+        let={k: v for k, v in let.items() if k != v},
+        limits=stage.limits,
+        repeat=part.repeat,
+        loop=part.loop,
+        weights=stage.weights,
+        weights_name=part.weights,
+        held=stage.held,
+        cache=stage.cache,
+        uncounted=stage.uncounted,
+    )
+
+
+def record_stage(name: str, build: Builder, dtype: str = "bf16") -> Stage:
+    """Record one builder at a dozen small sizes and fit its table of operations."""
+    spec = declared(build)
+    points = sample_points(spec)
+    names = [*spec.sizes, *spec.let]
+    traces, envs = [], []
+    for values in points:
+        traces.append(trace(build, values, dtype))
+        envs.append(_variables(spec, values, names))
+        gc.collect(0)
+    fitter = Fitter(envs)
+    rows = align(traces, fitter)
+    ops, where = fold([_with_axis(row.op, envs) for row in rows])
+    held = [replace(h, row=where[h.row]) for h in held_candidates(traces, rows, fitter, dtype)]
+    return Stage(
+        name=name,
+        ops=tuple(ops),
+        let=dict(spec.let),
+        limits=dict(spec.sizes),
+        weights=traces[0].params,
+        held=tuple(held),
+        cache=_cache(traces, fitter),
+        uncounted=dict(traces[0].uncounted),
+    )
+
+
+def _variables(spec: Sizes, values: Mapping[str, int], names: list[str]) -> dict[str, int]:
+    env = dict(values)
+    for name, text in spec.let.items():
+        env[name] = int(Expr(text)(env))
+    stands_for = {text for text in spec.let.values()}
+    return {n: env[n] for n in names if n in spec.let or (n not in stands_for and not _used(n, spec))}
+
+
+def _used(size: str, spec: Sizes) -> bool:
+    """Whether a size is expressed by variables, so that shapes are written in those."""
+    return any(size in expr(text).names for text in spec.let.values())
+
+
+def sample_points(spec: Sizes, count: int = TRACES, seed: int = 7) -> list[dict[str, int]]:
+    """Small admissible sizes, different in every trace; fixed by the seed."""
+    if not spec.sizes:
+        return [{}]
+    rng = random.Random(seed)
+    free = {name: _choices(size) for name, size in spec.sizes.items()}
+    if all(len(choices) == 1 for choices in free.values()):
+        return [{name: choices[0] for name, choices in free.items()}]
+    points = [{name: choices[0] for name, choices in free.items()}]
+    while len(points) < count:
+        # the smallest value often: a batch of one must follow the same rule as a batch of two
+        points.append({n: c[0] if rng.random() < 0.2 else rng.choice(c) for n, c in free.items()})
+    return points
+
+
+def _choices(size: Size, how_many: int = 12) -> list[int]:
+    start = size.lowest + (size.offset - size.lowest) % size.step
+    values = [start + k * size.step for k in range(how_many)]
+    return [v for v in values if size.most is None or v <= size.most] or [start]
+
+
+def _with_axis(op: Op, envs: list[dict[str, int]]) -> Op:
+    """Video attention gets its axis from the variables that its query length depends on."""
+    if op.kind != "attention" or not any(n.rstrip("0123456789") == "t" for n in envs[0]):
+        return op
+    families = {n.rstrip("0123456789") for n in op.dims["q"].names}
+    time, space = "t" in families, bool(families & {"h", "w"})
+    axis = {(True, True): "full", (True, False): "temporal", (False, True): "spatial"}.get((time, space))
+    if axis is None:
+        return op
+    return Op(op.path, op.kind, op.name, op.reads, op.writes, op.dims, {**op.attrs, "axis": axis}, op.count)
+
+
+def _cache(traces: list[Trace], fitter: Fitter) -> Poly:
+    return fitter.fit([sum(t.storages[uid].elements for uid in given_caches(t)) for t in traces])
+
+
+__all__ = ["CannotCount", "StructureChanges", "declared", "record_recipe", "record_stage", "trace"]

@@ -1,0 +1,261 @@
+"""Run a module's forward on meta tensors and write down every operation that it performs.
+
+Inference mode lets the recorder see composite operations whole (linear, matmul, attention, norms)
+before they fall apart; those without a rule are decomposed until a rule is found.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from . import rules
+
+_HEADS = ("heads", "num_heads", "num_attention_heads", "n_heads", "n_head")
+_NORM_CLASS = re.compile(r"(layer|group|rms|batch|instance)_?norm", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class RawTensor:
+    """One operand at one size: its shape, dtype, and the value it holds (storage and writer)."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    value: tuple[int, int]  # (storage, index of the operation that wrote it; -1 = given)
+    weight: bool = False
+    fusable: bool = False
+
+
+@dataclass(slots=True)
+class RawOp:
+    """One operation at one size, at call `visit` of its module and place `slot` within that call."""
+
+    path: str
+    visit: int
+    slot: int
+    kind: str
+    name: str
+    reads: list[RawTensor]
+    writes: list[RawTensor]
+    dims: dict[str, int]
+    attrs: dict[str, Any]
+    pointwise: bool
+    held: tuple[int, int] = (0, 0)
+
+
+@dataclass(slots=True)
+class Storage:
+    """One allocation: its size and when it lives, in operation indices."""
+
+    elements: int
+    dtype: str
+    born: int
+    last: int
+    by: tuple[int, int] | None  # (operation, which output or -1 for a bare allocation); None when given
+    fixed: bool = False  # weights and buffers: not part of the activations
+
+
+@dataclass
+class Trace:
+    """Everything one forward did at one size."""
+
+    ops: list[RawOp] = field(default_factory=list)
+    storages: list[Storage] = field(default_factory=list)
+    uncounted: dict[str, int] = field(default_factory=dict)
+    params: dict[str, int] = field(default_factory=dict)
+    outputs: set[int] = field(default_factory=set)
+    heads: dict[str, int] = field(default_factory=dict)
+
+
+class CannotCount(ValueError):
+    """A module that does not run on meta tensors; the message says which line."""
+
+
+class Recorder(TorchDispatchMode):
+    """Records into `trace` while active; use `record`."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.trace = Trace()
+        self.names = {id(m): name for name, m in module.named_modules()}
+        self.frames: list[list[Any]] = [["", 0, 0, False]]  # path, visit, next slot, inside a norm
+        self.visits: dict[str, int] = {}
+        self.heads: dict[str, int] = {}
+        self._uid: dict[int, int] = {}
+        self._writer: dict[int, int] = {}
+        self._weights: set[int] = set()
+        for tensor in (*module.parameters(), *module.buffers()):
+            uid = self._adopt(tensor, fixed=True)
+            self._weights.add(uid)
+        for parameter in module.parameters():
+            name = rules.DTYPE_NAMES[parameter.dtype]
+            self.trace.params[name] = self.trace.params.get(name, 0) + parameter.numel()
+
+    # --- where we are -------------------------------------------------------------------------
+
+    def enter(self, module: nn.Module, args: Any) -> None:
+        """Forward pre-hook: operations belong to this module from now on."""
+        path = self.names.get(id(module), type(module).__name__)
+        visit = self.visits.get(path, 0)
+        if visit == 0:
+            self.heads[path] = next((h for n in _HEADS if type(h := vars(module).get(n)) is int), 0)
+        self.visits[path] = visit + 1
+        norm = bool(_NORM_CLASS.search(type(module).__name__)) and not any(True for _ in module.children())
+        self.frames.append([path, visit, 0, norm])
+
+    def leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        """Forward hook: back to the caller."""
+        self.frames.pop()
+
+    # --- values -------------------------------------------------------------------------------
+
+    def _adopt(self, tensor: torch.Tensor, fixed: bool = False, by: tuple[int, int] | None = None) -> int:
+        key = tensor.untyped_storage()._cdata
+        now = len(self.trace.ops)
+        uid = len(self.trace.storages)
+        self._uid[key] = uid
+        elements = tensor.untyped_storage().nbytes() // max(1, tensor.element_size())
+        self.trace.storages.append(
+            Storage(elements, rules.DTYPE_NAMES[tensor.dtype], -1 if by is None else now, now, by, fixed)
+        )
+        self._writer[uid] = -1 if by is None else now
+        return uid
+
+    def _raw(self, tensor: torch.Tensor) -> RawTensor:
+        key = tensor.untyped_storage()._cdata
+        uid = self._uid.get(key)
+        if uid is None:
+            uid = self._adopt(tensor)
+        self.trace.storages[uid].last = len(self.trace.ops)
+        value = (uid, self._writer[uid])
+        shape = _touched(tensor)
+        return RawTensor(shape, rules.DTYPE_NAMES[tensor.dtype], value, weight=uid in self._weights)
+
+    # --- operations ---------------------------------------------------------------------------
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if not rules.is_known(func) and func.namespace != "prim":
+            with self:
+                out = func.decompose(*args, **kwargs)
+            if out is not NotImplemented:
+                return out
+        inputs = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+        reads = [self._raw(t) for t in inputs]
+        if func is rules.aten.scaled_dot_product_attention.default:
+            out = args[0].new_empty((*args[0].shape[:-1], args[2].shape[-1]))
+        else:
+            out = func(*args, **kwargs)
+        outputs = [t for t in tree_leaves(out) if isinstance(t, torch.Tensor)]
+        self._note(func, (args, kwargs, out), inputs, reads, outputs)
+        return out
+
+    def _note(self, func: Any, call: Any, inputs: list[Any], reads: list[RawTensor], outputs: list[Any]) -> None:
+        known = {t.untyped_storage()._cdata for t in inputs}
+        fresh = [t for t in outputs if t.untyped_storage()._cdata not in known]
+        mutates = func._schema.is_mutable
+        if rules.moves_nothing(func) or not outputs or not any(t.numel() for t in outputs):
+            for tensor in fresh:
+                self._adopt(tensor, by=(len(self.trace.ops), -1))
+            return
+        if not fresh and not mutates:
+            return  # a view
+        kind, dims, attrs = rules.classify(func, *call)
+        name = rules.base_name(func)
+        if kind == "other":
+            label = str(func)
+            self.trace.uncounted[label] = self.trace.uncounted.get(label, 0) + 1
+        now = len(self.trace.ops)
+        frame = self.frames[-1]
+        pointwise = rules.is_pointwise(func)
+        if kind == "matmul" and any(r.weight for r in reads):
+            kind = "linear"
+        if frame[3] and kind in ("elementwise", "reduction"):
+            kind, attrs = "norm", {"part": True}
+        op = RawOp(frame[0], frame[1], frame[2], kind, name, _once(reads), [], dims, attrs, pointwise)
+        frame[2] += 1
+        targets = outputs if not mutates else [t for t in outputs if t.numel()]
+        for which, tensor in enumerate(targets):
+            if tensor.untyped_storage()._cdata in known:
+                uid = self._uid[tensor.untyped_storage()._cdata]
+                self._writer[uid] = now
+            else:
+                uid = self._adopt(tensor, by=(now, which))
+            raw = RawTensor(_touched(tensor), rules.DTYPE_NAMES[tensor.dtype], (uid, now))
+            op.writes.append(raw)
+        if mutates and name in ("copy_", "fill_", "zero_", "normal_", "uniform_"):
+            op.reads = [r for r in op.reads if r.value[0] != op.writes[0].value[0]]
+        self.trace.ops.append(op)
+
+
+def _once(reads: list[RawTensor]) -> list[RawTensor]:
+    """Operands without repeats: x * x reads x once."""
+    seen: set[tuple[Any, ...]] = set()
+    out = []
+    for raw in reads:
+        key = (raw.value, raw.shape)
+        if key not in seen:
+            seen.add(key)
+            out.append(raw)
+    return out
+
+
+def _touched(tensor: torch.Tensor) -> tuple[int, ...]:
+    """Shape without broadcast dimensions: a stride of 0 reads the same memory again."""
+    return tuple(1 if stride == 0 else size for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+
+
+@contextmanager
+def _hooks(recorder: Recorder) -> Iterator[None]:
+    before = nn.modules.module.register_module_forward_pre_hook(recorder.enter)
+    after = nn.modules.module.register_module_forward_hook(recorder.leave)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        before.remove()
+        after.remove()
+
+
+def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trace:
+    """Run ``module(*args, **kwargs)`` on meta tensors; `CannotCount` says which line does not run there."""
+    recorder = Recorder(module)
+    for tensor in tree_leaves((args, kwargs)):
+        if isinstance(tensor, torch.Tensor):
+            recorder._raw(tensor)
+    with torch.inference_mode(), torch.device("meta"), _hooks(recorder):
+        try:
+            with recorder:
+                out = module(*args, **kwargs)
+        except Exception as error:
+            raise CannotCount(f"{type(module).__name__} cannot run on meta tensors: {_line(error)}") from error
+    end = len(recorder.trace.ops)
+    for tensor in tree_leaves(out):
+        if isinstance(tensor, torch.Tensor):
+            uid = recorder._uid.get(tensor.untyped_storage()._cdata)
+            if uid is not None:
+                recorder.trace.storages[uid].last = end
+                recorder.trace.outputs.add(uid)
+    recorder.trace.heads = recorder.heads
+    return recorder.trace
+
+
+def _line(error: BaseException) -> str:
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "/torch/" not in f.filename]
+    frames = [f for f in frames if "/frameroof/count/" not in f.filename] or frames
+    text = str(error).strip().split("\n")[0] or type(error).__name__
+    if not frames:
+        return text
+    last = frames[-1]
+    return f"{last.filename}:{last.lineno} in {last.name}: `{last.line}`: {type(error).__name__}: {text}"

@@ -1,0 +1,162 @@
+"""What each ATen operation is: its kind, and the sizes its FLOP rule needs.
+
+An operation without a rule here is still recorded with its bytes, and is listed by name in every
+output: nothing is silently zero. Matrix rules are checked against torch's own counter in tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+import torch
+
+Dims = dict[str, int]
+Rule = Callable[[Sequence[Any], dict[str, Any], Any], tuple[str, Dims, dict[str, Any]]]
+
+aten = torch.ops.aten
+
+DTYPE_NAMES = {
+    torch.float64: "fp64", torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16",
+    torch.float8_e4m3fn: "fp8", torch.float8_e5m2: "fp8", torch.int8: "int8", torch.uint8: "uint8",
+    torch.int16: "int16", torch.int32: "int32", torch.int64: "int64", torch.bool: "bool",
+    torch.complex64: "complex64", torch.complex128: "complex128",
+}  # fmt: skip
+
+
+def _linear(args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple[str, Dims, dict[str, Any]]:
+    x, weight = args[0], args[1]
+    return "linear", {"b": 1, "m": prod(x.shape[:-1]), "n": prod(weight.shape[:-1]), "k": x.shape[-1]}, {}
+
+
+def _matmul(args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple[str, Dims, dict[str, Any]]:
+    x, y = args[0], args[1]
+    m = x.shape[-2] if x.dim() > 1 else 1
+    n = y.shape[-1] if y.dim() > 1 else 1
+    k = x.shape[-1]
+    return "matmul", {"b": prod(out.shape) // max(1, m * n), "m": m, "n": n, "k": k}, {}
+
+
+def _addmm(args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple[str, Dims, dict[str, Any]]:
+    return _matmul(args[1:3], kwargs, out)
+
+
+def _convolution(args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple[str, Dims, dict[str, Any]]:
+    x, weight, transposed = args[0], args[1], args[6]
+    dims = {"n": prod(x.shape if transposed else out.shape), "k": prod(weight.shape[1:])}
+    attrs: dict[str, Any] = {"kernel": "x".join(map(str, weight.shape[2:]))}
+    if args[8] != 1:
+        attrs["groups"] = args[8]
+    if transposed:
+        attrs["transposed"] = True
+    return f"conv{weight.dim() - 2}d", dims, attrs
+
+
+def _sdpa(args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple[str, Dims, dict[str, Any]]:
+    q, k, v = args[:3]
+    causal = bool(args[5] if len(args) > 5 else kwargs.get("is_causal", False))
+    return "attention", attention_dims(q.shape, k.shape, v.shape), {"causal": causal}
+
+
+def attention_dims(q: Sequence[int], k: Sequence[int], v: Sequence[int]) -> Dims:
+    """Sizes of one attention call from (…, heads, tokens, head dim) shapes of q, k and v."""
+    heads = q[-3] if len(q) > 2 else 1
+    return {
+        "b": prod(q[:-3]),
+        "heads": heads,
+        "kv_heads": k[-3] if len(k) > 2 else 1,
+        "q": q[-2],
+        "kv": k[-2],
+        "d": q[-1],
+        "dv": v[-1],
+    }
+
+
+def _kind(kind: str) -> Rule:
+    return lambda args, kwargs, out: (kind, {}, {})
+
+
+RULES: dict[Any, Rule] = {
+    aten.linear.default: _linear,
+    aten.matmul.default: _matmul,
+    aten.mm.default: _matmul,
+    aten.bmm.default: _matmul,
+    aten.mv.default: _matmul,
+    aten.addmm.default: _addmm,
+    aten.baddbmm.default: _addmm,
+    aten.convolution.default: _convolution,
+    aten.scaled_dot_product_attention.default: _sdpa,
+    aten.embedding.default: _kind("embedding"),
+    aten._softmax.default: _kind("softmax"),
+    aten._log_softmax.default: _kind("softmax"),
+    aten._safe_softmax.default: _kind("softmax"),
+}
+for _name in (
+    "layer_norm native_layer_norm group_norm native_group_norm rms_norm _fused_rms_norm batch_norm "
+    "native_batch_norm _native_batch_norm_legit instance_norm"
+).split():
+    for _overload in getattr(aten, _name).overloads() if hasattr(aten, _name) else ():
+        RULES[getattr(getattr(aten, _name), _overload)] = _kind("norm")
+
+_REDUCTIONS = set(
+    "sum mean amax amin max min argmax argmin var std var_mean prod any all cumsum cumprod logsumexp norm "
+    "linalg_vector_norm topk sort argsort histc bincount count_nonzero avg_pool1d avg_pool2d avg_pool3d "
+    "max_pool2d_with_indices max_pool3d_with_indices _adaptive_avg_pool2d _adaptive_avg_pool3d".split()
+)
+_COPIES = set(
+    "clone copy copy_ cat stack repeat repeat_interleave constant_pad_nd roll flip index _unsafe_index index_select gather "
+    "take scatter scatter_add index_put index_put_ _index_put_impl_ index_copy index_copy_ index_fill "
+    "select_scatter slice_scatter tril triu pad _pad_circular reflection_pad1d reflection_pad2d "
+    "reflection_pad3d replication_pad1d replication_pad2d replication_pad3d upsample_nearest1d "
+    "upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d _upsample_nearest_exact2d "
+    "_upsample_nearest_exact3d im2col col2im pixel_shuffle pixel_unshuffle channel_shuffle unfold_copy "
+    "expand_copy one_hot split_with_sizes_copy zeros ones full arange linspace zeros_like ones_like "
+    "full_like new_zeros new_ones new_full fill_ zero_ fill scalar_tensor eye tril_indices triu_indices randn "
+    "rand randint randn_like rand_like normal_ uniform_ bernoulli_ lift_fresh_copy masked_scatter".split()
+)
+_POINTWISE_TOO = set(
+    "_to_copy upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d "
+    "_upsample_bilinear2d_aa _upsample_bicubic2d_aa grid_sampler_2d grid_sampler_3d masked_fill masked_fill_ "
+    "native_dropout glu view_as_complex view_as_real _fft_r2c complex polar outer nan_to_num where".split()
+)
+_NOTHING = set(
+    "empty empty_like new_empty empty_strided new_empty_strided empty_permuted sym_size sym_numel sym_stride "
+    "sym_storage_offset is_contiguous set_ resize_ _assert_async _assert_scalar _assert_tensor_metadata".split()
+)
+
+
+def moves_nothing(func: Any) -> bool:
+    """Whether an operation allocates or asks without touching memory."""
+    return base_name(func) in _NOTHING or func.namespace == "prim"
+
+
+def base_name(func: Any) -> str:
+    """``aten.add.Tensor`` -> ``add``."""
+    return str(func._opname)
+
+
+def is_pointwise(func: Any) -> bool:
+    """Whether each output element depends on one element of each input: fit for fusion."""
+    return torch.Tag.pointwise in func.tags or base_name(func) in _POINTWISE_TOO
+
+
+def is_known(func: Any) -> bool:
+    """Whether an operation is recorded whole instead of being decomposed further."""
+    name = base_name(func)
+    return func in RULES or name in _REDUCTIONS or name in _COPIES or is_pointwise(func)
+
+
+def classify(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple[str, Dims, dict[str, Any]]:
+    """Kind, dims and attributes of one call; kind "other" where there is no rule."""
+    rule = RULES.get(func)
+    if rule is not None:
+        return rule(args, kwargs, out)
+    name = base_name(func)
+    if name in _REDUCTIONS:
+        return "reduction", {}, {}
+    if name in _COPIES:
+        return "copy", {}, {}
+    if is_pointwise(func):
+        return "elementwise", {}, {}
+    return "other", {}, {}

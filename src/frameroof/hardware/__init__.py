@@ -1,0 +1,20 @@
+"""Machines: what they can do at most, what they cost, and where each number comes from.
+
+One TOML file per family holds the data, `records.py` says what it means, `load.py` reads and finds.
+To add a device, add a ``[[device]]`` to its family's file with its source and date.
+"""
+
+from frameroof.hardware.load import device, devices, parse_node, seed_machines
+from frameroof.hardware.records import DTYPES, Device, Node, Price, SeedMachine
+
+__all__ = [
+    "DTYPES",
+    "Device",
+    "Node",
+    "Price",
+    "SeedMachine",
+    "device",
+    "devices",
+    "parse_node",
+    "seed_machines",
+]

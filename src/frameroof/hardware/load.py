@@ -1,0 +1,265 @@
+"""From the TOML files to records, and from what a user types to a record.
+
+The TOML files beside this one are written by hand in the units of data sheets (TFLOP/s, GB, MB, GB/s);
+the two entry records here spell out that form, reject what does not belong and turn it into SI.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+from frameroof.hardware.records import DTYPES, Confidence, Device, Kind, Node, Price, SeedMachine
+
+FAMILIES = ("nvidia", "amd", "google", "intel", "amazon", "tenstorrent", "apple")
+_BRANDS = {
+    "NVIDIA": ("NVIDIA", "GeForce", "NVIDIA GeForce"),
+    "AMD": ("AMD", "Instinct", "AMD Instinct"),
+    "Google": ("Google", "Cloud", "Google Cloud"),
+    "Intel": ("Intel",),
+    "AWS": ("AWS", "Amazon"),
+    "Tenstorrent": ("Tenstorrent",),
+    "Apple": ("Apple",),
+}
+_NODE_RE = re.compile(r"([+-]?[\d.,_]+)\s*[x×*]\s*(.*)", re.IGNORECASE)
+
+
+class _DeviceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One ``[[device]]`` of a family file."""
+
+    name: str
+    kind: Kind
+    dense_tflops: dict[str, float]
+    memory_gb: float
+    memory_gb_s: float
+    source: tuple[str, ...]
+    date: str
+    confidence: Confidence
+    aliases: tuple[str, ...] = ()
+    sparse_tflops: dict[str, float] = {}
+    vector_fp32_tflops: float | None = None
+    l2_mb: float | None = None
+    chips: int = 1
+    compute_units: str | None = None
+    link_gb_s_per_direction: float | None = None
+    pcie_gb_s_per_direction: float | None = None
+    tdp_w: float | None = None
+    launch_price: str | None = None
+    usd_per_hour: Price | None = None
+    flags: tuple[str, ...] = ()
+
+
+class _SeedEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One ``[[machine]]`` of seeds.toml."""
+
+    name: str
+    device: str
+    assumed_tflops: float
+    flops_means: str
+    assumed_gb_s: float
+    utilisation: float
+    flags: tuple[str, ...]
+    source: tuple[str, ...]
+    date: str
+    usd_per_hour: Price | None = None
+
+
+class _Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    vendor: str
+    device: tuple[_DeviceEntry, ...]
+
+
+class _Seeds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    machine: tuple[_SeedEntry, ...]
+
+
+# -------------------------------------------------------------------------------- reading files
+
+
+@cache
+def devices() -> tuple[Device, ...]:
+    """All devices of the catalogue, family by family in the order of the files."""
+    folder = Path(__file__).parent
+    return tuple(
+        device
+        for family in FAMILIES
+        for device in read_family((folder / f"{family}.toml").read_text("utf-8"), family)
+    )
+
+
+@cache
+def seed_machines() -> tuple[SeedMachine, ...]:
+    """The machines as the seed blog posts assumed them; never among `devices()`, never for an estimate."""
+    text = (Path(__file__).parent / "seeds.toml").read_text("utf-8")
+    return tuple(
+        SeedMachine(
+            name=entry.name,
+            device=entry.device,
+            flops=entry.assumed_tflops * 1e12,
+            flops_means=entry.flops_means,
+            bandwidth=entry.assumed_gb_s * 1e9,
+            utilisation=entry.utilisation,
+            flags=entry.flags,
+            source=entry.source,
+            date=entry.date,
+            usd_per_hour=entry.usd_per_hour,
+        )
+        for entry in msgspec.convert(tomllib.loads(text), _Seeds).machine
+    )
+
+
+def read_family(text: str, family: str) -> tuple[Device, ...]:
+    """Devices from the text of a family file.
+
+    Raises `ValueError`, with a sentence that names the file and the entry, for a missing or unknown
+    key, a value of the wrong type, an entry or price without source or date, an unknown dtype, or a
+    value that is not above zero.
+    """
+    try:
+        content = msgspec.convert(tomllib.loads(text), _Family)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ValueError(f"{family}.toml: {error}") from error
+    for entry in content.device:
+        if problem := _problem(entry):
+            raise ValueError(f"{family}.toml: {entry.name or 'a device without a name'} {problem}")
+    return tuple(_to_device(entry, family, content.vendor) for entry in content.device)
+
+
+def _problem(entry: _DeviceEntry) -> str | None:
+    """What is wrong with `entry` as the end of a sentence, None when nothing is."""
+    if not entry.source or not all(source.strip() for source in entry.source):
+        return "has no source; every entry needs at least one"
+    if not _is_date(entry.date):
+        return f"has the date {entry.date!r}; it must be YYYY-MM-DD or YYYY-MM"
+    price = entry.usd_per_hour
+    if price is not None and not price.source.strip():
+        return "has a price without a source"
+    if price is not None and not _is_date(price.date):
+        return f"has a price with the date {price.date!r}; it must be YYYY-MM-DD or YYYY-MM"
+    if price is not None and not 0 < price.low <= (price.median or price.low) <= price.high:
+        return f"has a price from {price.low} to {price.high}; it must be above zero and rise"
+    for dtype in (*entry.dense_tflops, *entry.sparse_tflops):
+        if dtype not in DTYPES:
+            return f"has a peak for {dtype!r}; allowed are {', '.join(DTYPES)}"
+    values = (*entry.dense_tflops.values(), *entry.sparse_tflops.values(), entry.memory_gb, entry.memory_gb_s)
+    optional = (entry.l2_mb, entry.link_gb_s_per_direction, entry.pcie_gb_s_per_direction, entry.tdp_w)
+    if any(v is not None and v <= 0 for v in (*values, *optional, entry.vector_fp32_tflops, entry.chips)):
+        return "has a value that is not above zero; leave out what is unknown"
+    return None
+
+
+def _is_date(text: str) -> bool:
+    return re.fullmatch(r"20\d\d-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?", text) is not None
+
+
+def _to_device(entry: _DeviceEntry, family: str, vendor: str) -> Device:
+    return Device(
+        name=entry.name,
+        vendor=vendor,
+        family=family,
+        kind=entry.kind,
+        aliases=entry.aliases,
+        dense_flops=_scale(entry.dense_tflops),
+        sparse_flops=_scale(entry.sparse_tflops),
+        vector_peak=_times(entry.vector_fp32_tflops, 1e12),
+        memory_bytes=round(entry.memory_gb * 1e9),
+        bandwidth=entry.memory_gb_s * 1e9,
+        l2_bytes=None if entry.l2_mb is None else round(entry.l2_mb * 1e6),
+        chips=entry.chips,
+        compute_units=entry.compute_units,
+        link_bandwidth=_times(entry.link_gb_s_per_direction, 1e9),
+        pcie_bandwidth=_times(entry.pcie_gb_s_per_direction, 1e9),
+        tdp_w=entry.tdp_w,
+        launch_price=entry.launch_price,
+        usd_per_hour=entry.usd_per_hour,
+        flags=entry.flags,
+        source=entry.source,
+        date=entry.date,
+        confidence=entry.confidence,
+    )
+
+
+def _scale(tflops: dict[str, float]) -> dict[str, float]:
+    """Peaks in FLOP/s, in the order of `DTYPES`."""
+    return {dtype: tflops[dtype] * 1e12 for dtype in DTYPES if dtype in tflops}
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+# -------------------------------------------------------------------------------- finding by name
+
+
+def device(name: str) -> Device:
+    """The device called `name`: its own name or an alias, whatever the case and punctuation.
+
+    Its vendor's brand may stand in front, so names as drivers give them ("NVIDIA H100 80GB HBM3") are
+    found too. Raises `ValueError` with close matches when there is none.
+    """
+    found = _index().get(_key(name))
+    if found is None:
+        raise ValueError(_unknown(name))
+    return found
+
+
+def parse_node(text: str) -> Node:
+    """A node from ``"8xH100"``, ``"8 x H100"`` or ``"H100"`` (one device).
+
+    Raises `ValueError`, with a sentence that quotes `text`, for a count that is not a whole number
+    from 1 to 100000 and for a device that is not known.
+    """
+    match = _NODE_RE.fullmatch(text.strip())
+    if match is None:
+        return Node(device(text))
+    count, name = match[1], match[2]
+    if not re.fullmatch(r"[+-]?\d{1,12}", count):
+        raise ValueError(f"{text!r}: {count!r} is no number of devices; write a whole number, as in 8xH100")
+    if not name:
+        raise ValueError(f"{text!r} names no device; write one after the x, such as {count}xH100")
+    try:
+        return Node(device(name), int(count))
+    except ValueError as error:
+        raise ValueError(f"{text!r}: {error}") from None
+
+
+@cache
+def _index() -> dict[str, Device]:
+    """Every name and alias, alone and behind its brand, reduced by `_key`.
+
+    Raises `ValueError` where two devices claim the same.
+    """
+    index: dict[str, Device] = {}
+    for one in devices():
+        for name in (one.name, *one.aliases):
+            for brand in ("", *_BRANDS[one.vendor]):
+                if index.setdefault(_key(brand + name), one) is not one:
+                    other = index[_key(brand + name)].name
+                    raise ValueError(f"the name {name!r} means both {other} and {one.name}")
+    return index
+
+
+def _key(name: str) -> str:
+    """`name` reduced to its letters and digits."""
+    return "".join(c for c in name.casefold() if c.isalnum())
+
+
+def _unknown(name: str) -> str:
+    """The sentence for a device that is not known."""
+    import difflib  # only here: it costs as much to import as the whole catalogue to read
+
+    for machine in seed_machines():
+        if _key(machine.name) == _key(name):
+            return (
+                f"{machine.name} is a machine as a blog post assumed it ({machine.flops_means}), "
+                f"not for estimates; the real one is {machine.device}"
+            )
+    index = _index()
+    close = difflib.get_close_matches(_key(name), index, n=6, cutoff=0.6)
+    names = list(dict.fromkeys(index[key].name for key in close))[:3]
+    guess = f"; did you mean {' or '.join(names)}?" if names else "."
+    return f"no device is called {name.strip()!r}{guess} `frameroof hardware` lists all."

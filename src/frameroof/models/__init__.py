@@ -1,0 +1,1 @@
+"""Runnable models, one family a file: builders over diffusers and transformers, and our own."""

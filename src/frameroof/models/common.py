@@ -1,0 +1,128 @@
+"""What every family shares: reading a configuration, building on meta, calling one method as a module."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import torch
+from torch import nn
+
+from frameroof.workload.recipe import Size
+
+# A pipeline's components by name ("unet", "vae", "text_encoder_2" …): class name and configuration.
+Components = Mapping[str, tuple[str, Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What the catalogue knows of a model beyond its components; a user's folder brings none of it."""
+
+    title: str = ""
+    side: int = 0  # pixels; 0 stands for what the configuration implies
+    steps: int = 0  # 0 stands for the pipeline's own default
+    guidance: int = 0  # 0 likewise
+    text_tokens: int = 0  # 0 likewise
+    notes: tuple[str, ...] = ()
+    source: tuple[str, ...] = ()
+
+
+@cache
+def configuration(model: str) -> dict[str, Any]:
+    """The sourced configuration file of a model of the catalogue (`models/configs/NAME.json`)."""
+    text = resources.files("frameroof.models").joinpath("configs", f"{model}.json").read_text("utf-8")
+    data: dict[str, Any] = json.loads(text)
+    return data
+
+
+def component(model: str, role: str) -> tuple[str, dict[str, Any]]:
+    """Class name and keyword configuration of one component, e.g. ``component("sdxl-base", "unet")``."""
+    entry = configuration(model)["components"][role]
+    return entry["cls"], dict(entry["config"])
+
+
+def catalogued(model: str, **roles: str) -> Components:
+    """Components of the catalogue under a pipeline's names, e.g. ``catalogued("sdxl-base", unet="unet")``."""
+    return {name: component(model, role) for name, role in roles.items()}
+
+
+def provenance(model: str) -> tuple[str, ...]:
+    """Where the catalogue's configuration of a model comes from."""
+    return tuple(configuration(model)["source"])
+
+
+def image_params(pixels: Size, steps: int, guidance: int) -> dict[str, Size]:
+    """The parameters that every text-to-image pipeline has."""
+    return {
+        "batch": Size(1, doc="images made together"),
+        "height": pixels,
+        "width": pixels,
+        "steps": Size(steps, doc="denoising steps"),
+        "guidance": Size(guidance, least=1, most=2, doc="forwards per step: 2 with classifier-free guidance"),
+    }
+
+
+def levels(axis: str, pixels: str, count: int) -> dict[str, str]:
+    """The rows (or columns) of each level of a UNet whose downsampling rounds up.
+
+    ``levels("h", "height//8", 3)`` is ``{"h": "height//8", "h2": "ceil(h, 2)", "h4": "ceil(h2, 2)"}``.
+    """
+    names = [axis, *(f"{axis}{2**level}" for level in range(1, count))]
+    above = dict(zip(names[1:], names[:-1], strict=True))
+    return {name: f"ceil({above[name]}, 2)" if name in above else pixels for name in names}
+
+
+class Call(nn.Module):
+    """One method of a module as a module: ``Call(vae=vae, method="decode")(z)`` runs ``vae.decode(z)``.
+
+    The keyword's name becomes the first part of every recorded path.
+    """
+
+    def __init__(self, method: str, **named: nn.Module) -> None:
+        super().__init__()
+        ((self._name, module),) = named.items()
+        self._method = method
+        self.add_module(self._name, module)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return getattr(getattr(self, self._name), self._method)(*args, **kwargs)
+
+
+def activations(*shape: int) -> torch.Tensor:
+    """An activation tensor of the default dtype on the default device (meta while counting)."""
+    return torch.empty(shape, dtype=torch.get_default_dtype())
+
+
+def token_ids(batch: int, tokens: int) -> torch.Tensor:
+    """Token ids, shape (batch, tokens), int64."""
+    return torch.zeros((batch, tokens), dtype=torch.int64)
+
+
+def diffusers_model(cls: str, config: Mapping[str, Any]) -> nn.Module:
+    """A diffusers model from its configuration, with whatever weights the default device gives it."""
+    import diffusers
+
+    return getattr(diffusers, cls).from_config(_own(config)).eval()
+
+
+def transformers_model(cls: str, config: Mapping[str, Any]) -> nn.Module:
+    """A transformers model from its configuration, its attention through SDPA where the class has it."""
+    import transformers
+
+    model = getattr(transformers, cls)
+    kept = {key: value for key, value in _own(config).items() if key not in _OF_THE_CHECKPOINT}
+    attention = "sdpa" if model._supports_sdpa else "eager"  # Gemma 2 caps its scores: no SDPA for it
+    return model(model.config_class(**kept, attn_implementation=attention)).eval()
+
+
+# What a saved config.json says of its file rather than of the architecture.
+_OF_THE_CHECKPOINT = ("architectures", "dtype", "torch_dtype", "transformers_version", "model_type")
+
+
+def _own(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration without the library's own notes (``_class_name``, ``_diffusers_version`` …)."""
+    return {key: value for key, value in config.items() if not key.startswith("_")}

@@ -1,0 +1,173 @@
+"""Stable Diffusion 1.5, 2.1 and XL: a UNet over latents, CLIP before it and a VAE after it.
+
+The UNet's downsampling rounds up and its upsampling takes the size of the level above, so any picture
+whose sides are whole latents is admissible; each level has its own number of rows and columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from frameroof.models.autoencoders import decode_part, spatial_scale
+from frameroof.models.common import (
+    Components,
+    Preset,
+    activations,
+    catalogued,
+    diffusers_model,
+    image_params,
+    levels,
+    provenance,
+)
+from frameroof.models.text_encoders import clip_length, encoder_parts
+from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
+
+DOWN_BLOCKS = 4  # UNet2DConditionModel's own default
+
+
+def unet(cls: str, config: Mapping[str, Any], scale: int = 8, pooled: int = 0) -> Builder:
+    """UNet2DConditionModel over latents of `scale` pixels; `pooled` is the width of SDXL's pooled text."""
+    depth = len(config.get("down_block_types", range(DOWN_BLOCKS)))
+    pixels = Size(64 * scale, step=scale, least=scale * 2 ** (depth - 1), doc="pixels")
+
+    @sizes(
+        let={
+            "b": "batch",
+            **levels("h", f"height//{scale}", depth),
+            **levels("w", f"width//{scale}", depth),
+            "s": "text_tokens",
+        },
+        batch=Size(1),
+        height=pixels,
+        width=pixels,
+        text_tokens=Size(77, least=8, doc="text tokens, padding included"),
+    )
+    def build(
+        batch: int = 1, height: int = pixels.default, width: int = pixels.default, text_tokens: int = 77
+    ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+        inputs = unet_inputs(config, (batch, height // scale, width // scale), text_tokens, pooled)
+        return diffusers_model(cls, config), (), inputs
+
+    return build
+
+
+def unet_inputs(
+    config: Mapping[str, Any], batch_rows_columns: tuple[int, int, int], text_tokens: int, pooled: int = 0
+) -> dict[str, Any]:
+    """What a pipeline gives a UNet2DConditionModel of this configuration in one denoising step."""
+    batch, rows, columns = batch_rows_columns
+    text_width = config.get("encoder_hid_dim") or config.get("cross_attention_dim", 1280)
+    inputs: dict[str, Any] = {
+        "sample": activations(batch, config.get("in_channels", 4), rows, columns),
+        "timestep": torch.zeros((), dtype=torch.int64),
+        "encoder_hidden_states": activations(batch, text_tokens, text_width),
+        "return_dict": False,
+    }
+    if config.get("class_embed_type") == "timestep" or config.get("num_class_embeds"):
+        inputs["class_labels"] = torch.zeros((batch,), dtype=torch.int64)  # how much noise was added
+    if config.get("addition_embed_type") == "text_time":
+        ids = (config["projection_class_embeddings_input_dim"] - pooled) // config["addition_time_embed_dim"]
+        inputs["added_cond_kwargs"] = {
+            "text_embeds": activations(batch, pooled),
+            "time_ids": activations(batch, ids),
+        }
+    return inputs
+
+
+def recipe(name: str, components: Components, preset: Preset | None = None) -> Recipe:
+    """A text-to-image pipeline around a UNet: CLIP, denoising with guidance, decoding."""
+    known = preset or Preset()
+    cls, config = components["unet"]
+    scale = spatial_scale(components["vae"][1])
+    clips = {role: part[1] for role, part in components.items() if role.startswith("text_encoder")}
+    tokens = max(map(clip_length, clips.values()), default=77)
+    side = known.side or _square(config.get("sample_size", 64)) * scale
+    denoise = unet(cls, config, scale, _pooled_width(clips))
+    return Recipe(
+        name=name,
+        title=known.title or name,
+        params=image_params(
+            Size(side, step=scale, least=denoise.__frameroof_sizes__.sizes["height"].lowest, doc="pixels"),  # type: ignore[attr-defined]
+            known.steps or 50,
+            known.guidance or 2,
+        ),
+        parts=(
+            *encoder_parts(components, str(tokens)),
+            Part("denoise", denoise, {"text_tokens": str(tokens)}, repeat="steps*guidance"),
+            decode_part(components["vae"]),
+        ),
+        notes=(f"CLIP pads every prompt to {tokens} tokens", "safety checker not counted", *known.notes),
+        source=known.source,
+    )
+
+
+def _square(sample_size: Any) -> int:
+    """One side of a configuration's sample size, which may be a pair."""
+    return int(sample_size if isinstance(sample_size, int) else max(sample_size))
+
+
+def _pooled_width(encoders: Mapping[str, Mapping[str, Any]]) -> int:
+    """The width of the pooled text that SDXL adds to its time embedding: its last encoder's projection."""
+    if not encoders:
+        return 0
+    last = encoders[max(encoders)]
+    return int(last.get("projection_dim") or last.get("hidden_size", 0))
+
+
+PIPELINES: dict[str, Callable[[str, Components], Recipe]] = {
+    "StableDiffusionPipeline": recipe,
+    "StableDiffusionXLPipeline": recipe,
+}
+
+
+def recipes() -> tuple[Recipe, ...]:
+    """Stable Diffusion 1.5 and 2.1, SDXL base and refiner."""
+    return (_sd15(), _sd21(), _sdxl(), _sdxl_refiner())
+
+
+def _sd15() -> Recipe:
+    model = "stable-diffusion-1.5"
+    return recipe(
+        model,
+        catalogued(model, text_encoder="text_encoder", unet="unet", vae="vae"),
+        Preset("Stable Diffusion 1.5", side=512, steps=50, source=provenance(model)),
+    )
+
+
+def _sd21() -> Recipe:
+    model = "stable-diffusion-2.1"
+    note = "the configuration asks for attention in fp32 (upcast_attention); diffusers' SDPA path ignores it"
+    return recipe(
+        model,
+        catalogued(model, text_encoder="text_encoder", unet="unet@768", vae="vae"),
+        Preset("Stable Diffusion 2.1", side=768, steps=50, notes=(note,), source=provenance(model)),
+    )
+
+
+def _sdxl() -> Recipe:
+    model = "sdxl-base"
+    roles = {role: role for role in ("text_encoder", "text_encoder_2", "unet", "vae")}
+    note = "the VAE decodes in the pipeline's type; under fp16 diffusers runs it in fp32 (force_upcast)"
+    return recipe(
+        model,
+        catalogued(model, **roles),
+        Preset("Stable Diffusion XL base", side=1024, steps=50, notes=(note,), source=provenance(model)),
+    )
+
+
+def _sdxl_refiner() -> Recipe:
+    model = "sdxl-refiner"
+    roles = {role: role for role in ("text_encoder_2", "unet", "vae")}
+    notes = (
+        "refines the latents of the base model: no encoding",
+        "10 steps are the last fifth of a schedule of 50",
+        "the VAE decodes in the pipeline's type; under fp16 diffusers runs it in fp32 (force_upcast)",
+    )
+    return recipe(
+        model,
+        catalogued(model, **roles),
+        Preset("Stable Diffusion XL refiner", side=1024, steps=10, notes=notes, source=provenance(model)),
+    )

@@ -1,0 +1,97 @@
+"""What the video families share: the sizes of a pipeline, and its defaults read from the sourced configuration."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from frameroof.models.common import configuration
+from frameroof.workload.recipe import Recipe, Size
+
+Components = Mapping[str, tuple[str, Mapping[str, Any]]]
+PipelineReader = Callable[[str, Components], Recipe]
+NO_TILING = "The VAE runs without spatial tiling and without slicing, as it does by default."
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a pipeline is asked for unless the user says otherwise, and where that was read."""
+
+    width: int
+    height: int
+    frames: int
+    steps: int = 50
+    guidance: int = 2
+    text_tokens: int = 256
+    title: str = ""
+    notes: tuple[str, ...] = ()
+    source: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Which sizes a family admits: frames are offset + k*step, pixels are a multiple of one step."""
+
+    frame_step: int = 4
+    frame_offset: int = 1
+    least_frames: int = 5
+    pixel_step: int = 16
+    least_pixels: int = 32
+
+    def frames(self, default: int) -> Size:
+        return Size(default, self.frame_step, self.frame_offset, self.least_frames, doc="frames of the video")
+
+    def height(self, default: int) -> Size:
+        return Size(default, self.pixel_step, least=self.least_pixels, doc="rows of pixels")
+
+    def width(self, default: int) -> Size:
+        return Size(default, self.pixel_step, least=self.least_pixels, doc="columns of pixels")
+
+    def video(self, frames: int, height: int, width: int) -> dict[str, Size]:
+        """The sizes that every stage on whole videos has."""
+        return {
+            "batch": Size(1, doc="videos made together"),
+            "frames": self.frames(frames),
+            "height": self.height(height),
+            "width": self.width(width),
+        }
+
+
+def parameters(setting: Setting, grid: Grid) -> dict[str, Size]:
+    """The parameters of a whole text- or image-to-video pipeline."""
+    return {
+        **grid.video(setting.frames, setting.height, setting.width),
+        "steps": Size(setting.steps, doc="denoising steps"),
+        "guidance": Size(
+            setting.guidance, least=1, most=2, doc="forwards per denoising step; 2 = classifier-free guidance"
+        ),
+        "text_tokens": Size(setting.text_tokens, least=8, doc="tokens of a prompt, padding included"),
+    }
+
+
+def setting_of(model: str, title: str, base: Setting) -> Setting:
+    """`base` with the defaults, notes and sources that the catalogue's file of `model` states."""
+    entry = configuration(model)
+    defaults = entry["defaults"]
+    stated: dict[str, Any] = {}
+    if clip := re.search(r"(\d+)x(\d+)x(\d+)", str(defaults.get("resolution", ""))):
+        stated |= dict(zip(("width", "height", "frames"), map(int, clip.groups()), strict=True))
+    if steps := re.search(r"\d+", str(defaults.get("steps", ""))):
+        stated["steps"] = int(steps.group())
+    for ours, theirs in (("guidance", "forwards_per_step"), ("text_tokens", "text_tokens")):
+        if isinstance(defaults.get(theirs), int):
+            stated[ours] = defaults[theirs]
+    return replace(base, title=title, source=tuple(entry["source"]), **stated)
+
+
+def components_of(model: str, **roles: str) -> dict[str, tuple[str, dict[str, Any]]]:
+    """The catalogue's components under a pipeline's names; `roles` maps those to the file's where they differ."""
+    found = configuration(model)["components"]
+    named = {role: role for role in found} | roles
+    return {
+        ours: (found[theirs]["cls"], dict(found[theirs]["config"]))
+        for ours, theirs in named.items()
+        if isinstance(found[theirs]["config"], Mapping)
+    }

@@ -1,0 +1,126 @@
+"""Quantise: other dtypes for weights and activations, for all of a workload or for named parts.
+
+A choice is ``fp8`` (everything that has the pipeline's dtype), or a comma-separated list of
+``PART=DTYPE`` with PART one of: weights, activations, a kind (linear, conv2d, attention …), a
+stage, or stage.part (``denoise.linear=fp8``). What the model computes in a type of its own, such
+as fp32 norms, stays. Scales of block formats are not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ..workload.expr import Poly
+from ..workload.fold import unfold
+from ..workload.records import DTYPE_BITS, KINDS, Op, Stage, Tensor, Workload
+
+CHOICES = ("fp32", "bf16", "fp16", "fp8", "int8", "fp4")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One part of a choice: where (stage, kind; "" = every), which operands, and the dtype."""
+
+    stage: str
+    kind: str
+    operands: str  # "", "weights" or "activations"
+    dtype: str
+
+
+def parse_precision(text: str, stages: Sequence[str]) -> list[Rule]:
+    """Rules of a choice such as ``"denoise.linear=fp8,weights=int8"``; later ones override earlier ones."""
+    rules = []
+    for item in text.split(","):
+        part, equals, dtype = item.strip().rpartition("=")
+        if dtype not in CHOICES:
+            raise ValueError(f"unknown dtype {dtype!r}; known: {', '.join(CHOICES)}")
+        if equals and not part:
+            raise ValueError(f"{item!r} names no part; write PART={dtype} or just {dtype}")
+        rules.append(_rule(part, dtype, stages))
+    return rules
+
+
+def _rule(part: str, dtype: str, stages: Sequence[str]) -> Rule:
+    stage, _, rest = part.partition(".")
+    if stage not in stages:
+        stage, rest = "", part
+    if rest in ("", "weights", "activations"):
+        return Rule(stage, "", rest, dtype)
+    if rest in KINDS:
+        return Rule(stage, rest, "", dtype)
+    raise ValueError(
+        f"unknown part {part!r}; parts are weights, activations, a kind ({', '.join(KINDS)}), "
+        f"or a stage ({', '.join(stages)}), alone or as stage.part"
+    )
+
+
+def set_precision(workload: Workload, choice: str) -> Workload:
+    """The workload with the dtypes of `choice`; `ValueError` with a sentence for an unknown part or dtype."""
+    rules = parse_precision(choice, [stage.name for stage in workload.stages])
+    stages = tuple(_stage(stage, rules, workload.dtype) for stage in workload.stages)
+    return workload.with_stages(stages, f"precision {choice}")
+
+
+def _stage(stage: Stage, rules: list[Rule], base: str) -> Stage:
+    mine = [rule for rule in rules if rule.stage in ("", stage.name)]
+    ops = tuple(_op(op, mine, base) for op in stage.ops)
+    whole = [rule for rule in mine if not rule.kind and rule.operands != "weights"]
+    dtype = whole[-1].dtype if whole else stage.dtype
+    return replace(stage, ops=ops, weights=_weights(stage, mine, base), dtype=dtype)
+
+
+def _op(op: Op, rules: list[Rule], base: str) -> Op:
+    def changed(tensor: Tensor) -> Tensor:
+        dtype = _dtype(tensor.dtype, tensor.weight, op.kind, rules, base)
+        return tensor if dtype == tensor.dtype else replace(tensor, dtype=dtype)
+
+    return replace(op, reads=tuple(map(changed, op.reads)), writes=tuple(map(changed, op.writes)))
+
+
+def _dtype(dtype: str, weight: bool, kind: str, rules: list[Rule], base: str) -> str:
+    if dtype != base:
+        return dtype
+    for rule in reversed(rules):
+        if rule.kind not in ("", kind):
+            continue
+        if rule.operands == ("activations" if weight else "weights"):
+            continue
+        return rule.dtype
+    return dtype
+
+
+def _weights(stage: Stage, rules: list[Rule], base: str) -> dict[str, int]:
+    """Parameters by dtype: those of each kind move to that kind's dtype, the rest to the stage's."""
+    weights = dict(stage.weights)
+    left = weights.pop(base, 0)
+    for kind, elements in _weights_by_kind(stage.ops, base).items():
+        moved = min(elements, left)
+        dtype = _dtype(base, True, kind, rules, base)
+        weights[dtype] = weights.get(dtype, 0) + moved
+        left -= moved
+    if left:
+        dtype = _dtype(base, True, "", rules, base)
+        weights[dtype] = weights.get(dtype, 0) + left
+    return weights
+
+
+def _weights_by_kind(ops: Sequence[Op], base: str) -> Mapping[str, int]:
+    seen: set[tuple[str, int, Tensor]] = set()
+    total: dict[str, int] = {}
+    for op in ops:
+        for at, tensor in enumerate(op.reads):
+            if not tensor.weight or tensor.dtype != base:
+                continue
+            for path in unfold(op.path):
+                if (path, at, tensor) not in seen:
+                    seen.add((path, at, tensor))
+                    total[op.kind] = total.get(op.kind, 0) + int(_constant(tensor.elements))
+    return total
+
+
+def _constant(value: Poly) -> int:
+    return value.terms.get((), 0)
+
+
+assert set(CHOICES) <= set(DTYPE_BITS)

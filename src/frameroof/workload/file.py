@@ -1,0 +1,240 @@
+"""Workload files: ``NAME.workload.json``, versioned, readable, with tensors and paths written once."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .expr import GRAMMAR_VERSION, Poly, expr, poly
+from .recipe import Size
+from .records import DTYPE_BITS, KINDS, Held, Op, Stage, Tensor, Workload
+
+FORMAT = "frameroof.workload"
+VERSION = 1
+
+
+class _Op(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    path: str
+    kind: str
+    name: str
+    reads: list[int] = []
+    writes: list[int] = []
+    dims: dict[str, str | int] = {}
+    attrs: dict[str, str | int | bool] = {}
+    count: str | int = 1
+
+
+class _Size(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    default: int
+    step: int = 1
+    offset: int = 0
+    least: int | None = None
+    most: int | None = None
+    doc: str = ""
+
+
+class _Stage(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    name: str
+    tensors: list[str]
+    ops: list[_Op]
+    let: dict[str, str] = {}
+    limits: dict[str, _Size] = {}
+    repeat: str = "1"
+    loop: list[str] = []
+    weights: dict[str, int] = {}
+    weights_name: str = ""
+    dtype: str = ""
+    held: list[tuple[int, str | int, str | int]] = []
+    cache: str | int = 0
+    uncounted: dict[str, int] = {}
+
+
+class _File(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    format: str
+    version: int
+    grammar: int
+    name: str
+    title: str = ""
+    item: str = "run"
+    dtype: str = "bf16"
+    params: dict[str, _Size] = {}
+    notes: list[str] = []
+    source: list[str] = []
+    made_by: dict[str, str] = {}
+    passes: list[str] = []
+    stages: list[_Stage] = []
+
+
+class _Head(msgspec.Struct):
+    format: str = ""
+    version: int = 0
+    grammar: int = 0
+
+
+def _number(value: Poly) -> str | int:
+    text = str(value)
+    return int(text) if set(value.terms) <= {()} else text
+
+
+def tensor_text(tensor: Tensor) -> str:
+    """One tensor as text: ``w:bf16[320,4,3,3]``; a trailing ``~`` marks it fusable, ``~~`` fused."""
+    shape = ",".join(map(str, tensor.shape))
+    mark = "~~" if tensor.fused else "~" if tensor.fusable else ""
+    return f"{'w:' if tensor.weight else ''}{tensor.dtype}[{shape}]{mark}"
+
+
+def tensor_of(text: str) -> Tensor:
+    """The inverse of `tensor_text`."""
+    body = text.removeprefix("w:").rstrip("~")
+    dtype, bracket, shape = body.removesuffix("]").partition("[")
+    if not bracket or dtype not in DTYPE_BITS:
+        raise ValueError(f"{text!r} is not a tensor such as bf16[b,320,h,w]")
+    dims = tuple(poly(dim) for dim in shape.split(",")) if shape else ()
+    return Tensor(dims, dtype, text.startswith("w:"), text.endswith("~"), text.endswith("~~"))
+
+
+def _pack_stage(stage: Stage) -> _Stage:
+    table: dict[Tensor, int] = {}
+    ops = []
+    for op in stage.ops:
+        reads, writes = ([table.setdefault(t, len(table)) for t in group] for group in (op.reads, op.writes))
+        dims = {name: _number(value) for name, value in op.dims.items()}
+        ops.append(_Op(op.path, op.kind, op.name, reads, writes, dims, dict(op.attrs), _number(op.count)))
+    return _Stage(
+        name=stage.name,
+        tensors=[tensor_text(t) for t in table],
+        ops=ops,
+        let=dict(stage.let),
+        limits={name: _pack_size(size) for name, size in stage.limits.items()},
+        repeat=stage.repeat,
+        loop=list(stage.loop or ()),
+        weights=dict(stage.weights),
+        weights_name=stage.weights_name,
+        dtype=stage.dtype,
+        held=[(h.row, _number(h.elements), _number(h.fixed_bytes)) for h in stage.held],
+        cache=_number(stage.cache),
+        uncounted=dict(stage.uncounted),
+    )
+
+
+def _pack_size(size: Size) -> _Size:
+    return _Size(size.default, size.step, size.offset, size.least, size.most, size.doc)
+
+
+def _size(packed: _Size) -> Size:
+    return Size(packed.default, packed.step, packed.offset, packed.least, packed.most, packed.doc)
+
+
+def _stage(packed: _Stage) -> Stage:
+    tensors = [tensor_of(text) for text in packed.tensors]
+    for text in (packed.repeat, *packed.let.values(), *packed.loop[1:]):
+        expr(text)
+    if packed.loop and len(packed.loop) != 2:
+        raise ValueError(f"stage {packed.name}: a loop is a variable and a count")
+    ops = []
+    for op in packed.ops:
+        if op.kind not in KINDS:
+            raise ValueError(f"operation {op.path}: unknown kind {op.kind!r}")
+        dims = {name: Poly.of(value) for name, value in op.dims.items()}
+        reads, writes = (tuple(tensors[i] for i in group) for group in (op.reads, op.writes))
+        ops.append(Op(op.path, op.kind, op.name, reads, writes, dims, op.attrs, Poly.of(op.count)))
+    return Stage(
+        name=packed.name,
+        ops=tuple(ops),
+        let=packed.let,
+        limits={name: _size(size) for name, size in packed.limits.items()},
+        repeat=packed.repeat,
+        loop=(packed.loop[0], packed.loop[1]) if packed.loop else None,
+        weights=packed.weights,
+        weights_name=packed.weights_name,
+        dtype=packed.dtype,
+        held=tuple(Held(row, Poly.of(elements), Poly.of(fixed)) for row, elements, fixed in packed.held),
+        cache=Poly.of(packed.cache),
+        uncounted=packed.uncounted,
+    )
+
+
+def dumps(workload: Workload) -> bytes:
+    """The workload as the bytes of its file."""
+    file = _File(
+        format=FORMAT,
+        version=VERSION,
+        grammar=GRAMMAR_VERSION,
+        name=workload.name,
+        title=workload.title,
+        item=workload.item,
+        dtype=workload.dtype,
+        params={name: _pack_size(size) for name, size in workload.params.items()},
+        notes=list(workload.notes),
+        source=list(workload.source),
+        made_by=dict(workload.made_by),
+        passes=list(workload.passes),
+        stages=[_pack_stage(stage) for stage in workload.stages],
+    )
+    return _readable(msgspec.to_builtins(file))
+
+
+def _readable(tree: dict[str, Any]) -> bytes:
+    """JSON with one operation, tensor table or note a line: small, and fit for a diff."""
+    encode = msgspec.json.encode
+    stages = []
+    for stage in tree.pop("stages", []):
+        ops = b",\n   ".join(encode(op) for op in stage.pop("ops"))
+        head = encode(stage)[:-1]
+        stages.append(b"  " + head + b',"ops":[\n   ' + ops + b"]}")
+    head = b",\n ".join(encode(key) + b":" + encode(value) for key, value in tree.items())
+    return b"{" + head + b',\n "stages":[\n' + b",\n".join(stages) + b"]}\n"
+
+
+def loads(data: bytes, where: str = "this file") -> Workload:
+    """Read a workload; `ValueError` with a sentence for a broken, foreign or future file."""
+    try:
+        head = msgspec.json.decode(data, type=_Head)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{where} is not a workload file: {error}") from error
+    if head.format != FORMAT:
+        raise ValueError(f"{where} is not a workload file: its format is {head.format or 'not named'!r}")
+    if head.version > VERSION or head.grammar > GRAMMAR_VERSION:
+        raise ValueError(
+            f"{where} has version {head.version} (grammar {head.grammar}); this frameroof reads up to "
+            f"{VERSION} (grammar {GRAMMAR_VERSION}): update frameroof"
+        )
+    try:
+        file = msgspec.json.decode(data, type=_File)
+        return Workload(
+            name=file.name,
+            params={name: _size(size) for name, size in file.params.items()},
+            stages=tuple(_stage(stage) for stage in file.stages),
+            title=file.title,
+            item=file.item,
+            dtype=file.dtype,
+            notes=tuple(file.notes),
+            source=tuple(file.source),
+            made_by=file.made_by,
+            passes=tuple(file.passes),
+        )
+    except (msgspec.ValidationError, ValueError, IndexError) as error:
+        raise ValueError(f"{where} is a broken workload file: {error}") from error
+
+
+def load(path: str | os.PathLike[str]) -> Workload:
+    """Read a workload file, plain or gzipped."""
+    file = Path(path)
+    try:
+        data = file.read_bytes()
+        if data[:2] == b"\x1f\x8b":
+            data = gzip.decompress(data)
+    except (OSError, EOFError, gzip.BadGzipFile) as error:
+        raise ValueError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    return loads(data, str(file))
+
+
+def save(workload: Workload, path: str | os.PathLike[str], force: bool = False) -> Path:
+    """Write a workload file, whole or not at all; an existing one only with `force`."""
+    from ..files import write_whole
+
+    return write_whole(path, dumps(workload), force=force)

@@ -1,0 +1,239 @@
+"""Op, Stage, Workload: what must be computed, with sizes as exact expressions in named parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .expr import ONE, Poly, expr
+from .recipe import Size
+
+DTYPE_BITS: dict[str, int] = {
+    "fp64": 64, "fp32": 32, "tf32": 32, "bf16": 16, "fp16": 16, "fp8": 8, "int8": 8, "fp4": 4,
+    "int64": 64, "int32": 32, "int16": 16, "uint8": 8, "bool": 8, "complex64": 64, "complex128": 128,
+}  # fmt: skip
+
+MATRIX_KINDS = ("linear", "matmul", "attention", "conv1d", "conv2d", "conv3d")
+KINDS = (*MATRIX_KINDS, "norm", "softmax", "elementwise", "reduction", "embedding", "copy", "other")
+
+# Arithmetic per element outside of matrix work, a convention: a pointwise function is one operation
+# whatever it computes; softmax = max, subtract, exp, sum, divide; a norm = mean, subtract, square,
+# mean, add eps and rsqrt, multiply, scale and shift.
+VECTOR_FLOPS_PER_ELEMENT = {"elementwise": 1, "reduction": 1, "softmax": 5, "norm": 8}
+# Per score, for attention whole ("") and for the pieces that the baseline accounting cuts it into.
+ATTENTION_VECTOR_FLOPS = {"": 5, "scores": 0, "scale": 1, "mask": 1, "softmax": 5, "cast": 1, "values": 0}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One operand: its shape as polynomials, its dtype, and its part in the traffic.
+
+    `weight` marks a parameter of the module. `fusable` marks an operand that would stay on chip if
+    elementwise work were fused into its producer (ideal fusion); `fused` says that it does: it then
+    moves no bytes.
+    """
+
+    shape: tuple[Poly, ...]
+    dtype: str
+    weight: bool = False
+    fusable: bool = False
+    fused: bool = False
+
+    @property
+    def elements(self) -> Poly:
+        """Number of elements."""
+        total = ONE
+        for dim in self.shape:
+            total = total * dim
+        return total
+
+    @property
+    def bits(self) -> Poly:
+        """Size in bits (a four-bit type has half bytes)."""
+        return self.elements * DTYPE_BITS[self.dtype]
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation, or several alike: `count` calls of the same sizes at the paths of `path`.
+
+    `path` is the module path; alike layers are folded as ``blocks.[0-29].attn1.to_q``. `dims` are
+    the sizes that the kind's FLOP rule needs: linear and matmul ``b m n k``; convolutions ``n``
+    (output elements; input elements when transposed) and ``k`` (multiply-adds for each); attention
+    ``b heads kv_heads q kv d dv``. `attrs`: attention has ``causal``, ``role`` (self or cross) and
+    ``axis`` (temporal, spatial or full; video only); a pointwise piece of a norm has ``part``; an
+    operation whose size differs from call to call has ``total``: its sizes are sums over its calls;
+    a ``piece`` of an attention is one kernel of its baseline form.
+    """
+
+    path: str
+    kind: str
+    name: str
+    reads: tuple[Tensor, ...]
+    writes: tuple[Tensor, ...]
+    dims: Mapping[str, Poly] = field(default_factory=dict)
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    count: Poly = ONE
+
+    @property
+    def times(self) -> Poly:
+        """What one call's FLOPs and bytes are multiplied by: `count`, or 1 where sizes are sums."""
+        return ONE if self.attrs.get("total") else self.count
+
+    def flops(self) -> Poly:
+        """Matrix FLOPs of one call: 2 per multiply-add; causal attention counts the full square."""
+        d = self.dims
+        if self.kind in ("linear", "matmul"):
+            return d["b"] * d["m"] * d["n"] * d["k"] * 2
+        if self.kind.startswith("conv"):
+            return d["n"] * d["k"] * 2
+        if self.kind == "attention":
+            return self.scores() * (d["d"] + d["dv"]) * 2
+        return Poly()
+
+    def scores(self) -> Poly:
+        """Elements of the similarity matrix of an attention, over batch and heads."""
+        d = self.dims
+        return d["b"] * d["heads"] * d["q"] * d["kv"]
+
+    def executed_flops(self) -> Poly:
+        """Matrix FLOPs that a kernel must execute: causal attention skips the masked triangle."""
+        if self.kind == "attention" and self.attrs.get("causal"):
+            d = self.dims
+            masked = d["q"] * (d["q"] - 1)  # twice the masked pairs: query i sees kv - q + i + 1 keys
+            return self.flops() - d["b"] * d["heads"] * masked * (d["d"] + d["dv"])
+        return self.flops()
+
+    def vector_flops(self) -> Poly:
+        """Arithmetic outside of matrix work, by `VECTOR_FLOPS_PER_ELEMENT`; attention's is its softmax."""
+        if self.kind == "attention":
+            return self.scores() * ATTENTION_VECTOR_FLOPS[self.attrs.get("piece", "")]
+        each = 1 if self.attrs.get("part") else VECTOR_FLOPS_PER_ELEMENT.get(self.kind, 0)
+        if not each:
+            return Poly()
+        basis = self.reads[:1] if self.kind in ("reduction", "norm", "softmax") else self.writes[:1]
+        return basis[0].elements * each if basis else Poly()
+
+    def bits(self) -> Poly:
+        """Bits read and written by one call."""
+        moved = Poly()
+        for tensor in (*self.reads, *self.writes):
+            if not tensor.fused:
+                moved = moved + tensor.bits
+        return moved
+
+    def weight_bits(self) -> Poly:
+        """Bits of weights read by one call."""
+        return sum((t.bits for t in self.reads if t.weight), Poly())
+
+    @property
+    def compute_dtype(self) -> str:
+        """The widest dtype among the operands of matrix work: the peak that applies."""
+        operands = self.reads[:3] if self.kind == "attention" else self.reads
+        names = [t.dtype for t in operands if t.dtype in _FLOAT_ORDER]
+        return max(names, key=_FLOAT_ORDER.__getitem__) if names else "fp32"
+
+
+_FLOAT_ORDER = {"fp4": 0, "int8": 1, "fp8": 1, "fp16": 2, "bf16": 2, "tf32": 3, "fp32": 4, "fp64": 5}
+
+
+@dataclass(frozen=True)
+class Held:
+    """What is allocated while operation `row` runs, without weights: a candidate for the peak.
+
+    `elements` have the pipeline's dtype, `fixed_bytes` belong to tensors of a dtype of their own.
+    """
+
+    row: int
+    elements: Poly
+    fixed_bytes: Poly
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a pipeline: a table of operations, run `repeat` times (and for each loop value).
+
+    `let` binds, in order, the names its polynomials use to expressions of the workload's parameters
+    (and of the loop variable). `weights` are the elements of its parameters by dtype; stages with
+    the same `weights_name` share them. `held` are the candidates for the peak of its activations;
+    `cache` counts the elements of key-value caches that it is given. `dtype` is that of its
+    activations where a pass changed it ("" = the workload's).
+    """
+
+    name: str
+    ops: tuple[Op, ...]
+    let: Mapping[str, str] = field(default_factory=dict)
+    limits: Mapping[str, Size] = field(default_factory=dict)
+    repeat: str = "1"
+    loop: tuple[str, str] | None = None
+    weights: Mapping[str, int] = field(default_factory=dict)
+    weights_name: str = ""
+    dtype: str = ""
+    held: tuple[Held, ...] = ()
+    cache: Poly = Poly()
+    uncounted: Mapping[str, int] = field(default_factory=dict)
+
+    def bind(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Every name this stage's polynomials use, for parameters that include the loop variable."""
+        env = dict(params)
+        for name, text in self.let.items():
+            env[name] = expr(text)(env)
+        return env
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A whole pipeline: named parameters with admissible sizes, and stages that add up to the whole."""
+
+    name: str
+    params: Mapping[str, Size]
+    stages: tuple[Stage, ...]
+    title: str = ""
+    item: str = "run"
+    dtype: str = "bf16"
+    notes: tuple[str, ...] = ()
+    source: tuple[str, ...] = ()
+    made_by: Mapping[str, str] = field(default_factory=dict)
+    passes: tuple[str, ...] = ()
+
+    def sizes(self, chosen: Mapping[str, int] | None = None) -> dict[str, int]:
+        """Defaults overlaid with `chosen`; `ValueError` with a sentence for what is not admissible."""
+        given = dict(chosen or {})
+        unknown = sorted(set(given) - set(self.params))
+        if unknown:
+            raise ValueError(f"{self.name} has no size {unknown[0]!r}; it has: {', '.join(self.params)}")
+        for name, value in given.items():
+            self.params[name].check(name, value)
+        values = {name: given.get(name, size.default) for name, size in self.params.items()}
+        for stage in self.stages:
+            self._check_stage(stage, values)
+        return values
+
+    def _check_stage(self, stage: Stage, values: Mapping[str, int]) -> None:
+        if not stage.limits:
+            return
+        ends = [dict(values)]
+        if stage.loop:
+            last = expr(stage.loop[1])(values) - 1
+            ends = [{**values, stage.loop[0]: i} for i in ((0, last) if last >= 0 else ())]
+        for env in ends:
+            bound = stage.bind(env)
+            for name, size in stage.limits.items():
+                try:
+                    size.check(name, int(bound[name]))
+                except ValueError as error:
+                    raise ValueError(f"stage {stage.name}: {error}") from error
+
+    def with_stages(self, stages: Iterator[Stage] | tuple[Stage, ...], done: str) -> Workload:
+        """The same pipeline with other stages, and the pass that changed them written down."""
+        return replace(self, stages=tuple(stages), passes=(*self.passes, done))
+
+    @property
+    def uncounted(self) -> dict[str, int]:
+        """Operations without a rule, by name, with their calls in one run of each stage."""
+        total: dict[str, int] = {}
+        for stage in self.stages:
+            for name, calls in stage.uncounted.items():
+                total[name] = total.get(name, 0) + calls
+        return total
