@@ -1,1 +1,31 @@
-"""frameroof."""
+"""frameroof: how fast a generative model could run, how fast it does run, and what closes the gap."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .catalogue import load as load_workload
+    from .hardware import device, parse_node
+    from .study.predict import Prediction, predict
+    from .workload.records import Workload
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "Prediction": "study.predict",
+    "Workload": "workload.records",
+    "device": "hardware",
+    "load_workload": "catalogue",
+    "parse_node": "hardware",
+    "predict": "study.predict",
+}
+__all__ = ["Prediction", "Workload", "device", "load_workload", "parse_node", "predict"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'frameroof' has no attribute {name!r}")
+    module = import_module(f".{_WHERE[name]}", __name__)
+    return getattr(module, "load" if name == "load_workload" else name)

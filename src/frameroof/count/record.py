@@ -85,6 +85,42 @@ def record_recipe(recipe: Recipe, progress: Progress = lambda text: None) -> Wor
     )
 
 
+def fixed_recipe(recipe: Recipe, chosen: Mapping[str, int] | None = None) -> Recipe:
+    """The recipe at one size only: every part is traced once, which takes seconds."""
+    given = dict(chosen or {})
+    unknown = sorted(set(given) - set(recipe.params))
+    if unknown:
+        raise ValueError(f"{recipe.name} has no size {unknown[0]!r}; it has: {', '.join(recipe.params)}")
+    params: dict[str, Size] = {}
+    for name, size in recipe.params.items():
+        value = given.get(name, size.default)
+        size.check(name, value)
+        params[name] = Size(value, size.step, size.offset, value, value, size.doc)
+    values = {name: size.default for name, size in params.items()}
+    return replace(recipe, params=params, parts=tuple(_fixed_part(part, values) for part in recipe.parts))
+
+
+def _fixed_part(part: Part, values: Mapping[str, int]) -> Part:
+    """A part whose builder is pinned to its sizes; in a loop the sizes that change stay free."""
+    spec = declared(part.build)
+    loop = part.loop[0] if part.loop else None
+    pinned: dict[str, Size] = {}
+    for name, size in spec.sizes.items():
+        text = part.sizes.get(name, name if name in values else str(size.default))
+        if loop in expr(text).names:
+            pinned[name] = size
+        else:
+            value = int(expr(text)(values))
+            size.check(name, value)
+            pinned[name] = Size(value, size.step, size.offset, value, value)
+
+    def build(**sizes: int) -> Any:
+        return part.build(**sizes)
+
+    build.__frameroof_sizes__ = Sizes(pinned, spec.let)  # type: ignore[attr-defined]
+    return replace(part, build=build)
+
+
 def versions() -> dict[str, str]:
     """The versions that a count depends on."""
     from importlib.metadata import PackageNotFoundError, version

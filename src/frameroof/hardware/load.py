@@ -99,9 +99,9 @@ def seed_machines() -> tuple[SeedMachine, ...]:
         SeedMachine(
             name=entry.name,
             device=entry.device,
-            flops=entry.assumed_tflops * 1e12,
+            flops=float(round(entry.assumed_tflops * 1e12)),
             flops_means=entry.flops_means,
-            bandwidth=entry.assumed_gb_s * 1e9,
+            bandwidth=float(round(entry.assumed_gb_s * 1e9)),
             utilisation=entry.utilisation,
             flags=entry.flags,
             source=entry.source,
@@ -167,7 +167,7 @@ def _to_device(entry: _DeviceEntry, family: str, vendor: str) -> Device:
         sparse_flops=_scale(entry.sparse_tflops),
         vector_peak=_times(entry.vector_fp32_tflops, 1e12),
         memory_bytes=round(entry.memory_gb * 1e9),
-        bandwidth=entry.memory_gb_s * 1e9,
+        bandwidth=float(round(entry.memory_gb_s * 1e9)),
         l2_bytes=None if entry.l2_mb is None else round(entry.l2_mb * 1e6),
         chips=entry.chips,
         compute_units=entry.compute_units,
@@ -185,11 +185,11 @@ def _to_device(entry: _DeviceEntry, family: str, vendor: str) -> Device:
 
 def _scale(tflops: dict[str, float]) -> dict[str, float]:
     """Peaks in FLOP/s, in the order of `DTYPES`."""
-    return {dtype: tflops[dtype] * 1e12 for dtype in DTYPES if dtype in tflops}
+    return {dtype: float(round(tflops[dtype] * 1e12)) for dtype in DTYPES if dtype in tflops}
 
 
 def _times(value: float | None, factor: float) -> float | None:
-    return None if value is None else value * factor
+    return None if value is None else float(round(value * factor))
 
 
 # -------------------------------------------------------------------------------- finding by name

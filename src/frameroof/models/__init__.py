@@ -1,1 +1,71 @@
-"""Runnable models, one family a file: builders over diffusers and transformers, and our own."""
+"""Runnable models, one family a file: builders over diffusers and transformers, and our own.
+
+A new family is one file with `recipes()` (and `PIPELINES` where a diffusers folder can name it) and
+one line in `FAMILIES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from .folder import folder_recipe
+
+if TYPE_CHECKING:
+    from ..workload.recipe import Recipe
+
+FAMILIES = (
+    "llama",
+    "stable_diffusion",
+    "sd3",
+    "flux",
+    "pixart",
+    "dit",
+    "sana",
+    "qwen_image",
+    "deepfloyd",
+    "imagen",
+    "muse",
+    "amused",
+    "parti",
+    "make_a_video",
+    "phenaki",
+    "modelscope",
+    "animatediff",
+    "svd",
+    "wan",
+    "hunyuan",
+    "hunyuan15",
+    "cogvideox",
+    "mochi",
+    "ltx",
+    "longlive",
+    "movie_gen",
+    "mllama",
+    "vlm",
+)
+
+
+def all_recipes() -> Iterator[Recipe]:
+    """Every recipe of every family, in the order of `FAMILIES`."""
+    for family in FAMILIES:
+        yield from import_module(f".{family}", __name__).recipes()
+
+
+def named_recipe(name: str) -> Recipe:
+    """The recipe of one model of the catalogue; `ValueError` with close matches if there is none."""
+    import difflib
+
+    from ..catalogue import ALIASES
+
+    key = ALIASES.get(name.lower(), name.lower())
+    found = {recipe.name: recipe for recipe in all_recipes()}
+    if key in found:
+        return found[key]
+    near = difflib.get_close_matches(key, found, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`frameroof models` lists all"
+    raise ValueError(f"unknown model {name!r}: no builder, no diffusers folder and no such name; {hint}")
+
+
+__all__ = ["FAMILIES", "all_recipes", "folder_recipe", "named_recipe"]

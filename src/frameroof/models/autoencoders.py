@@ -56,9 +56,7 @@ def dc_decode(cls: str, config: Mapping[str, Any]) -> Builder:
 
 def qwen_decode(cls: str, config: Mapping[str, Any]) -> Builder:
     """AutoencoderKLQwenImage: a video decoder on one frame."""
-    return _decode(
-        cls, {"z_dim": 16, **config}, spatial_scale({"dim_mult": (1, 2, 4, 4), **config}), _one_frame
-    )
+    return _decode(cls, config, spatial_scale(config), _one_frame)
 
 
 def vq_decode(cls: str, config: Mapping[str, Any]) -> Builder:

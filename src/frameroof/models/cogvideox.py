@@ -1,4 +1,4 @@
-"""CogVideoX 1.0 and 1.5: text and video tokens in one sequence, and a VAE that decodes two latent frames at a time."""
+"""CogVideoX 1.0 and 1.5: text and video in one sequence, a VAE that decodes two latent frames at a time."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from frameroof.models.common import Call, activations, diffusers_model
-from frameroof.models.text_encoders import t5_encoder
+from frameroof.models.common import Call, Components, activations, diffusers_model
+from frameroof.models.text_encoders import encoder_parts
 from frameroof.models.video import (
     NO_TILING,
-    Components,
+    Built,
     Grid,
     PipelineReader,
     Setting,
-    components_of,
+    assembled,
+    listed,
     parameters,
     setting_of,
 )
 from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
-
-Built = tuple[Any, tuple[Any, ...], dict[str, Any]]
 
 BASE = Setting(width=720, height=480, frames=49, steps=50, guidance=2, text_tokens=226)
 TITLES = {
@@ -86,7 +85,7 @@ def vae_decode(cls: str, config: Mapping[str, Any]) -> Builder:
     )
     def build(batch: int = 1, frames: int = 49, height: int = 480, width: int = 720) -> Built:
         z_BCTHW = activations(
-            batch, config["latent_channels"], (frames - 1) // 4 + 1, height // 8, width // 8
+            batch, config.get("latent_channels", 16), (frames - 1) // 4 + 1, height // 8, width // 8
         )
         vae = whole_convolutions(diffusers_model(cls, config))
         return Call("decode", vae=vae), (z_BCTHW,), {"return_dict": False}
@@ -110,18 +109,16 @@ def recipe(name: str, components: Components, setting: Setting = BASE) -> Recipe
     notes = [NO_TILING, WHOLE_CONVOLUTIONS, "Prompts are padded to text_tokens and attended without a mask."]
     if components["transformer"][1].get("patch_size_t"):
         notes.append("An odd number of latent frames is padded by one for the transformer, not for the VAE.")
-    return Recipe(
-        name=name,
-        title=setting.title or name,
-        params=parameters(setting, GRID),
+    return assembled(
+        name,
+        setting,
+        parameters(setting, GRID),
         parts=(
-            Part("text_encoder", t5_encoder(*components["text_encoder"]), repeat="guidance"),
+            *encoder_parts(components),
             Part("denoise", denoise, repeat="steps*guidance"),
             Part("vae_decode", vae_decode(*components["vae"])),
         ),
-        item="video",
-        notes=(*notes, *setting.notes),
-        source=setting.source,
+        notes=(*notes,),
     )
 
 
@@ -130,6 +127,4 @@ PIPELINES: dict[str, PipelineReader] = {"CogVideoXPipeline": recipe}
 
 def recipes() -> tuple[Recipe, ...]:
     """Every CogVideoX model of the catalogue."""
-    return tuple(
-        recipe(name, components_of(name), setting_of(name, title, BASE)) for name, title in TITLES.items()
-    )
+    return tuple(recipe(name, listed(name), setting_of(name, title, BASE)) for name, title in TITLES.items())

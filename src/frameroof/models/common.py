@@ -76,6 +76,16 @@ def levels(axis: str, pixels: str, count: int) -> dict[str, str]:
     return {name: f"ceil({above[name]}, 2)" if name in above else pixels for name in names}
 
 
+def fixed_positions(patch_embed: nn.Module, rows: int, columns: int) -> None:
+    """Give diffusers' PatchEmbed a position table of this size, as it has at its native one.
+
+    At any other size it computes the table again in every step, which nothing but the size decides.
+    """
+    width = patch_embed.pos_embed.shape[-1]
+    patch_embed.height, patch_embed.width = rows, columns
+    patch_embed.pos_embed = torch.zeros((1, rows * columns, width), dtype=patch_embed.pos_embed.dtype)
+
+
 class Call(nn.Module):
     """One method of a module as a module: ``Call(vae=vae, method="decode")(z)`` runs ``vae.decode(z)``.
 

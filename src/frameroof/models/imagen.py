@@ -10,6 +10,7 @@ width of the timestep embedding.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -25,6 +26,16 @@ from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
 
 
 @dataclass(frozen=True)
+class Layers:
+    """What a U-Net is made of: Imagen's see an image, Make-A-Video's a video."""
+
+    conv: Callable[..., nn.Module]  # (channels in, channels out, stride=1), 3 x 3
+    pointwise: Callable[[int, int], nn.Module]
+    attention: Callable[[UNetConfig, int, bool, bool], nn.Module]
+    double: tuple[float, ...]  # scale of an upsampling, per dimension
+
+
+@dataclass(frozen=True)
 class UNetConfig:
     """One diffusion model of the cascade; lists run from the highest resolution to the lowest."""
 
@@ -34,14 +45,20 @@ class UNetConfig:
     self_attention: tuple[bool, ...]
     cross_attention: tuple[bool, ...]
     in_channels: int = 3
+    stem_stride: int = 1  # 2: even the first level runs at half the resolution
     head_channels: int = 64
     ff_mult: int = 2
     text_dim: int = 4096
-    context_dim: int = 512
+    context_dim: int = 512  # width that the text is projected to before it is attended to
 
     @property
     def widths(self) -> tuple[int, ...]:
         return tuple(self.dim * mult for mult in self.mults)
+
+    @property
+    def granularity(self) -> int:
+        """Pixels that become one position at the lowest resolution."""
+        return int(self.stem_stride * 2 ** (len(self.mults) - 1))
 
 
 LOWEST = (False, False, False, True)
@@ -59,30 +76,34 @@ SR_256 = UNetConfig(
     self_attention=LOWEST,
     cross_attention=LOWEST,
     in_channels=6,
+    stem_stride=2,
+    head_channels=128,
 )
 SR_1024 = UNetConfig(
     dim=128,
     mults=(1, 2, 4, 8),
-    res_blocks=(2, 4, 8, 8),
+    res_blocks=(2, 4, 8, 6),
     self_attention=(False,) * 4,
     cross_attention=LOWEST,
     in_channels=6,
+    stem_stride=2,
+    head_channels=128,
 )
 
 
 class ResBlock(nn.Module):
     """Two convolutions, the second normalised by scale and shift from the timestep."""
 
-    def __init__(self, channels_in: int, channels: int, time_dim: int) -> None:
+    def __init__(self, layers: Layers, channels_in: int, channels: int, time_dim: int) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.GroupNorm(32, channels_in), nn.GroupNorm(32, channels)
-        self.conv1 = nn.Conv2d(channels_in, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv1, self.conv2 = layers.conv(channels_in, channels), layers.conv(channels, channels)
         self.time = nn.Linear(time_dim, 2 * channels)
-        self.shortcut = nn.Conv2d(channels_in, channels, 1) if channels_in != channels else nn.Identity()
+        self.shortcut = layers.pointwise(channels_in, channels) if channels_in != channels else nn.Identity()
 
     def forward(self, x_BCRS: Tensor, time_BE: Tensor) -> Tensor:
-        scale, shift = self.time(F.silu(time_BE))[:, :, None, None].chunk(2, dim=1)
+        everywhere = (1,) * (x_BCRS.dim() - 2)
+        scale, shift = self.time(F.silu(time_BE)).unflatten(1, (-1, *everywhere)).chunk(2, dim=1)
         h_BCRS = self.conv1(F.silu(self.norm1(x_BCRS)))
         h_BCRS = self.conv2(F.silu(self.norm2(h_BCRS) * (1 + scale) + shift))
         return self.shortcut(x_BCRS) + h_BCRS
@@ -114,16 +135,26 @@ class AttentionBlock(nn.Module):
         return x_BNC.transpose(1, 2).unflatten(2, x_BCRS.shape[2:])
 
 
+IMAGE_LAYERS = Layers(
+    conv=lambda a, b, stride=1: nn.Conv2d(a, b, 3, stride=stride, padding=1),
+    pointwise=lambda a, b: nn.Conv2d(a, b, 1),
+    attention=AttentionBlock,
+    double=(2.0, 2.0),
+)
+
+
 class Level(nn.Module):
     """The residual blocks of one resolution, each followed by its attention."""
 
-    def __init__(self, config: UNetConfig, index: int, channels_in: int) -> None:
+    def __init__(self, config: UNetConfig, layers: Layers, index: int, channels_in: int) -> None:
         super().__init__()
         width, count = config.widths[index], config.res_blocks[index]
         inputs = (channels_in, *[width] * (count - 1))
         attends = config.self_attention[index], config.cross_attention[index]
-        self.res_blocks = nn.ModuleList(ResBlock(channels, width, 4 * config.dim) for channels in inputs)
-        self.attentions = nn.ModuleList(AttentionBlock(config, width, *attends) for _ in inputs)
+        self.res_blocks = nn.ModuleList(
+            ResBlock(layers, channels, width, 4 * config.dim) for channels in inputs
+        )
+        self.attentions = nn.ModuleList(layers.attention(config, width, *attends) for _ in inputs)
 
     def forward(self, x_BCRS: Tensor, time_BE: Tensor, text_BMD: Tensor) -> Tensor:
         for res_block, attention in zip(self.res_blocks, self.attentions, strict=True):
@@ -134,48 +165,54 @@ class Level(nn.Module):
 class EfficientUNet(nn.Module):
     """One denoising forward; super-resolution stages get the upsampled image as three more channels."""
 
-    def __init__(self, config: UNetConfig) -> None:
+    def __init__(self, config: UNetConfig, layers: Layers = IMAGE_LAYERS) -> None:
         super().__init__()
-        widths, time_dim = config.widths, 4 * config.dim
-        self.waves = config.dim
+        widths, time_dim, conv = config.widths, 4 * config.dim, layers.conv
+        self.waves, self.stem_stride, self.double = config.dim, config.stem_stride, layers.double
         self.time = nn.Sequential(nn.Linear(self.waves, time_dim), nn.SiLU(), nn.Linear(time_dim, time_dim))
         self.text = nn.Linear(config.text_dim, config.context_dim)
         self.pooled_text = nn.Linear(config.context_dim, time_dim)
-        self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
-        self.down = nn.ModuleList(Level(config, i, widths[i]) for i in range(len(widths)))
-        self.shrink = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths))
-        self.up = nn.ModuleList(Level(config, i, 2 * widths[i]) for i in range(len(widths)))
-        self.grow = nn.ModuleList(nn.Conv2d(b, a, 3, padding=1) for a, b in pairwise(widths))
+        self.conv_in = conv(config.in_channels, widths[0])
+        self.stem = conv(widths[0], widths[0], stride=config.stem_stride)
+        self.down = nn.ModuleList(Level(config, layers, i, width) for i, width in enumerate(widths))
+        self.shrink = nn.ModuleList(conv(a, b, stride=2) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(Level(config, layers, i, 2 * width) for i, width in enumerate(widths))
+        self.grow = nn.ModuleList(conv(b, a) for a, b in pairwise(widths))
         self.norm_out = nn.GroupNorm(32, widths[0])
-        self.conv_out = nn.Conv2d(widths[0], 3, 3, padding=1)
+        self.conv_out = conv(widths[0], 3)
 
-    def forward(self, image_BCRS: Tensor, timestep_B: Tensor, t5_BMD: Tensor) -> Tensor:
-        text_BMD = self.text(t5_BMD)
+    def forward(self, image_BCRS: Tensor, timestep_B: Tensor, context_BMD: Tensor) -> Tensor:
+        text_BMD = self.text(context_BMD)
         time_BE = self.time(sinusoids(timestep_B, self.waves)) + self.pooled_text(text_BMD.mean(dim=1))
-        x_BCRS, skips = self.conv_in(image_BCRS), []
+        x_BCRS, skips = self.stem(self.conv_in(image_BCRS)), []
         for i, level in enumerate(self.down):
             x_BCRS = level(x_BCRS if i == 0 else self.shrink[i - 1](x_BCRS), time_BE, text_BMD)
             skips.append(x_BCRS)
         for i in reversed(range(len(self.up))):
             x_BCRS = self.up[i](torch.cat([x_BCRS, skips[i]], dim=1), time_BE, text_BMD)
             if i > 0:
-                x_BCRS = self.grow[i - 1](F.interpolate(x_BCRS, scale_factor=2.0, mode="nearest"))
+                x_BCRS = self.grow[i - 1](F.interpolate(x_BCRS, scale_factor=self.double, mode="nearest"))
+        if self.stem_stride > 1:
+            x_BCRS = F.interpolate(x_BCRS, scale_factor=self.double, mode="nearest")
         return self.conv_out(F.silu(self.norm_out(x_BCRS)))
 
 
 def sinusoids(timestep_B: Tensor, waves: int) -> Tensor:
     """Cosines and sines of the timestep at `waves` / 2 rates."""
     half = waves // 2
-    angles = timestep_B[:, None].float() * torch.exp(torch.arange(half, device=timestep_B.device) * (-9.21 / half))
+    angles = timestep_B[:, None].float() * torch.exp(
+        torch.arange(half, device=timestep_B.device) * (-9.21 / half)
+    )
     return torch.cat([angles.cos(), angles.sin()], dim=-1).to(timestep_B.dtype)
 
 
 def denoiser(config: UNetConfig, side: int) -> Builder:
     """The builder of one stage whose usual picture has `side` pixels."""
-    pixels = Size(side, step=8, least=16, doc="pixels at this stage")
+    unit = config.granularity
+    pixels = Size(side, step=unit, least=2 * unit, doc="pixels at this stage")
 
     @sizes(
-        let={"b": "batch", "h": "height//8", "w": "width//8", "s": "text_tokens"},
+        let={"b": "batch", "h": f"height//{unit}", "w": f"width//{unit}", "s": "text_tokens"},
         batch=Size(1),
         height=pixels,
         width=pixels,
@@ -189,3 +226,51 @@ def denoiser(config: UNetConfig, side: int) -> Builder:
         return EfficientUNet(config).eval(), (image, activations(batch), text), {}
 
     return build
+
+
+FINAL = Size(1024, step=128, least=256, doc="pixels of the final image")
+NOTES = (
+    "Base at 64 px: Golden et al.'s Table I (width 512, multipliers 1, 2, 4, 4, 3 residual blocks, "
+    "attention to itself and to text at 32, 16 and 8, 64 channels a head); counts 2.02 billion "
+    "parameters, published 2 billion.",
+    "64 to 256: width 128, multipliers 1, 2, 4, 8, residual blocks 2, 4, 8, 8, attention at the lowest "
+    "resolution only, strided before every level; counts 631 million, published 600 million.",
+    "256 to 1024: the same without self-attention, and 6 blocks at the lowest level: 405 million, "
+    "published 400 million (8 blocks, as recalled from the paper, give 0.5 billion in this module).",
+    "Text is projected from T5's 4096 to 512 for cross-attention; one skip per level; a feed-forward of "
+    "twice the width follows self-attention. These are assumptions.",
+    "256 text tokens. Steps (256, 128, 128) and guidance at every stage are assumptions. The text encoder "
+    "runs once: the empty prompt's states are constants.",
+)
+
+
+def recipes() -> tuple[Recipe, ...]:
+    """Text to 1024 x 1024 images."""
+    steps = {"steps": 256, "sr256_steps": 128, "sr1024_steps": 128}
+    return (
+        Recipe(
+            name="imagen",
+            title="Imagen",
+            params={
+                "batch": Size(1, doc="images made together"),
+                "height": FINAL,
+                "width": FINAL,
+                **{name: Size(count, doc="denoising steps of this stage") for name, count in steps.items()},
+                "guidance": Size(2, least=1, most=2, doc="forwards per step"),
+                "text_tokens": Size(256, least=8, doc="text tokens, padding included"),
+            },
+            parts=(
+                Part("text_encoder", t5_encoder(*component("imagen", "text_encoder"))),
+                Part("denoise", denoiser(BASE, 64), at(16), repeat="steps*guidance"),
+                Part("super_resolution_256", denoiser(SR_256, 256), at(4), repeat="sr256_steps*guidance"),
+                Part("super_resolution_1024", denoiser(SR_1024, 1024), repeat="sr1024_steps*guidance"),
+            ),
+            notes=NOTES,
+            source=("arXiv:2205.11487", "Golden et al., arXiv:2312.14385, Table I"),
+        ),
+    )
+
+
+def at(factor: int) -> dict[str, str]:
+    """The sizes of a stage whose picture is smaller than the final one by `factor`."""
+    return {"height": f"height//{factor}", "width": f"width//{factor}"}

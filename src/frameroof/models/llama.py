@@ -19,11 +19,11 @@ PROMPT_PARAMS = {
     "new_tokens": Size(128, least=1, doc="tokens generated; the first comes out of the prefill"),
 }
 NOTES = (
-    "Prefill puts lm_head on every position (logits_to_keep=0), as the class does when it is called plainly; "
-    "a serving engine computes only the last position's logits.",
+    "Prefill puts lm_head on every position (logits_to_keep=0), as the class does when it is called "
+    "plainly; a serving engine computes only the last position's logits.",
     "Causal attention counts the full square of prompt tokens.",
-    "Decode: each step reads all weights and the cached keys and values in use, and writes one token's keys and "
-    "values in place (no concatenation, no padding to a static length). Sampling is not counted.",
+    "Decode: each step reads all weights and the cached keys and values in use, and writes one token's "
+    "keys and values in place (no concatenation, no padding to a static length). Sampling is not counted.",
 )
 SOURCE = (
     "https://huggingface.co/meta-llama (config.json of each size)",

@@ -8,21 +8,20 @@ from typing import Any
 
 import torch
 
-from frameroof.models.common import Call, activations, diffusers_model
-from frameroof.models.text_encoders import t5_encoder
+from frameroof.models.common import Call, Components, activations, diffusers_model
+from frameroof.models.text_encoders import encoder_parts
 from frameroof.models.video import (
     NO_TILING,
-    Components,
+    Built,
     Grid,
     PipelineReader,
     Setting,
-    components_of,
+    assembled,
+    listed,
     parameters,
     setting_of,
 )
 from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
-
-Built = tuple[Any, tuple[Any, ...], dict[str, Any]]
 
 BASE = Setting(width=704, height=512, frames=121, steps=50, guidance=2, text_tokens=128)
 TITLES = {"ltx-video-2b": "LTX-Video 2B", "ltx-video-13b": "LTX-Video 13B"}
@@ -99,24 +98,22 @@ def vae_decode(cls: str, config: Mapping[str, Any]) -> Builder:
 
 def recipe(name: str, components: Components, setting: Setting = BASE) -> Recipe:
     """An LTX pipeline of diffusers from its components."""
-    return Recipe(
-        name=name,
-        title=setting.title or name,
-        params=parameters(setting, GRID),
+    return assembled(
+        name,
+        setting,
+        parameters(setting, GRID),
         parts=(
-            Part("text_encoder", t5_encoder(*components["text_encoder"]), repeat="guidance"),
+            *encoder_parts(components),
             Part("denoise", transformer(*components["transformer"]), repeat="steps*guidance"),
             Part("vae_decode", vae_decode(*components["vae"])),
         ),
-        item="video",
-        notes=(NO_TILING, *setting.notes),
-        source=setting.source,
+        notes=(NO_TILING,),
     )
 
 
 def _of_catalogue(name: str) -> Recipe:
     setting = replace(setting_of(name, TITLES[name], BASE), notes=(VAE_NOTES[name],))
-    return recipe(name, components_of(name) | {"vae": VAES[name]}, setting)
+    return recipe(name, listed(name) | {"vae": VAES[name]}, setting)
 
 
 PIPELINES: dict[str, PipelineReader] = {"LTXPipeline": recipe}

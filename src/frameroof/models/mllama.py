@@ -22,11 +22,12 @@ TITLES = {
     "llama3.2-90b-vision": "Llama 3.2 90B Vision (560 px tiles)",
 }
 NOTES = (
-    "One image of 4 full tiles per prompt. Vision attention runs over all tiles as one sequence, each tile padded "
-    "to a multiple of 8 tokens, under the additive mask that the class builds.",
-    "Cross-attention reads every unpadded vision token of the image and takes no mask: with one image of full "
-    "tiles at the head of the prompt the mask would be zero everywhere. Transformers' processor passes that mask "
-    "of zeros all the same, which costs bytes and keeps grouped-query kernels from being chosen.",
+    "One image of 4 full tiles per prompt. Vision attention runs over all tiles as one sequence, each "
+    "tile padded to a multiple of 8 tokens, under the additive mask that the class builds.",
+    "Cross-attention reads every unpadded vision token of the image and takes no mask: with one image of "
+    "full tiles at the head of the prompt the mask would be zero everywhere. Transformers' processor "
+    "passes that mask of zeros all the same, which costs bytes and keeps grouped-query kernels from being "
+    "chosen.",
     "In the class the key and value projections of vision tokens happen in the prefill, once per image.",
     *LANGUAGE_NOTES,
 )
@@ -81,7 +82,11 @@ def language_model(config: dict[str, Any]) -> LanguageModel:
         width = config["text"]["hidden_size"]
         states = activations(batch * TILES, image_tokens // TILES, width)
         cache = mixed_cache(model, batch, (tokens, 0), (image_tokens, 0))
-        return model, (token_ids(batch, tokens),), {"cross_attention_states": states, "past_key_values": cache}
+        return (
+            model,
+            (token_ids(batch, tokens),),
+            {"cross_attention_states": states, "past_key_values": cache},
+        )
 
     @sizes(let={"b": "batch", "kv": "kv"}, batch=Size(1), kv=Size(2049, least=2))
     def decode(batch: int = 1, kv: int = 2049) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
@@ -97,7 +102,12 @@ def text_side(config: dict[str, Any]) -> Any:
     from torch import nn
     from transformers import MllamaConfig, MllamaForConditionalGeneration
 
-    vision = {**config["vision"], "num_hidden_layers": 1, "num_global_layers": 1, "intermediate_layers_indices": [0]}
+    vision = {
+        **config["vision"],
+        "num_hidden_layers": 1,
+        "num_global_layers": 1,
+        "intermediate_layers_indices": [0],
+    }
     whole = MllamaConfig(vision_config=vision, text_config=config["text"], attn_implementation="sdpa")
     model = MllamaForConditionalGeneration(whole).eval()
     model.model.vision_model = nn.Identity()

@@ -91,7 +91,9 @@ class TimestepEmbedding(nn.Module):
         self.shared = nn.Sequential(nn.SiLU(), nn.Linear(config.dim, config.modulations * config.dim))
 
     def forward(self, timestep_B: Tensor) -> tuple[Tensor, Tensor]:
-        rates = torch.exp(torch.arange(self.waves // 2, device=timestep_B.device) * (-9.21 / (self.waves // 2)))
+        rates = torch.exp(
+            torch.arange(self.waves // 2, device=timestep_B.device) * (-9.21 / (self.waves // 2))
+        )
         angles = timestep_B[:, None].float() * rates
         time_BD = self.mlp(torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.mlp[0].weight.dtype))
         return time_BD, self.shared(time_BD).unflatten(1, (self.modulations, -1))
@@ -107,7 +109,9 @@ class FactorisedPosition(nn.Module):
         )
 
     def forward(self, frames: int, rows: int, columns: int) -> Tensor:
-        p_TRSD = self.frame[:frames, None, None] + self.row[None, :rows, None] + self.column[None, None, :columns]
+        p_TRSD = (
+            self.frame[:frames, None, None] + self.row[None, :rows, None] + self.column[None, None, :columns]
+        )
         return p_TRSD.flatten(0, 2)
 
 
@@ -199,7 +203,7 @@ TOKEN_LET = {
 }
 VIDEO = {
     "batch": Size(1, doc="videos made together"),
-    "frames": Size(256, step=8, most=2048, doc="frames, 16 a second"),
+    "frames": Size(256, step=8, least=16, most=2048, doc="frames, 16 a second"),
     "height": Size(768, step=16, least=32, most=2048, doc="pixels before the upsampler"),
     "width": Size(768, step=16, least=32, most=2048, doc="pixels before the upsampler"),
 }
@@ -226,7 +230,9 @@ def denoiser(
     glyph_tokens: int = 128,
 ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """The 30B transformer over the latent video."""
-    latent = activations(batch, LATENT_CHANNELS, frames // TAE_STRIDE, height // TAE_STRIDE, width // TAE_STRIDE)
+    latent = activations(
+        batch, LATENT_CHANNELS, frames // TAE_STRIDE, height // TAE_STRIDE, width // TAE_STRIDE
+    )
     texts = text_states(MOVIE_GEN, batch, text_tokens, glyph_tokens)
     return MovieGenTransformer(MOVIE_GEN).eval(), (latent, activations(batch), texts), {}
 
@@ -234,7 +240,7 @@ def denoiser(
 @sizes(
     let={**TOKEN_LET, "t": "frames"},
     batch=Size(1),
-    frames=Size(WINDOW, most=256),
+    frames=Size(WINDOW, least=2, most=256),
     height=PIXELS,
     width=PIXELS,
     **TEXTS,
@@ -258,7 +264,9 @@ def tae_decode(
     batch: int = 1, frames: int = 256, height: int = 768, width: int = 768
 ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """Latent video to pixels."""
-    latent = activations(batch, LATENT_CHANNELS, frames // TAE_STRIDE, height // TAE_STRIDE, width // TAE_STRIDE)
+    latent = activations(
+        batch, LATENT_CHANNELS, frames // TAE_STRIDE, height // TAE_STRIDE, width // TAE_STRIDE
+    )
     return TAEDecoder().eval(), (latent,), {}
 
 
@@ -300,26 +308,31 @@ METACLIP_H14 = {
     "vocab_size": 49408,
     "hidden_act": "gelu",
 }
-UPSAMPLED = {"height": "ceil(height*45, 512)*16", "width": "ceil(width*45, 512)*16"}  # x 1080/768, to whole tokens
+UPSAMPLED = {
+    "height": "ceil(height*45, 512)*16",
+    "width": "ceil(width*45, 512)*16",
+}  # x 1080/768, to whole tokens
 EACH_FRAME = {"batch": "batch*frames", **UPSAMPLED}
 NOTES = (
-    "Published: 48 layers, width 6144, SwiGLU of 16384, 48 heads of 128, full bidirectional attention, cross-"
-    "attention in every block, patches of 1x2x2 on 16 latent channels, autoencoder strides 8x8x8, learned factorised "
-    "positions added before every block, 50 steps.",
-    "Timestep modulation is one shared projection plus a table per block: a projection per block, as in DiT, would "
-    "add 11 billion parameters to the published 30. The transformer counts 29.4 billion.",
+    "Published: 48 layers, width 6144, SwiGLU of 16384, 48 heads of 128, full bidirectional attention, "
+    "cross-attention in every block, patches of 1x2x2 on 16 latent channels, autoencoder strides 8x8x8, "
+    "learned factorised positions added before every block, 50 steps.",
+    "Timestep modulation is one shared projection plus a table per block: a projection per block, as in "
+    "DiT, would add 11 billion parameters to the published 30. The transformer counts 29.4 billion.",
     "The seed's table (200.3 TFLOP a layer) leaves cross-attention out; with it a layer counts 212.8 TFLOP.",
     "Two forwards a step (text guidance), assumed; the seed counts one.",
-    "Text: the encoders of UL2 20B, MetaCLIP H/14 lengthened to 256 tokens and ByT5-Small, each run once (the empty "
-    "prompt's states are constants). The paper names the three encoders; which ByT5 and MetaCLIP, and 256 tokens "
-    "for UL2 and 128 bytes for ByT5, are assumptions.",
-    "Temporal autoencoder: the decoder of Stable Diffusion's image autoencoder (128, 256, 512, 512 channels), each "
-    "convolution followed by one over three frames and its attention by attention over frames, as the paper "
-    "describes; channels are an assumption, and so is decoding the video in one piece instead of in tiles of time.",
-    "Upsampler to 1080 p: the paper gives 7 billion parameters, 20 steps and the same architecture on frames that an "
-    "image autoencoder encoded singly. Assumed: 26 layers of width 4096 with SwiGLU of 11008 (7.2 billion), noise and "
-    "input joined as channels, one forward a step, windows of 14 frames that do not overlap (in the paper they do), "
-    "SD3's 16-channel autoencoder, sides rounded up to 16 pixels (768 becomes 1088).",
+    "Text: the encoders of UL2 20B, MetaCLIP H/14 lengthened to 256 tokens and ByT5-Small, each run once "
+    "(the empty prompt's states are constants). The paper names the three encoders; which ByT5 and "
+    "MetaCLIP, and 256 tokens for UL2 and 128 bytes for ByT5, are assumptions.",
+    "Temporal autoencoder: the decoder of Stable Diffusion's image autoencoder (128, 256, 512, 512 "
+    "channels), each convolution followed by one over three frames and its attention by attention over "
+    "frames, as the paper describes; channels are an assumption, and so is decoding the video in one "
+    "piece instead of in tiles of time.",
+    "Upsampler to 1080 p: the paper gives 7 billion parameters, 20 steps and the same architecture on "
+    "frames that an image autoencoder encoded singly. Assumed: 26 layers of width 4096 with SwiGLU of "
+    "11008 (7.2 billion), noise and input joined as channels, one forward a step, windows of 14 frames "
+    "that do not overlap (in the paper they do), SD3's 16-channel autoencoder, sides rounded up to 16 "
+    "pixels (768 becomes 1088).",
 )
 
 
@@ -338,7 +351,12 @@ def recipes() -> tuple[Recipe, ...]:
             {"frames": str(WINDOW), **UPSAMPLED},
             repeat=f"upsampler_steps*ceil(frames, {WINDOW})",
         ),
-        Part("upsampler_decode", kl_decode(*component("sd3-medium", "vae")), EACH_FRAME, weights="frame_autoencoder"),
+        Part(
+            "upsampler_decode",
+            kl_decode(*component("sd3-medium", "vae")),
+            EACH_FRAME,
+            weights="frame_autoencoder",
+        ),
     )
     params = {
         **VIDEO,
@@ -358,7 +376,9 @@ def recipes() -> tuple[Recipe, ...]:
             source=(
                 "arXiv:2410.13720",
                 "blog post 'How fast is Meta Movie Gen?', 2024-10-20",
-                "https://huggingface.co/google/ul2, google/byt5-small, facebook/metaclip-h14-fullcc2.5b (config.json)",
+                "https://huggingface.co/google/ul2 (config.json)",
+                "https://huggingface.co/google/byt5-small (config.json)",
+                "https://huggingface.co/facebook/metaclip-h14-fullcc2.5b (config.json)",
             ),
         ),
     )

@@ -25,7 +25,9 @@ from frameroof.workload.recipe import Part, Recipe, Size, sizes
 class Attention(nn.Module):
     """Multi-head attention of x to itself, or to a context of its own width."""
 
-    def __init__(self, dim: int, heads: int, context_dim: int | None = None, head_dim: int | None = None) -> None:
+    def __init__(
+        self, dim: int, heads: int, context_dim: int | None = None, head_dim: int | None = None
+    ) -> None:
         super().__init__()
         self.heads = heads
         inner = heads * (head_dim or dim // heads)
@@ -176,15 +178,16 @@ VQGAN_F8 = {
 }
 NOTES = (
     "Every step is one bidirectional forward over all tokens: no cache, and attention of constant length.",
-    "Base: 48 layers of width 2048, 32 heads, feed-forward 4 x, cross-attention in every layer, 256 tokens for a final "
-    "512 x 512; counts 3.27 billion parameters. 24 base steps and 8 super-resolution steps are the paper's.",
-    "Super-resolution: the paper gives its 4096 tokens and that it reads the text and the base's tokens, not its width. "
-    "Assumed: 32 layers of width 1024 with full attention over all tokens, and 16 layers that encode the base's "
-    "tokens (0.78 billion parameters).",
-    "The decoder is the paper's f = 8 VQGAN with 8192 codes; its channels (128, 256, 256, 512) are an assumption. "
-    "The base's own f = 16 decoder does not run.",
-    "The text encoder runs once: the unconditional forward takes the states of an empty prompt, a constant. "
-    "Choosing which tokens to keep at each step is not counted.",
+    "Base: 48 layers of width 2048, 32 heads, feed-forward 4 x, cross-attention in every layer, 256 "
+    "tokens for a final 512 x 512; counts 3.27 billion parameters. 24 base steps and 8 super-resolution "
+    "steps are the paper's.",
+    "Super-resolution: the paper gives its 4096 tokens and that it reads the text and the base's tokens, "
+    "not its width. Assumed: 32 layers of width 1024 with full attention over all tokens, and 16 layers "
+    "that encode the base's tokens (0.78 billion parameters).",
+    "The decoder is the paper's f = 8 VQGAN with 8192 codes; its channels (128, 256, 256, 512) are an "
+    "assumption. The base's own f = 16 decoder does not run.",
+    "The text encoder runs once: the unconditional forward takes the states of an empty prompt, a "
+    "constant. Choosing which tokens to keep at each step is not counted.",
 )
 
 

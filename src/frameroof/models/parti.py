@@ -56,7 +56,8 @@ class Encoder(nn.Module):
         self.embed = nn.Embedding(config.text_vocabulary, config.dim)
         self.position = nn.Parameter(torch.empty(config.text_positions, config.dim))
         self.blocks = nn.ModuleList(
-            Block(config.dim, config.heads, config.hidden, context=False) for _ in range(config.encoder_layers)
+            Block(config.dim, config.heads, config.hidden, context=False)
+            for _ in range(config.encoder_layers)
         )
         self.norm = nn.LayerNorm(config.dim)
 
@@ -138,7 +139,8 @@ class Detokenizer(nn.Module):
         self.codebook = nn.Embedding(config.codes, dim)
         self.position = nn.Parameter(torch.empty(config.image_positions, dim))
         self.blocks = nn.ModuleList(
-            Block(dim, config.image_heads, config.image_hidden, context=False) for _ in range(config.image_layers)
+            Block(dim, config.image_heads, config.image_hidden, context=False)
+            for _ in range(config.image_layers)
         )
         self.norm = nn.LayerNorm(dim)
         self.pixels = nn.Linear(dim, 3 * config.patch**2)
@@ -185,9 +187,7 @@ def decode(
     return Decoder(PARTI).eval(), (token_ids(batch, 1), past, text), {}
 
 
-@sizes(
-    let={"b": "batch", "h": "height//8", "w": "width//8"}, batch=Size(1), height=SIDE, width=SIDE
-)
+@sizes(let={"b": "batch", "h": "height//8", "w": "width//8"}, batch=Size(1), height=SIDE, width=SIDE)
 def vq_decode(
     batch: int = 1, height: int = 256, width: int = 256
 ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
@@ -196,16 +196,17 @@ def vq_decode(
 
 
 NOTES = (
-    "Published: 16 encoder and 64 decoder layers of width 4096, feed-forward 16384, 64 heads, 8192 codes, 1024 image "
-    "tokens. The layers hold 20.40 billion parameters; embeddings and head add 0.14 billion.",
-    "Each token is one pass over all decoder weights, against the keys and values in use of the tokens before it "
-    "(written in place) and those of the text (projected once).",
-    "Guidance doubles the batch of the decoder, so both halves share one reading of the weights; the empty prompt's "
-    "states are constants.",
-    "Detokenizer: the fine-tuned ViT-VQGAN decoder as recalled from the paper (32 layers, width 1280, feed-forward "
-    "5120, 16 heads, about 600 million parameters), its pixels a linear layer per 8 x 8 patch.",
-    "The text vocabulary (16,000) and learned positions are assumptions. Super-resolution to 1024 is left out; so is "
-    "sampling.",
+    "Published: 16 encoder and 64 decoder layers of width 4096, feed-forward 16384, 64 heads, 8192 codes, "
+    "1024 image tokens. The layers hold 20.40 billion parameters; embeddings and head add 0.14 billion.",
+    "Each token is one pass over all decoder weights, against the keys and values in use of the tokens "
+    "before it (written in place) and those of the text (projected once).",
+    "Guidance doubles the batch of the decoder, so both halves share one reading of the weights; the "
+    "empty prompt's states are constants.",
+    "Detokenizer: the fine-tuned ViT-VQGAN decoder as recalled from the paper (32 layers, width 1280, "
+    "feed-forward 5120, 16 heads, about 600 million parameters), its pixels a linear layer per 8 x 8 "
+    "patch.",
+    "The text vocabulary (16,000) and learned positions are assumptions. Super-resolution to 1024 is left "
+    "out; so is sampling.",
 )
 
 

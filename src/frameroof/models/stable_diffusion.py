@@ -26,12 +26,13 @@ from frameroof.models.text_encoders import clip_length, encoder_parts
 from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
 
 DOWN_BLOCKS = 4  # UNet2DConditionModel's own default
+UPCAST = "The VAE decodes in the pipeline's type; under fp16 diffusers runs it in fp32 (force_upcast)."
 
 
 def unet(cls: str, config: Mapping[str, Any], scale: int = 8, pooled: int = 0) -> Builder:
     """UNet2DConditionModel over latents of `scale` pixels; `pooled` is the width of SDXL's pooled text."""
     depth = len(config.get("down_block_types", range(DOWN_BLOCKS)))
-    pixels = Size(64 * scale, step=scale, least=scale * 2 ** (depth - 1), doc="pixels")
+    pixels = _pixels(config, scale)
 
     @sizes(
         let={
@@ -84,29 +85,27 @@ def recipe(name: str, components: Components, preset: Preset | None = None) -> R
     scale = spatial_scale(components["vae"][1])
     clips = {role: part[1] for role, part in components.items() if role.startswith("text_encoder")}
     tokens = max(map(clip_length, clips.values()), default=77)
-    side = known.side or _square(config.get("sample_size", 64)) * scale
     denoise = unet(cls, config, scale, _pooled_width(clips))
     return Recipe(
         name=name,
         title=known.title or name,
-        params=image_params(
-            Size(side, step=scale, least=denoise.__frameroof_sizes__.sizes["height"].lowest, doc="pixels"),  # type: ignore[attr-defined]
-            known.steps or 50,
-            known.guidance or 2,
-        ),
+        params=image_params(_pixels(config, scale, known.side), known.steps or 50, known.guidance or 2),
         parts=(
             *encoder_parts(components, str(tokens)),
             Part("denoise", denoise, {"text_tokens": str(tokens)}, repeat="steps*guidance"),
             decode_part(components["vae"]),
         ),
-        notes=(f"CLIP pads every prompt to {tokens} tokens", "safety checker not counted", *known.notes),
+        notes=(f"CLIP pads every prompt to {tokens} tokens.", *known.notes),
         source=known.source,
     )
 
 
-def _square(sample_size: Any) -> int:
-    """One side of a configuration's sample size, which may be a pair."""
-    return int(sample_size if isinstance(sample_size, int) else max(sample_size))
+def _pixels(config: Mapping[str, Any], scale: int, side: int = 0) -> Size:
+    """The sides of a picture that a UNet of this configuration takes: one row or more on its lowest level."""
+    sample = config.get("sample_size") or 64
+    rows = int(sample if isinstance(sample, int) else max(sample))
+    depth = len(config.get("down_block_types", range(DOWN_BLOCKS)))
+    return Size(side or rows * scale, step=scale, least=scale * 2 ** (depth - 1), doc="pixels")
 
 
 def _pooled_width(encoders: Mapping[str, Mapping[str, Any]]) -> int:
@@ -130,16 +129,17 @@ def recipes() -> tuple[Recipe, ...]:
 
 def _sd15() -> Recipe:
     model = "stable-diffusion-1.5"
+    note = "The safety checker is not counted."
     return recipe(
         model,
         catalogued(model, text_encoder="text_encoder", unet="unet", vae="vae"),
-        Preset("Stable Diffusion 1.5", side=512, steps=50, source=provenance(model)),
+        Preset("Stable Diffusion 1.5", side=512, steps=50, notes=(note,), source=provenance(model)),
     )
 
 
 def _sd21() -> Recipe:
     model = "stable-diffusion-2.1"
-    note = "the configuration asks for attention in fp32 (upcast_attention); diffusers' SDPA path ignores it"
+    note = "The configuration asks for attention in fp32 (upcast_attention); diffusers' SDPA path ignores it."
     return recipe(
         model,
         catalogued(model, text_encoder="text_encoder", unet="unet@768", vae="vae"),
@@ -150,11 +150,10 @@ def _sd21() -> Recipe:
 def _sdxl() -> Recipe:
     model = "sdxl-base"
     roles = {role: role for role in ("text_encoder", "text_encoder_2", "unet", "vae")}
-    note = "the VAE decodes in the pipeline's type; under fp16 diffusers runs it in fp32 (force_upcast)"
     return recipe(
         model,
         catalogued(model, **roles),
-        Preset("Stable Diffusion XL base", side=1024, steps=50, notes=(note,), source=provenance(model)),
+        Preset("Stable Diffusion XL base", side=1024, steps=50, notes=(UPCAST,), source=provenance(model)),
     )
 
 
@@ -162,9 +161,9 @@ def _sdxl_refiner() -> Recipe:
     model = "sdxl-refiner"
     roles = {role: role for role in ("text_encoder_2", "unet", "vae")}
     notes = (
-        "refines the latents of the base model: no encoding",
-        "10 steps are the last fifth of a schedule of 50",
-        "the VAE decodes in the pipeline's type; under fp16 diffusers runs it in fp32 (force_upcast)",
+        "It refines the latents of the base model: nothing is encoded.",
+        "Its 10 steps are the last fifth of a schedule of 50.",
+        UPCAST,
     )
     return recipe(
         model,

@@ -1,4 +1,4 @@
-"""What the video families share: the sizes of a pipeline, and its defaults read from the sourced configuration."""
+"""What the video families share: a pipeline's sizes, and its defaults read from the sourced configuration."""
 
 from __future__ import annotations
 
@@ -7,10 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from frameroof.models.common import configuration
-from frameroof.workload.recipe import Recipe, Size
+from frameroof.models.common import (
+    Components,
+    activations,
+    component,
+    configuration,
+    provenance,
+    transformers_model,
+)
+from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
 
-Components = Mapping[str, tuple[str, Mapping[str, Any]]]
+Built = tuple[Any, tuple[Any, ...], dict[str, Any]]
 PipelineReader = Callable[[str, Components], Recipe]
 NO_TILING = "The VAE runs without spatial tiling and without slicing, as it does by default."
 
@@ -73,8 +80,7 @@ def parameters(setting: Setting, grid: Grid) -> dict[str, Size]:
 
 def setting_of(model: str, title: str, base: Setting) -> Setting:
     """`base` with the defaults, notes and sources that the catalogue's file of `model` states."""
-    entry = configuration(model)
-    defaults = entry["defaults"]
+    defaults = configuration(model)["defaults"]
     stated: dict[str, Any] = {}
     if clip := re.search(r"(\d+)x(\d+)x(\d+)", str(defaults.get("resolution", ""))):
         stated |= dict(zip(("width", "height", "frames"), map(int, clip.groups()), strict=True))
@@ -83,15 +89,44 @@ def setting_of(model: str, title: str, base: Setting) -> Setting:
     for ours, theirs in (("guidance", "forwards_per_step"), ("text_tokens", "text_tokens")):
         if isinstance(defaults.get(theirs), int):
             stated[ours] = defaults[theirs]
-    return replace(base, title=title, source=tuple(entry["source"]), **stated)
+    return replace(base, title=title, source=provenance(model), **stated)
 
 
-def components_of(model: str, **roles: str) -> dict[str, tuple[str, dict[str, Any]]]:
-    """The catalogue's components under a pipeline's names; `roles` maps those to the file's where they differ."""
-    found = configuration(model)["components"]
-    named = {role: role for role in found} | roles
-    return {
-        ours: (found[theirs]["cls"], dict(found[theirs]["config"]))
-        for ours, theirs in named.items()
-        if isinstance(found[theirs]["config"], Mapping)
-    }
+def listed(model: str, **renamed: str) -> dict[str, tuple[str, dict[str, Any]]]:
+    """The components that the catalogue's file of `model` lists whole, under a pipeline's names."""
+    roles = configuration(model)["components"]
+    names = {role: role for role in roles} | renamed
+    whole = {name: role for name, role in names.items() if isinstance(roles[role]["config"], Mapping)}
+    return {name: component(model, role) for name, role in whole.items()}
+
+
+def assembled(
+    name: str,
+    setting: Setting,
+    params: Mapping[str, Size],
+    *,
+    parts: tuple[Part, ...],
+    notes: tuple[str, ...],
+) -> Recipe:
+    """The recipe of a video pipeline; the setting brings its title, its sources and its own notes."""
+    return Recipe(
+        name=name,
+        title=setting.title or name,
+        params=params,
+        parts=parts,
+        item="video",
+        notes=(*notes, *setting.notes),
+        source=setting.source,
+    )
+
+
+def clip_vision(cls: str, config: Mapping[str, Any]) -> Builder:
+    """A CLIP vision tower on one picture at its own size; hidden states are kept, as pipelines ask."""
+    side = config.get("image_size", 224)
+
+    @sizes(let={"b": "batch"}, batch=Size(1))
+    def build(batch: int = 1) -> Built:
+        pixels_BCHW = activations(batch, 3, side, side)
+        return transformers_model(cls, config), (pixels_BCHW,), {"output_hidden_states": True}
+
+    return build

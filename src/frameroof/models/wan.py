@@ -6,29 +6,33 @@ Wan 2.2's 14B models are two experts that share the steps; its 5B model gives ev
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from frameroof.models.common import Call, activations, diffusers_model, transformers_model
-from frameroof.models.text_encoders import t5_encoder
+from frameroof.models.common import Call, Components, activations, component, diffusers_model
+from frameroof.models.text_encoders import encoder_parts
 from frameroof.models.video import (
     NO_TILING,
-    Components,
+    Built,
     Grid,
     PipelineReader,
     Setting,
-    components_of,
+    assembled,
+    clip_vision,
+    listed,
     parameters,
     setting_of,
 )
 from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
 
-Built = tuple[Any, tuple[Any, ...], dict[str, Any]]
-
 BASE = Setting(width=832, height=480, frames=81, steps=50, guidance=2, text_tokens=512)
-HIGH_NOISE_SHARE = {"wan2.2-t2v-a14b": 26, "wan2.2-i2v-a14b": 15}  # of 40 steps
+TWO_EXPERTS = ("wan2.2-t2v-a14b", "wan2.2-i2v-a14b")
+IMAGE_NOTE = (
+    "The image is encoded by the VAE as the first frame of a video that is otherwise grey, "
+    "so all frames are encoded."
+)
 TITLES = {
     "wan2.1-t2v-1.3b": "Wan 2.1 T2V 1.3B",
     "wan2.1-t2v-14b": "Wan 2.1 T2V 14B, 720p",
@@ -39,7 +43,7 @@ TITLES = {
     "wan2.2-i2v-a14b": "Wan 2.2 I2V A14B (two experts)",
     "wan2.2-ti2v-5b": "Wan 2.2 TI2V 5B",
 }
-# Wan 2.1 I2V sees its image through the vision half of open_clip's XLM-RoBERTa ViT-H/14: the CLIP ViT-H shape.
+# Wan 2.1 I2V sees its image through the vision half of open_clip's XLM-RoBERTa ViT-H/14.
 VIT_H = (
     "CLIPVisionModel",
     {
@@ -51,7 +55,7 @@ VIT_H = (
         "image_size": 224,
     },
 )
-# Wan 2.2's 5B model compresses 16x16 in space (scripts/convert_wan_to_diffusers.py of diffusers, convert_vae_22).
+# Wan 2.2's 5B model compresses 16x16 in space (convert_wan_to_diffusers.py of diffusers).
 VAE_22 = (
     "AutoencoderKLWan",
     {
@@ -76,7 +80,7 @@ def transformer(
     `timestep_per_token`: the modulation is computed for every token, as Wan 2.2's 5B pipeline asks
     (a given first frame stays at timestep 0).
     """
-    channels, text_dim = config["in_channels"], config.get("text_dim", 4096)
+    channels, text_dim = config.get("in_channels", 16), config.get("text_dim", 4096)
     grid = Grid(pixel_step=2 * scale, least_pixels=4 * scale)
 
     @sizes(
@@ -115,7 +119,7 @@ def vae_decode(cls: str, config: Mapping[str, Any]) -> Builder:
     @sizes(let=let, **grid.video(81, 480, 832))
     def build(batch: int = 1, frames: int = 81, height: int = 480, width: int = 832) -> Built:
         z_BCTHW = activations(
-            batch, config["z_dim"], (frames - 1) // 4 + 1, height // scale, width // scale
+            batch, config.get("z_dim", 16), (frames - 1) // 4 + 1, height // scale, width // scale
         )
         return Call("decode", vae=diffusers_model(cls, config)), (z_BCTHW,), {"return_dict": False}
 
@@ -146,86 +150,91 @@ def _latent_grid(config: Mapping[str, Any]) -> tuple[int, dict[str, str], Grid]:
     return scale, let, Grid(least_frames=13, pixel_step=scale, least_pixels=4 * scale)
 
 
-def image_encoder(cls: str, config: Mapping[str, Any]) -> Builder:
-    """A CLIP vision tower on one picture of its own size; its last hidden states but one are used."""
-    side = config.get("image_size", 224)
-
-    @sizes(let={"b": "batch"}, batch=Size(1))
-    def build(batch: int = 1) -> Built:
-        pixels_BCHW = activations(batch, 3, side, side)
-        return transformers_model(cls, config), (pixels_BCHW,), {"output_hidden_states": True}
-
-    return build
-
-
-def recipe(name: str, components: Components, setting: Setting = BASE, high_noise: int = 26) -> Recipe:
+def recipe(name: str, components: Components, setting: Setting = BASE) -> Recipe:
     """A Wan pipeline of diffusers from its components; with a ``transformer_2`` it has two experts."""
     vae_cls, vae = components["vae"]
+    config = components["transformer"][1]
     scale = vae.get("scale_factor_spatial", 8)
-    cls, config = components["transformer"]
+    from_image = config.get("in_channels", 16) > config.get("out_channels", 16)
     per_token = bool(vae.get("is_residual"))  # only Wan 2.2's 5B model has this VAE
-    denoise = transformer(cls, config, scale, timestep_per_token=per_token)
     params = parameters(setting, Grid(least_frames=13, pixel_step=2 * scale, least_pixels=4 * scale))
-    parts = [Part("text_encoder", t5_encoder(*components["text_encoder"]), repeat="guidance")]
     notes = [NO_TILING, "Prompts are padded to text_tokens and attended without a mask."]
-    if config["in_channels"] > config["out_channels"]:
-        parts += _image_condition(components)
-        notes.append(
-            "The image is encoded by the VAE as the first frame of a video that is otherwise grey, "
-            "so all frames are encoded."
-        )
+    if from_image:
+        notes.append(IMAGE_NOTE)
     if per_token:
         notes.append("Every token carries its own timestep (expand_timesteps), so modulation is per token.")
     if "transformer_2" in components:
-        del params["steps"]
-        params["steps_high"] = Size(high_noise, doc="steps of the high-noise expert")
-        params["steps_low"] = Size(setting.steps - high_noise, doc="steps of the low-noise expert")
-        low_noise = transformer(*components["transformer_2"], scale)
-        parts += [
-            Part("denoise_high_noise", denoise, repeat="steps_high*guidance"),
-            Part("denoise_low_noise", low_noise, repeat="steps_low*guidance"),
-        ]
-    else:
-        parts.append(Part("denoise", denoise, repeat="steps*guidance"))
-    parts.append(Part("vae_decode", vae_decode(vae_cls, vae), weights="vae"))
-    return Recipe(
-        name=name,
-        title=setting.title or name,
-        params=params,
-        parts=tuple(parts),
-        item="video",
-        notes=(*notes, *setting.notes),
-        source=setting.source,
+        expert = EXPERTS["i2v" if from_image else "t2v"]
+        notes.append(expert.note(params.pop("steps").default))
+        params |= expert.params(setting.steps)
+    parts = (
+        *encoder_parts(components),
+        *(_image_condition(components) if from_image else ()),
+        *_denoise(components, scale, per_token),
+        Part("vae_decode", vae_decode(vae_cls, vae), weights="vae"),
+    )
+    return assembled(name, setting, params, parts=parts, notes=tuple(notes))
+
+
+@dataclass(frozen=True)
+class Experts:
+    """How Wan 2.2 divides its steps: with this shift, timesteps above the boundary are the first expert's."""
+
+    shift: int
+    boundary: float
+
+    def high(self, steps: int) -> int:
+        """Steps i = 0, 1 … of noise 1 - i/steps, shifted, that are not below the boundary."""
+        noise = [1 - i / steps for i in range(steps)]
+        return sum(self.shift * n / (1 + (self.shift - 1) * n) >= self.boundary for n in noise)
+
+    def params(self, steps: int) -> dict[str, Size]:
+        high = self.high(steps)
+        return {
+            "steps_high": Size(high, doc="denoising steps of the high-noise expert"),
+            "steps_low": Size(steps - high, doc="denoising steps of the low-noise expert"),
+        }
+
+    def note(self, steps: int) -> str:
+        return (
+            f"With shift {self.shift} the timestep stays above the boundary {self.boundary} for "
+            f"{self.high(steps)} of {steps} steps, which the high-noise expert runs."
+        )
+
+
+EXPERTS = {"t2v": Experts(12, 0.875), "i2v": Experts(5, 0.9)}  # wan/configs/wan_{t2v,i2v}_A14B.py of Wan 2.2
+
+
+def _denoise(components: Components, scale: int, per_token: bool) -> tuple[Part, ...]:
+    denoise = transformer(*components["transformer"], scale, timestep_per_token=per_token)
+    if "transformer_2" not in components:
+        return (Part("denoise", denoise, repeat="steps*guidance"),)
+    return (
+        Part("denoise_high_noise", denoise, repeat="steps_high*guidance"),
+        Part(
+            "denoise_low_noise", transformer(*components["transformer_2"], scale), repeat="steps_low*guidance"
+        ),
     )
 
 
-def _image_condition(components: Components) -> list[Part]:
+def _image_condition(components: Components) -> tuple[Part, ...]:
     """What an image-to-video pipeline computes of its image before the first step."""
-    parts = [Part("vae_encoder", vae_encode(*components["vae"]), weights="vae")]
-    if components["transformer"][1].get("image_dim"):
-        encoder = image_encoder(*components.get("image_encoder", VIT_H))
-        parts.insert(0, Part("image_encoder", encoder))
-    return parts
+    encode = Part("vae_encoder", vae_encode(*components["vae"]), weights="vae")
+    if not components["transformer"][1].get("image_dim"):
+        return (encode,)
+    return (Part("image_encoder", clip_vision(*components.get("image_encoder", VIT_H))), encode)
 
 
 def _of_catalogue(name: str) -> Recipe:
-    components = components_of(name)
-    setting = setting_of(name, TITLES[name], BASE)
+    components = listed(name)
     # The 14B models share Wan 2.1's VAE.
-    vae = VAE_22 if name == "wan2.2-ti2v-5b" else components_of("wan2.1-t2v-1.3b")["vae"]
-    components.setdefault("vae", vae)
-    if name not in HIGH_NOISE_SHARE:
-        return recipe(name, components, setting)
-    components["transformer_2"] = components["transformer"]
-    high = HIGH_NOISE_SHARE[name]
-    shift, boundary = (12, 0.875) if "t2v" in name else (5, 0.9)
-    split = (
-        f"With shift {shift} the timestep stays above the boundary {boundary} for {high} of "
-        f"{setting.steps} steps, which the high-noise expert runs."
-    )
-    config = f"github:Wan-Video/Wan2.2 wan/configs/wan_{name[7:10]}_A14B.py"
-    source = tuple(dict.fromkeys((*setting.source, config)))
-    return recipe(name, components, replace(setting, notes=(split,), source=source), high)
+    components.setdefault("vae", VAE_22 if name == "wan2.2-ti2v-5b" else component("wan2.1-t2v-1.3b", "vae"))
+    setting = setting_of(name, TITLES[name], BASE)
+    if name in TWO_EXPERTS:
+        components["transformer_2"] = components["transformer"]
+        own = f"github:Wan-Video/Wan2.2 wan/configs/wan_{name[7:10]}_A14B.py"
+        setting = replace(setting, source=tuple(dict.fromkeys((*setting.source, own))))
+    return recipe(name, components, setting)
 
 
 PIPELINES: dict[str, PipelineReader] = {"WanPipeline": recipe, "WanImageToVideoPipeline": recipe}

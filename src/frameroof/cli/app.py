@@ -1,0 +1,47 @@
+"""The `frameroof` command: its verbs, and how errors reach a user: one sentence and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from .count import count
+from .hardware import hardware
+from .models import models
+from .predict import predict
+from .reproduce import reproduce
+
+app = typer.Typer(
+    name="frameroof",
+    help="How fast an image, video or vision-language model could run, how fast it does run, and what closes the gap.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for verb in (predict, models, hardware, count, reproduce):
+    app.command()(verb)
+
+
+@app.callback()
+def options(debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error.")) -> None:
+    """Options before the verb."""
+    if debug:
+        os.environ["FRAMEROOF_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Run the command: exit code 0, 1 (a check failed) or 2 (wrong input, said in one sentence)."""
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        if os.environ.get("FRAMEROOF_DEBUG"):
+            raise
+        print(f"frameroof: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("frameroof: interrupted; nothing was written", file=sys.stderr)
+        raise SystemExit(130) from None

@@ -1,0 +1,21 @@
+"""`frameroof hardware`: the machines that are known, with every source."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+
+def hardware(
+    name: Annotated[Optional[str], typer.Argument(help="A machine, such as H100.")] = None,  # noqa: UP045
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the machines that are known, or show one with its peaks (dense), price and sources."""
+    from ..hardware import device, devices
+    from ..report import listing
+
+    if name is None:
+        listing.print_devices(devices(), as_json)
+    else:
+        listing.print_device(device(name), as_json)

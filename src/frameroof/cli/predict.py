@@ -1,0 +1,62 @@
+"""`frameroof predict`: stages, limits, expected times, memory and cost of a model on a machine."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+from .sizes import parse_sizes
+
+Int = Optional[int]  # noqa: UP045  typer reads the annotation at run time
+
+
+def predict(
+    model: Annotated[str, typer.Argument(help="A model of the catalogue, or a workload file.")],
+    on: Annotated[str, typer.Option("--on", help="The machine: H100, 8xH100, MI300X …")] = "H100",
+    batch: Annotated[Int, typer.Option(help="Items generated at once.")] = None,
+    steps: Annotated[Int, typer.Option(help="Denoising steps.")] = None,
+    height: Annotated[Int, typer.Option(help="Height in pixels.")] = None,
+    width: Annotated[Int, typer.Option(help="Width in pixels.")] = None,
+    frames: Annotated[Int, typer.Option(help="Frames of video.")] = None,
+    size: Annotated[list[str], typer.Option(help="Any other size: NAME=NUMBER; repeatable.")] = [],  # noqa: B006
+    dtype: Annotated[Optional[str], typer.Option(help="fp8, or PART=DTYPE,…: linear=fp8,weights=int8 …")] = None,  # noqa: UP045
+    utilization: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Share of the limit that is reached: 0.5, or 0.5,attention=0.7."),
+    ] = None,
+    attention: Annotated[str, typer.Option(help="fused, or baseline (similarity matrix in memory).")] = "fused",
+    elementwise: Annotated[str, typer.Option(help="fused into its producer (ideal), or eager.")] = "fused",
+    price: Annotated[Optional[float], typer.Option(help="US dollars per device and hour.")] = None,  # noqa: UP045
+    target: Annotated[Optional[str], typer.Option(help="A rate to reach, such as 1000/h.")] = None,  # noqa: UP045
+    ops: Annotated[bool, typer.Option("--ops", help="List every operation.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Predict how fast a model could run on a machine, and what it costs; nothing is run."""
+    from ..estimate import DEFAULT_UTILIZATION, parse_utilization
+    from ..study.predict import predict as run
+
+    if price is not None and not 0 < price < 1e6:
+        raise ValueError(f"--price is US dollars per device and hour, above 0, not {price:g}")
+    prediction = run(
+        model,
+        on,
+        sizes=parse_sizes(size, batch=batch, steps=steps, height=height, width=width, frames=frames),
+        dtype=dtype,
+        utilization=parse_utilization(utilization) if utilization else DEFAULT_UTILIZATION,
+        attention=attention,
+        elementwise=elementwise,
+        usd_per_device_hour=price,
+    )
+    from ..study.target import reach
+
+    reached = reach(prediction, target) if target else None
+    if as_json:
+        from ..report.json import print_json
+
+        data = prediction.to_dict(ops=ops)
+        print_json({**data, "target": reached.to_dict()} if reached else data)
+    else:
+        from ..report.prediction import print_prediction
+
+        print_prediction(prediction, ops=ops, target=reached)

@@ -1,0 +1,22 @@
+"""Sizes on the command line: ``--batch 4``, ``--size height=1024``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def parse_sizes(pairs: Sequence[str], **named: int | None) -> dict[str, int]:
+    """Sizes from ``NAME=VALUE`` texts and from options of their own (None = not given)."""
+    sizes = {name: value for name, value in named.items() if value is not None}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        try:
+            value = int(text)
+        except ValueError:
+            raise ValueError(f"{pair!r} is not a size; write NAME=NUMBER, such as height=1024") from None
+        if not equals or not name:
+            raise ValueError(f"{pair!r} is not a size; write NAME=NUMBER, such as height=1024")
+        if sizes.get(name, value) != value:
+            raise ValueError(f"{name} is given twice: {sizes[name]} and {value}")
+        sizes[name] = value
+    return sizes

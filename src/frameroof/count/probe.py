@@ -1,0 +1,123 @@
+"""Find out how a user's builder depends on its sizes, when it does not declare it.
+
+For each size the smallest step is sought at which every dimension of every operation is an exact
+polynomial. A size for which there is none stays fixed, and the workload says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..workload.recipe import Builder, Part, Recipe, Size, Sizes
+from .align import StructureChanges, align
+from .fit import Fitter
+from .load import size_defaults
+from .record import Progress, declared, record_stage, trace
+from .recorder import CannotCount, Trace
+
+STEPS = (1, 2, 4, 8, 16, 32, 64)
+SPREAD = (1, 2, 3, 5, 8)
+SHORT = {"batch": "b", "batch_size": "b", "height": "h", "width": "w", "frames": "t", "num_frames": "t"}
+
+
+def recipe_of(
+    build: Builder,
+    name: str,
+    chosen: Mapping[str, int] | None = None,
+    dtype: str = "bf16",
+    *,
+    parametric: bool = True,
+    progress: Progress = lambda text: None,
+) -> Recipe:
+    """A one-stage recipe of a user's builder; `chosen` become its default sizes.
+
+    Unless `parametric`, the builder's dependence on undeclared sizes is not looked into: the recipe
+    is good for its default sizes alone.
+    """
+    spec, notes = declared(build), list[str]()
+    if not spec.sizes and not parametric:
+        defaults = {**size_defaults(build)}
+        unknown = sorted(set(chosen or {}) - set(defaults))
+        if unknown:
+            raise ValueError(f"the builder has no size {unknown[0]!r}; it has: {', '.join(defaults) or 'none'}")
+        spec = Sizes({n: Size((chosen or {}).get(n, v), least=1) for n, v in defaults.items()})
+    elif not spec.sizes:
+        spec, notes = discover(build, chosen or {}, dtype, progress)
+    for size, value in (chosen or {}).items():
+        if size not in spec.sizes:
+            raise ValueError(f"the builder has no size {size!r}; it has: {', '.join(spec.sizes) or 'none'}")
+        spec.sizes[size].check(size, value)
+    params = {n: _with_default(s, (chosen or {}).get(n, s.default)) for n, s in spec.sizes.items()}
+    marked = _mark(build, Sizes(params, spec.let))
+    return Recipe(name, name, params, (Part("forward", marked),), item="run", dtype=dtype, notes=tuple(notes))
+
+
+def _with_default(size: Size, default: int) -> Size:
+    return Size(default, size.step, size.offset, size.least, size.most, size.doc)
+
+
+def _mark(build: Builder, spec: Sizes) -> Builder:
+    def marked(**values: int) -> object:
+        return build(**values)
+
+    marked.__frameroof_sizes__ = spec  # type: ignore[attr-defined]
+    return marked  # type: ignore[return-value]
+
+
+def discover(
+    build: Builder, chosen: Mapping[str, int], dtype: str, progress: Progress
+) -> tuple[Sizes, list[str]]:
+    """Sizes that a builder without a declaration takes, and a sentence for each that stays fixed."""
+    base = {**size_defaults(build), **{n: v for n, v in chosen.items()}}
+    first = trace(build, base, dtype)
+    sizes: dict[str, Size] = {}
+    let: dict[str, str] = {}
+    notes: list[str] = []
+    for name, value in base.items():
+        progress(f"how it depends on {name}")
+        step = next((g for g in STEPS if _follows(build, base, name, g, dtype, first)), None)
+        if step is None:
+            sizes[name] = Size(value, least=value, most=value)
+            notes.append(f"{name} is fixed at {value}: the structure changes with it; count again for another value")
+            continue
+        offset = value % step
+        sizes[name] = Size(value, step, offset, least=_least(build, base, name, step, dtype, first))
+        short = SHORT.get(name, f"{name}_")
+        let[short] = name if step == 1 else f"({name}-{offset})//{step}" if offset else f"{name}//{step}"
+    found = Sizes(sizes, let)
+    try:
+        record_stage("forward", _mark(build, found), dtype)
+    except (StructureChanges, CannotCount):
+        fixed = {n: Size(s.default, s.step, s.offset, s.default, s.most) for n, s in sizes.items()}
+        return Sizes(fixed, let), [*notes, "sizes below the recorded ones were not found to follow the same rule"]
+    return found, notes
+
+
+def _follows(build: Builder, base: Mapping[str, int], name: str, step: int, dtype: str, first: Trace) -> bool:
+    traces, points = [first], [{"x": base[name] // step}]
+    for k in SPREAD:
+        value = base[name] + k * step
+        try:
+            traces.append(trace(build, {**base, name: value}, dtype))
+            points.append({"x": value // step})
+            if k >= 2:
+                align(traces, Fitter(points))
+        except (CannotCount, StructureChanges):
+            return False
+    return True
+
+
+def _least(build: Builder, base: Mapping[str, int], name: str, step: int, dtype: str, first: Trace) -> int:
+    """The smallest size for which the rule holds, of a few candidates."""
+    value = base[name]
+    for least in (value % step + step, value % step + 2 * step, value // 2 - (value // 2 - value) % step):
+        if not 0 < least < value:
+            continue
+        points = [{"x": v // step} for v in (value, least, least + step, value + step)]
+        try:
+            traces = [first, *(trace(build, {**base, name: v}, dtype) for v in (least, least + step, value + step))]
+            align(traces, Fitter(points))
+        except (CannotCount, StructureChanges):
+            continue
+        return least
+    return value

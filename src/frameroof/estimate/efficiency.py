@@ -1,0 +1,56 @@
+"""What share of a limit is reached: one stated number, or one for each kind of operation.
+
+Kept apart from peaks: a peak is what the silicon can do, a utilisation is what was seen of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..workload.records import KINDS
+
+
+@dataclass(frozen=True)
+class Utilization:
+    """The share of the limit that is reached, between 0 and 1: `default`, or by kind of operation."""
+
+    default: float
+    by_kind: Mapping[str, float] = field(default_factory=dict)
+    source: str = "chosen by the user"
+
+    def of(self, kind: str) -> float:
+        """The share for one kind."""
+        return self.by_kind.get(kind, self.default)
+
+    def __str__(self) -> str:
+        kinds = "".join(f", {kind} {share:g}" for kind, share in self.by_kind.items())
+        return f"{self.default:g}{kinds} ({self.source})"
+
+
+DEFAULT_UTILIZATION = Utilization(
+    0.43,
+    source="median over published single-A100 rows of counted FLOPs / time / dense peak, "
+    "shared facts of 2026-11-20; the middle half of rows on all devices lies between about 0.35 and 0.67",
+)
+
+
+def parse_utilization(text: str) -> Utilization:
+    """``"0.5"``, or ``"0.5,attention=0.7,conv2d=0.4"``; `ValueError` with a sentence for anything else."""
+    default = DEFAULT_UTILIZATION.default
+    by_kind: dict[str, float] = {}
+    for item in text.split(","):
+        kind, equals, number = item.strip().rpartition("=")
+        try:
+            share = float(number)
+        except ValueError:
+            raise ValueError(f"{item!r} is not a utilisation; write 0.5 or attention=0.7") from None
+        if not 0 < share <= 1:
+            raise ValueError(f"a utilisation is above 0 and at most 1, not {number}: nothing runs above its limit")
+        if not equals:
+            default = share
+        elif kind in KINDS:
+            by_kind[kind] = share
+        else:
+            raise ValueError(f"unknown kind {kind!r}; kinds are {', '.join(KINDS)}")
+    return Utilization(default, by_kind)

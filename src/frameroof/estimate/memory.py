@@ -1,0 +1,66 @@
+"""Peak memory: weights, activations, key-value caches, and whether it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..hardware import Node
+from ..workload.expr import expr
+from ..workload.records import DTYPE_BITS, Stage, Workload
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes at the peak: every stage's weights resident, and the largest stage's activations.
+
+    Activations are what is alive under the best freeing order, without an allocator's slack; caches
+    are the key-value caches among them. `peak_stage` names the stage with the largest activations.
+    """
+
+    weight_bytes: int
+    activation_bytes: int
+    cache_bytes: int
+    available_bytes: int
+    peak_stage: str
+
+    @property
+    def peak_bytes(self) -> int:
+        """Weights, activations and caches together."""
+        return self.weight_bytes + self.activation_bytes + self.cache_bytes
+
+    @property
+    def fits(self) -> bool:
+        """Whether the peak is within the node's memory (shared perfectly by its devices)."""
+        return self.peak_bytes <= self.available_bytes
+
+
+def memory_of(workload: Workload, node: Node, sizes: Mapping[str, int]) -> Memory:
+    """Peak memory of a workload at (checked) sizes on a node."""
+    weights: dict[str, int] = {}
+    largest, cache, at = 0, 0, ""
+    for stage in workload.stages:
+        weights[stage.weights_name or stage.name] = weight_bytes(stage)
+        held, cached = _activations(stage, workload.dtype, sizes)
+        if held > largest:
+            largest, cache, at = held, cached, stage.name
+    return Memory(sum(weights.values()), largest - cache, cache, node.memory_bytes, at)
+
+
+def weight_bytes(stage: Stage) -> int:
+    """Bytes of a stage's parameters."""
+    return -(-sum(n * DTYPE_BITS[dtype] for dtype, n in stage.weights.items()) // 8)
+
+
+def _activations(stage: Stage, base: str, sizes: Mapping[str, int]) -> tuple[int, int]:
+    env: dict[str, Any] = dict(sizes)
+    if stage.loop:
+        last = int(expr(stage.loop[1])(sizes)) - 1
+        if last < 0:
+            return 0, 0
+        env[stage.loop[0]] = last  # caches and frames only grow
+    bound = stage.bind(env)
+    bits = DTYPE_BITS[stage.dtype or base]
+    held = max((h.elements(bound) * bits // 8 + h.fixed_bytes(bound) for h in stage.held), default=0)
+    return int(held), int(stage.cache(bound)) * bits // 8

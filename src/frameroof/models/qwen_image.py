@@ -1,0 +1,103 @@
+"""Qwen-Image: 60 double-stream blocks over packed latents; Qwen2.5-VL reads the prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from frameroof.models.autoencoders import decode_part, spatial_scale
+from frameroof.models.common import (
+    Components,
+    Preset,
+    activations,
+    catalogued,
+    diffusers_model,
+    image_params,
+    provenance,
+)
+from frameroof.models.text_encoders import encoder_parts
+from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
+
+VAE = {"z_dim": 16, "dim_mult": [1, 2, 4, 4]}  # as the class's defaults, which are the released model's
+PACKED = 2  # 2x2 latents make one token, before the transformer sees them
+TEMPLATE_TOKENS = 34  # the pipeline's own words before a prompt: encoded, then dropped
+TEXT_TOKENS = Size(512, least=8, most=1024, doc="tokens of the prompt, padding included")
+
+
+def qwen_image(cls: str, config: Mapping[str, Any], scale: int = 8) -> Builder:
+    """QwenImageTransformer2DModel; rotary positions of a size are looked up, as after a first step."""
+    patch = scale * PACKED
+    pixels = Size(1328, step=patch, least=2 * patch, doc="pixels")
+
+    @sizes(
+        let={"b": "batch", "h": f"height//{patch}", "w": f"width//{patch}", "s": "text_tokens"},
+        batch=Size(1),
+        height=pixels,
+        width=pixels,
+        text_tokens=TEXT_TOKENS,
+    )
+    def build(
+        batch: int = 1, height: int = 1328, width: int = 1328, text_tokens: int = 512
+    ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+        model = diffusers_model(cls, config)
+        rows, columns = height // patch, width // patch
+        latents = activations(batch, rows * columns, config.get("in_channels", 64))
+        shapes = [[(1, rows, columns)]] * batch
+        model.pos_embed(shapes, max_txt_seq_len=text_tokens, device=latents.device)  # fills its cache
+        return (
+            model,
+            (latents,),
+            {
+                "encoder_hidden_states": activations(
+                    batch, text_tokens, config.get("joint_attention_dim", 3584)
+                ),
+                "timestep": activations(batch),
+                "img_shapes": shapes,
+                "guidance": activations(batch) if config.get("guidance_embeds") else None,
+                "return_dict": False,
+            },
+        )
+
+    return build
+
+
+def recipe(name: str, components: Components, preset: Preset | None = None) -> Recipe:
+    """Qwen2.5-VL's language half, denoising with guidance, decoding."""
+    known = preset or Preset()
+    cls, config = components["transformer"]
+    scale = spatial_scale(components["vae"][1])
+    patch = scale * PACKED
+    pixels = Size(known.side or 128 * scale, step=patch, least=2 * patch, doc="pixels")
+    return Recipe(
+        name=name,
+        title=known.title or name,
+        params=image_params(pixels, known.steps or 50, known.guidance or 2) | {"text_tokens": TEXT_TOKENS},
+        parts=(
+            *encoder_parts(components, f"text_tokens+{TEMPLATE_TOKENS}"),
+            Part("denoise", qwen_image(cls, config, scale), repeat="steps*guidance"),
+            decode_part(components["vae"]),
+        ),
+        notes=(
+            f"The transformer sees {TEXT_TOKENS.default} text tokens. The pipeline does not pad: a short "
+            "prompt has fewer, and so has an empty negative prompt.",
+            f"The text encoder sees {TEMPLATE_TOKENS} tokens more, the pipeline's own words; its vision tower "
+            "and output head do not run.",
+            "Rotary positions of a size are computed once, not in every step.",
+            *known.notes,
+        ),
+        source=known.source,
+    )
+
+
+PIPELINES: dict[str, Callable[[str, Components], Recipe]] = {"QwenImagePipeline": recipe}
+
+
+def recipes() -> tuple[Recipe, ...]:
+    """Qwen-Image at its 1328 pixels."""
+    model = "qwen-image"
+    components = {
+        **catalogued(model, text_encoder="text_encoder", transformer="transformer@1328"),
+        "vae": ("AutoencoderKLQwenImage", VAE),
+    }
+    preset = Preset("Qwen-Image", side=1328, steps=50, guidance=2, source=provenance(model))
+    return (recipe(model, components, preset),)

@@ -1,0 +1,116 @@
+"""Stable Diffusion 3 and 3.5: joint attention over text and latent patches; two CLIPs and T5 before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from frameroof.models.autoencoders import decode_part, spatial_scale
+from frameroof.models.common import (
+    Components,
+    Preset,
+    activations,
+    catalogued,
+    component,
+    configuration,
+    diffusers_model,
+    image_params,
+    provenance,
+)
+from frameroof.models.text_encoders import clip_length, encoder_parts
+from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
+
+TITLES = {
+    "sd3-medium": "Stable Diffusion 3 medium",
+    "sd3.5-large": "Stable Diffusion 3.5 large",
+    "sd3.5-medium": "Stable Diffusion 3.5 medium",
+}
+
+
+def mmdit(cls: str, config: Mapping[str, Any], scale: int = 8) -> Builder:
+    """SD3Transformer2DModel; the picture may not outgrow the position table it crops from."""
+    patch = scale * config.get("patch_size", 2)
+    pixels = _pixels(config, scale)
+
+    @sizes(
+        let={"b": "batch", "h": f"height//{patch}", "w": f"width//{patch}", "s": "text_tokens"},
+        batch=Size(1),
+        height=pixels,
+        width=pixels,
+        text_tokens=Size(333, least=8, doc="CLIP and T5 tokens together"),
+    )
+    def build(
+        batch: int = 1, height: int = pixels.default, width: int = pixels.default, text_tokens: int = 333
+    ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+        inputs = {
+            "hidden_states": activations(
+                batch, config.get("in_channels", 16), height // scale, width // scale
+            ),
+            "encoder_hidden_states": activations(batch, text_tokens, config.get("joint_attention_dim", 4096)),
+            "pooled_projections": activations(batch, config.get("pooled_projection_dim", 2048)),
+            "timestep": activations(batch),
+            "return_dict": False,
+        }
+        return diffusers_model(cls, config), (), inputs
+
+    return build
+
+
+def recipe(name: str, components: Components, preset: Preset | None = None) -> Recipe:
+    """Text encoders, denoising with guidance, decoding."""
+    known = preset or Preset()
+    cls, config = components["transformer"]
+    scale = spatial_scale(components["vae"][1])
+    clip = clip_length(components["text_encoder"][1]) if "text_encoder" in components else 77
+    t5 = Size(known.text_tokens or 256, least=8, most=512, doc="T5 tokens")
+    pixels = _pixels(config, scale, known.side)
+    return Recipe(
+        name=name,
+        title=known.title or name,
+        params=image_params(pixels, known.steps or 28, known.guidance or 2) | {"text_tokens": t5},
+        parts=(
+            *encoder_parts(components),
+            Part(
+                "denoise",
+                mmdit(cls, config, scale),
+                {"text_tokens": f"text_tokens+{clip}"},
+                repeat="steps*guidance",
+            ),
+            decode_part(components["vae"]),
+        ),
+        notes=(
+            f"T5 sees {t5.default} tokens; the transformer sees them after CLIP's {clip}, padding included.",
+            *known.notes,
+        ),
+        source=known.source,
+    )
+
+
+def _pixels(config: Mapping[str, Any], scale: int, side: int = 0) -> Size:
+    patch = scale * config.get("patch_size", 2)
+    most = config.get("pos_embed_max_size", 96) * patch
+    return Size(side or config.get("sample_size", 128) * scale, step=patch, most=most, doc="pixels")
+
+
+PIPELINES: dict[str, Callable[[str, Components], Recipe]] = {"StableDiffusion3Pipeline": recipe}
+
+
+def recipes() -> tuple[Recipe, ...]:
+    """SD3 medium, SD3.5 large and medium."""
+    return tuple(_recipe_of(model) for model in TITLES)
+
+
+def _recipe_of(model: str) -> Recipe:
+    known = configuration(model)
+    transformer = next(role for role in known["components"] if role.startswith("mmdit"))
+    encoders = {"text_encoder": "text_encoder", "text_encoder_2": "text_encoder_2"}
+    roles = {**encoders, "text_encoder_3": "text_encoder#2", "transformer": transformer}
+    vae = component("sd3-medium", "vae")  # all three share its 16 channels
+    preset = Preset(
+        TITLES[model],
+        side=1024,
+        steps=known["defaults"]["steps"],
+        notes=tuple(f"{note[0].upper()}{note[1:]}." for note in known["notes"]),
+        source=provenance(model),
+    )
+    return recipe(model, {**catalogued(model, **roles), "vae": vae}, preset)

@@ -1,0 +1,1 @@
+"""Tables, pages and files: data in, document out. One format, one file."""

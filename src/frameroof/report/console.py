@@ -1,0 +1,27 @@
+"""The terminal: one console, plain tables that survive a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+
+def console() -> Console:
+    """A console on standard output; piped output is as wide as its tables need."""
+    found = Console(highlight=False, soft_wrap=False)
+    if not found.is_terminal:
+        found = Console(highlight=False, width=160)
+    return found
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1, title: str | None = None) -> Table:
+    """A table whose first `left` columns are text and whose others are numbers."""
+    made = Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    for at, column in enumerate(columns):
+        made.add_column(column, justify="left" if at < left else "right", overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made

@@ -1,0 +1,52 @@
+"""Counted work alone, without a machine: FLOPs, bytes, parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from ..hardware import Node, devices
+from ..estimate import estimate
+from ..workload.records import Workload
+from .predict import FLOP_CONVENTION, prepare
+
+SCHEMA = "frameroof.count/1"
+
+
+def counts(workload: Workload, sizes: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """FLOPs, bytes and parameters by stage and kind at the given sizes, repeats included."""
+    prepared, choices = prepare(workload)
+    result = estimate(prepared, _anywhere(), sizes)
+    kinds: dict[str, dict[str, Any]] = {}
+    for op in result.total.ops:
+        entry = kinds.setdefault(op.op.kind, {"kind": op.op.kind, "calls": 0, "flops": 0, "vector_flops": 0, "bytes": 0})
+        entry["calls"] += op.count
+        for name in ("flops", "vector_flops", "bytes"):
+            entry[name] += getattr(op, name)
+    params = {s.weights_name or s.name: sum(s.weights.values()) for s in workload.stages}
+    return {
+        "schema": SCHEMA,
+        "model": workload.name,
+        "sizes": dict(result.sizes),
+        "total": {**_sums(result.total), "params": sum(params.values())},
+        "stages": [
+            {"name": s.name, "repeat": s.repeat, **_sums(s), "params": sum(w.weights.values())}
+            for s, w in zip(result.stages, workload.stages, strict=True)
+        ],
+        "kinds": sorted(kinds.values(), key=lambda k: (-k["flops"], -k["bytes"])),
+        "assumptions": {"flops": FLOP_CONVENTION, "bytes": f"attention {choices['attention']}; elementwise {choices['elementwise']}", "model": list(workload.notes)},
+        "uncounted": [{"name": n, "count": c} for n, c in workload.uncounted.items()],
+    }
+
+
+def _sums(part: Any) -> dict[str, Any]:
+    return {name: getattr(part, name) for name in ("flops", "vector_flops", "bytes", "intensity")}
+
+
+def _anywhere() -> Node:
+    """A machine with a peak for every dtype: counts do not depend on it."""
+    base = devices()[0]
+    dtypes = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp4")
+    return Node(msgspec.structs.replace(base, dense_flops=dict.fromkeys(dtypes, 1.0)))

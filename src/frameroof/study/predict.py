@@ -1,0 +1,166 @@
+"""How fast could this model run there, and what does it cost: the parts put together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .. import catalogue
+from ..estimate import DEFAULT_UTILIZATION, Cost, Estimate, Memory, Utilization, cost_of, estimate, memory_of
+from ..estimate.cost import LLM_SOURCE
+from ..hardware import Node, parse_node
+from ..passes import fuse_elementwise, materialise_attention, set_precision
+from ..workload.records import Workload
+
+SCHEMA = "frameroof.predict/1"
+FLOP_CONVENTION = "2 per multiply-add; causal attention counts the full square"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A workload on a node: limits, expected times, memory and cost, with everything assumed."""
+
+    estimate: Estimate
+    memory: Memory
+    cost: Cost
+    choices: Mapping[str, str]
+
+    @property
+    def limit_s(self) -> float:
+        """Seconds of one run at the limit."""
+        return self.estimate.total.limit_s
+
+    @property
+    def expected_s(self) -> float:
+        """Seconds of one run through the utilisation."""
+        return self.estimate.total.expected_s
+
+    @property
+    def items(self) -> int:
+        """Items that one run yields: the batch."""
+        return self.estimate.sizes.get("batch", 1)
+
+    def assumptions(self) -> dict[str, Any]:
+        """Everything the numbers rest on, by topic."""
+        e = self.estimate
+        return {
+            "flops": FLOP_CONVENTION,
+            "limit": "roofline at 100 % of dense peaks, the larger of compute and memory for each operation, summed",
+            "utilization": str(e.utilization),
+            **self.choices,
+            "sizes": dict(e.sizes),
+            "price": self.cost.price_source,
+            "energy": "TDP of the devices times the expected time: an upper bound for them, without hosts",
+            "memory": "all weights resident; activations alive under the best freeing order, no allocator slack",
+            "llm_users": LLM_SOURCE,
+            "machine": list(e.assumptions),
+            "model": list(e.workload.notes),
+        }
+
+    def to_dict(self, ops: bool = False) -> dict[str, Any]:
+        """The documented JSON form (docs/reference/json.md): SI units, repeats included."""
+        e, total = self.estimate, self.estimate.total
+        data: dict[str, Any] = {
+            "schema": SCHEMA,
+            "model": e.workload.name,
+            "hardware": {"name": e.node.name, "device": e.node.device.name, "count": e.node.count},
+            "item": e.workload.item,
+            "total": _sums(total),
+            "throughput": {"items_per_hour": self.cost.items_per_hour},
+            "cost": {
+                "usd_per_item": self.cost.usd_per_item,
+                "usd_per_hour": self.cost.usd_per_hour,
+                "joules_per_item": self.cost.joules_per_item,
+                "llm_users": self.cost.llm_users,
+            },
+            "memory": {
+                "peak_bytes": self.memory.peak_bytes,
+                "weight_bytes": self.memory.weight_bytes,
+                "activation_bytes": self.memory.activation_bytes,
+                "cache_bytes": self.memory.cache_bytes,
+                "available_bytes": self.memory.available_bytes,
+                "fits": self.memory.fits,
+            },
+            "stages": [
+                {"name": s.name, "repeat": s.repeat, "bound": s.bound, **_sums(s)} for s in e.stages
+            ],
+            "assumptions": self.assumptions(),
+            "uncounted": [{"name": n, "count": c} for n, c in e.workload.uncounted.items()],
+        }
+        if ops:
+            data["ops"] = [_op(s.name, op) for s in e.stages for op in s.ops]
+        return data
+
+
+def _sums(part: Any) -> dict[str, Any]:
+    names = ("flops", "vector_flops", "bytes", "intensity", "compute_s", "memory_s", "limit_s", "expected_s")
+    return {name: getattr(part, name) for name in names}
+
+
+def _op(stage: str, op: Any) -> dict[str, Any]:
+    names = ("flops", "vector_flops", "bytes", "count", "compute_s", "memory_s", "limit_s", "expected_s", "bound")
+    return {
+        "path": op.op.path,
+        "kind": op.op.kind,
+        "name": op.op.name,
+        "stage": stage,
+        **{name: getattr(op, name) for name in names},
+        **{name: value for name, value in op.op.attrs.items() if name in ("role", "axis", "causal")},
+    }
+
+
+def prepare(
+    workload: Workload, dtype: str | None = None, attention: str = "fused", elementwise: str = "fused"
+) -> tuple[Workload, dict[str, str]]:
+    """Apply the chosen passes; the workload and what was chosen, in words."""
+    if attention not in ("fused", "baseline"):
+        raise ValueError(f"attention is fused or baseline, not {attention!r}")
+    if elementwise not in ("fused", "eager"):
+        raise ValueError(f"elementwise is fused or eager, not {elementwise!r}")
+    choices = {
+        "dtype": dtype or workload.dtype,
+        "attention": "fused: bytes linear in sequence length"
+        if attention == "fused"
+        else "baseline: the similarity matrix is written and read",
+        "elementwise": "fused into its producer (ideal)"
+        if elementwise == "fused"
+        else "eager: each operation reads and writes",
+    }
+    if elementwise == "fused":
+        workload = fuse_elementwise(workload)
+    if dtype and dtype != workload.dtype:
+        workload = set_precision(workload, dtype)
+    if attention == "baseline":
+        workload = materialise_attention(workload)
+    return workload, choices
+
+
+def predict(
+    model: str | os.PathLike[str] | Workload,
+    on: str | Node = "H100",
+    *,
+    sizes: Mapping[str, int] | None = None,
+    dtype: str | None = None,
+    utilization: Utilization = DEFAULT_UTILIZATION,
+    attention: str = "fused",
+    elementwise: str = "fused",
+    usd_per_device_hour: float | None = None,
+) -> Prediction:
+    """Limit, expected time, memory and cost of a model on a machine; nothing is run.
+
+    `model` is a name or alias of the catalogue, a workload file, or a `Workload`. `on` is a machine
+    such as ``"H200"`` or ``"8xH100"``. `sizes` override the workload's default parameters (``batch``,
+    ``height``, ``steps`` …; pixels, frames, tokens). `dtype` quantises (see `passes.precision`).
+    `attention` is ``fused`` or ``baseline``, `elementwise` ``fused`` or ``eager``. Times are seconds,
+    memory bytes, prices US dollars. Raises `ValueError`, a sentence, for anything that is not
+    admissible. Method: the roofline of Williams et al. (2009) for every operation, summed.
+    """
+    workload = model if isinstance(model, Workload) else catalogue.load(model)
+    node = on if isinstance(on, Node) else parse_node(on)
+    prepared, choices = prepare(workload, dtype, attention, elementwise)
+    result = estimate(prepared, node, sizes, utilization)
+    items = result.sizes.get("batch", 1)
+    cost = cost_of(node, result.total.expected_s, items, usd_per_device_hour)
+    return Prediction(result, memory_of(prepared, node, result.sizes), cost, choices)

@@ -1,0 +1,388 @@
+"""The hardware catalogue agrees with arithmetic on clocks and units, and nothing in it lacks a source."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import frameroof.hardware as hardware
+from frameroof.hardware import DTYPES, Device, Node, Price, device, devices, load, parse_node, seed_machines
+
+ENTRY = """
+vendor = 'NVIDIA'
+[[device]]
+name = 'X1'
+kind = 'gpu'
+dense_tflops = { bf16 = 100 }
+memory_gb = 10
+memory_gb_s = 1000
+usd_per_hour = { low = 1.0, high = 2.0, date = '2026-05', source = 'a list' }
+source = ['a data sheet']
+date = '2026-11-20'
+confidence = 'low'
+"""
+
+# Sparse figures that are not twice the dense peak, and why.
+NOT_TWICE = {
+    ("B300-SXM (HGX, 270-288GB)", "fp4"): "14 PF dense, 18 PF sparse",
+    ("GB300 (per GPU)", "fp4"): "15 PF dense, 20 PF sparse",
+    ("Trainium2", "bf16"): "4:16 sparsity",
+    ("Trainium3", "bf16"): "not 2:4 sparsity",
+}
+
+
+# ---------------------------------------------------------------------------- honesty
+
+
+def test_every_device_and_price_has_a_source_and_a_date():
+    assert len(devices()) == 50
+    for one in devices():
+        assert one.source, one.name
+        assert all(source.strip() for source in one.source), one.name
+        assert one.date == "2026-11-20", one.name
+        if one.usd_per_hour:
+            assert one.usd_per_hour.source, one.name
+            assert one.usd_per_hour.date >= "2026", one.name
+    for machine in seed_machines():
+        assert machine.source, machine.name
+        assert machine.date.startswith("2024-10"), machine.name
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("source = ['a data sheet']\n", "", "missing required field `source`"),
+        ("['a data sheet']", "[]", "X1 has no source"),
+        ("['a data sheet']", "[' ']", "X1 has no source"),
+        ("date = '2026-11-20'\n", "", "missing required field `date`"),
+        ("'2026-11-20'", "'last week'", "X1 has the date 'last week'"),
+        ("'a list'", "''", "X1 has a price without a source"),
+        (", source = 'a list'", "", "missing required field `source`"),
+        ("'2026-05'", "'May'", "X1 has a price with the date 'May'"),
+        ("high = 2.0", "high = 0.5", "X1 has a price from 1.0 to 0.5"),
+        ("bf16 = 100", "bf61 = 100", "X1 has a peak for 'bf61'; allowed are fp32"),
+        ("bf16 = 100", "bf16 = 0", "X1 has a value that is not above zero"),
+        ("memory_gb = 10", "memory_gb = 'ten'", "nvidia.toml: Expected `float`"),
+        ("kind = 'gpu'", "kind = 'toaster'", "Invalid enum value 'toaster'"),
+        ("kind = 'gpu'", "kind = 'gpu'\ncolour = 'green'", "unknown field `colour`"),
+        ("kind = 'gpu'", "kind = ", "nvidia.toml: Invalid value"),
+    ],
+)
+def test_a_bad_entry_is_refused(old, new, sentence):
+    assert len(load.read_family(ENTRY, "nvidia")) == 1
+    assert old in ENTRY
+    with pytest.raises(ValueError, match=r"^nvidia\.toml: ") as caught:
+        load.read_family(ENTRY.replace(old, new), "nvidia")
+    assert sentence in str(caught.value)
+
+
+def test_recalled_sources_stay_visible():
+    assert device("Gaudi3").unconfirmed
+    assert device("M4 Max").unconfirmed
+    assert device("M4 Max").confidence == "low"
+    assert not device("H100").unconfirmed
+    assert any("recalled (unconfirmed)" in source for source in device("H100").source)
+    assert "recalled" in device("TPUv5e").usd_per_hour.source
+    assert all(one.flags for one in devices() if one.chips > 1)
+
+
+# ---------------------------------------------------------------------------- values
+
+
+def test_sparse_is_twice_dense_but_for_the_listed():
+    found = set()
+    for one in devices():
+        for dtype, sparse in one.sparse_flops.items():
+            if abs(sparse / one.dense_flops[dtype] - 2) > 0.03:
+                found.add((one.name, dtype))
+            assert sparse > one.dense_flops[dtype]
+    assert found == set(NOT_TWICE)
+
+
+def test_peak_never_is_the_sparse_figure():
+    for one in devices():
+        for dtype in one.dense_flops:
+            assert one.peak(dtype) == one.dense_flops[dtype]
+            assert one.peak(dtype) < one.sparse_flops.get(dtype, float("inf"))
+    h100 = device("H100")
+    assert h100.peak("bf16") == 989.4e12
+    assert h100.sparse_flops["bf16"] == pytest.approx(1979e12, rel=1e-3)
+    assert h100.peak("fp32") == h100.vector_peak == 66.9e12
+    assert h100.peak("tf32") == 494.7e12
+
+
+# FLOPs per clock and unit, units, boost clock in GHz: from the architectures, not from the catalogue.
+BY_CLOCK = [
+    ("A100", "bf16", 2048, 108, 1.41),
+    ("A100", "fp32", 128, 108, 1.41),
+    ("H100", "bf16", 4096, 132, 1.83),
+    ("H100", "fp8", 8192, 132, 1.83),
+    ("H100", "fp32", 256, 132, 1.98),
+    ("H100 PCIe", "bf16", 4096, 114, 1.62),
+    ("4090", "bf16", 512, 128, 2.52),
+    ("4090", "fp32", 256, 128, 2.52),
+    ("5090", "bf16", 512, 170, 2.407),
+    ("L40S", "bf16", 1024, 142, 2.49),
+    ("MI250X", "bf16", 1024, 220, 1.7),
+    ("MI250X", "fp32", 256, 220, 1.7),
+    ("MI300X", "bf16", 2048, 304, 2.1),
+    ("MI355X", "bf16", 4096, 256, 2.4),
+    ("MI355X", "fp4", 16384, 256, 2.4),
+    ("M2 Ultra", "bf16", 256, 76, 1.398),
+]
+
+
+@pytest.mark.parametrize(("name", "dtype", "flops_per_clock", "units", "ghz"), BY_CLOCK)
+def test_peaks_agree_with_units_times_clock(name, dtype, flops_per_clock, units, ghz):
+    assert device(name).peak(dtype) == pytest.approx(flops_per_clock * units * ghz * 1e9, rel=5e-3)
+
+
+# Bus width in bits, Gbit/s per pin.
+BY_PINS = [
+    ("4090", 384, 21),
+    ("5090", 512, 28),
+    ("L4", 192, 12.5),
+    ("L40S", 384, 18),
+    ("M4 Max", 512, 8.533),
+    ("n150", 192, 12),
+    ("p150", 256, 16),
+    ("WH Galaxy", 32 * 192, 12),
+    ("BH Galaxy", 32 * 256, 16),
+]
+
+
+@pytest.mark.parametrize(("name", "bits", "gbit_s"), BY_PINS)
+def test_bandwidths_agree_with_bus_width_times_pin_rate(name, bits, gbit_s):
+    assert device(name).bandwidth == pytest.approx(bits * gbit_s / 8 * 1e9, rel=5e-3)
+
+
+def test_values_are_si_and_plausible():
+    for one in devices():
+        assert 1e12 < one.peak("bf16") < 1e16, one.name
+        assert 1e9 < one.memory_bytes / one.chips < 1e12, one.name
+        assert 1e11 < one.bandwidth / one.chips < 1e13, one.name
+        assert 20 < one.ridge("bf16") < 600, one.name
+        assert one.dense_flops.get("fp8", 1e18) >= one.peak("bf16"), one.name
+        assert list(one.dense_flops) == [dtype for dtype in DTYPES if dtype in one.dense_flops]
+        if one.link_bandwidth:
+            assert 1e10 < one.link_bandwidth < one.bandwidth, one.name
+    assert device("H100").ridge("bf16") == pytest.approx(295.3, abs=0.1)
+    assert device("H100").memory_bytes == 80_000_000_000
+    assert device("H100").l2_bytes == 50_000_000
+    assert device("H100").link_bandwidth == 450e9  # NVLink 4: 900 GB/s is both directions
+    assert device("MI250X").vector_peak == 47.9e12
+    assert device("TPU v4").vector_peak is None
+
+
+@pytest.mark.shared
+def test_the_catalogue_carries_the_facts_over():
+    path = Path(__file__).parents[3] / "shared/facts/hardware.json"
+    if not path.exists():
+        pytest.skip("no shared facts here")
+    facts = msgspec.json.decode(path.read_bytes())["devices"]
+    assert {one["name"] for one in facts} == {one.name for one in devices()}
+    for fact in facts:
+        one = device(fact["name"])
+        matrix_fp32 = {"fp32": 95.7} if one.name.startswith("MI250X") else {}  # facts hold the vector rate
+        for dtype, tflops in (fact["dense_tflops"] | matrix_fp32).items():
+            assert one.dense_flops.get(dtype) == (tflops and pytest.approx(tflops * 1e12)), (one.name, dtype)
+        for dtype, tflops in fact["sparse_tflops"].items():
+            assert one.sparse_flops.get(dtype) == (tflops and pytest.approx(tflops * 1e12)), (one.name, dtype)
+        assert one.bandwidth == pytest.approx(fact["mem_tb_s"] * 1e12)
+        assert one.memory_bytes == fact["mem_gb"] * 1e9
+        assert one.tdp_w == fact["tdp_w"]
+        assert set(fact["source"]) == set(one.source)
+        assert set(fact["flags"]) <= set(one.flags)
+        assert one.confidence == fact["confidence"]
+
+
+# ---------------------------------------------------------------------------- names
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("H100", "H100-SXM5-80GB"),
+        ("h 100", "H100-SXM5-80GB"),
+        ("NVIDIA H100 80GB HBM3", "H100-SXM5-80GB"),
+        ("NVIDIA H100 PCIe", "H100-PCIe-80GB"),
+        ("NVIDIA H200", "H200-SXM-141GB"),
+        ("A100", "A100-SXM4-80GB"),
+        ("NVIDIA A100-PCIE-40GB", "A100-PCIe-40GB"),
+        ("b200", "B200-SXM-180GB"),
+        ("B300", "B300-SXM (HGX, 270-288GB)"),
+        ("GB200", "GB200 (per GPU)"),
+        ("GB300", "GB300 (per GPU)"),
+        ("mi300x", "MI300X"),
+        ("AMD Instinct MI325X 256GB HBM3e", "MI325X"),
+        ("MI250X", "MI250X (2 GCDs)"),
+        ("l40s", "L40S"),
+        ("4090", "RTX 4090"),
+        ("RTX4090", "RTX 4090"),
+        ("NVIDIA GeForce RTX 5090", "RTX 5090"),
+        ("n150", "Wormhole n150"),
+        ("n300", "Wormhole n300"),
+        ("wh-galaxy", "Wormhole Galaxy (32 chips)"),
+        ("BH_galaxy", "Blackhole Galaxy (32 chips)"),
+        ("TPUv5e", "TPU v5e"),
+        ("gaudi-3", "Gaudi3"),
+        ("trn2", "Trainium2"),
+        ("M4 Max", "M4 Max (40c)"),
+        ("Apple M4 Max", "M4 Max (40c)"),
+        ("GB10", "DGX Spark GB10"),
+        ("DGX Spark", "DGX Spark GB10"),
+    ],
+)
+def test_names_people_and_drivers_use(typed, name):
+    assert device(typed).name == name
+
+
+def test_every_name_means_one_device():
+    """`_index` raises when two devices claim one name; here every name leads back to its own."""
+    for one in devices():
+        for name in (one.name, *one.aliases):
+            assert device(name) is one
+
+
+def test_a_name_claimed_twice_is_refused(monkeypatch):
+    twin = msgspec.structs.replace(device("L4"), name="twin", aliases=("h-100",))
+    monkeypatch.setattr(load, "devices", lambda: (device("H100"), twin))
+    with pytest.raises(ValueError, match="means both H100-SXM5-80GB and twin"):
+        load._index.__wrapped__()
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("H1000", "no device is called 'H1000'; did you mean H100-SXM5-80GB"),
+        ("warp drive", "no device is called 'warp drive'. `frameroof hardware` lists all."),
+        ("", "no device is called ''."),
+        ("AMD H100", "no device is called 'AMD H100'"),
+        ("H100-as-in-movie-gen-post", "not for estimates; the real one is H100-SXM5-80GB"),
+    ],
+)
+def test_an_unknown_name_gets_a_sentence(typed, sentence):
+    with pytest.raises(ValueError, match=r"device|blog post") as caught:
+        device(typed)
+    assert sentence in str(caught.value)
+
+
+def test_a_missing_peak_gets_a_sentence():
+    with pytest.raises(ValueError, match="H100-SXM5-80GB has no fp4 peak; it has: fp32, tf32, bf16"):
+        device("H100").peak("fp4")
+    with pytest.raises(ValueError, match="'float16' is not one of fp32, tf32"):
+        device("H100").peak("float16")
+
+
+# ---------------------------------------------------------------------------- nodes
+
+
+@pytest.mark.parametrize(
+    ("typed", "count", "name"),
+    [
+        ("8xH100", 8, "8 x H100-SXM5-80GB"),
+        ("8 x H100", 8, "8 x H100-SXM5-80GB"),
+        (" 8X h100 ", 8, "8 x H100-SXM5-80GB"),
+        ("8×H100", 8, "8 x H100-SXM5-80GB"),
+        ("H100", 1, "H100-SXM5-80GB"),
+        ("1xH100", 1, "H100-SXM5-80GB"),
+        ("2xMI300X", 2, "2 x MI300X"),
+        ("4090", 1, "RTX 4090"),
+        ("4x4090", 4, "4 x RTX 4090"),
+        ("100000xL4", 100_000, "100000 x L4"),
+    ],
+)
+def test_nodes_read(typed, count, name):
+    node = parse_node(typed)
+    assert (node.count, node.name) == (count, name)
+    assert parse_node(node.name) == node
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("0xH100", "'0xH100': 0 x H100-SXM5-80GB is not possible; the number of devices must be 1 to 100000"),
+        ("-8xH100", "the number of devices must be 1 to 100000"),
+        ("100001xH100", "the number of devices must be 1 to 100000"),
+        ("9" * 5000 + "xH100", "is no number of devices"),
+        ("1.5xH100", "'1.5' is no number of devices; write a whole number, as in 8xH100"),
+        ("8x", "'8x' names no device"),
+        ("8xH1000", "'8xH1000': no device is called 'H1000'; did you mean H100-SXM5-80GB"),
+        ("xH100", "no device is called 'xH100'"),
+    ],
+)
+def test_nodes_refused_with_a_sentence(typed, sentence):
+    with pytest.raises(ValueError, match="device") as caught:
+        parse_node(typed)
+    assert sentence in str(caught.value)
+
+
+def test_a_node_is_the_sum_of_its_devices():
+    node = parse_node("8xH100")
+    assert node.usd_per_hour is not None
+    assert (node.usd_per_hour.low, node.usd_per_hour.high) == pytest.approx((15.92, 40.0))
+    assert node.usd_per_hour.mid == pytest.approx(27.96)
+    assert node.usd_per_hour.median == pytest.approx(23.6)
+    assert node.tdp_w == 5600
+    assert node.memory_bytes == 640_000_000_000
+    assert node.bandwidth == pytest.approx(26.8e12)
+    assert node.peak("bf16") == pytest.approx(7915.2e12)
+    assert parse_node("2xMI300X").usd_per_hour is None
+    assert parse_node("2xTPU v5e").tdp_w is None
+    own = Price(low=2.0, high=2.0, date="2024-10-20", source="the seed post")
+    assert Node(device("H100"), 8, own).usd_per_hour == Price(16.0, 16.0, "2024-10-20", "the seed post")
+    assert {node: "hashable"}[parse_node("8 x H100")] == "hashable"
+
+
+# ---------------------------------------------------------------------------- seeds, speed
+
+
+def test_seed_machines_reproduce_the_posts_and_stay_out_of_the_catalogue():
+    h100, galaxy, n300 = seed_machines()
+    assert not {machine.name for machine in seed_machines()} & {one.name for one in devices()}
+    assert not any(isinstance(machine, Device) for machine in seed_machines())
+    # "How fast is Meta Movie Gen?": 480,926 TFLOP and 56,700 GB; 60.8 s and 4.2 s; 103.4 s and 14.8 s
+    assert 480_926e12 / (8 * h100.effective_flops) == pytest.approx(60.8, abs=0.05)
+    assert 56_700e9 / (8 * h100.effective_bandwidth) == pytest.approx(4.2, abs=0.05)
+    assert 480_926e12 / galaxy.effective_flops == pytest.approx(103.4, abs=0.05)
+    assert 56_700e9 / galaxy.effective_bandwidth == pytest.approx(14.8, abs=0.05)
+    assert h100.usd_per_hour is not None
+    assert 8 * h100.usd_per_hour.mid == 16
+    # "Analyzing Llama3.2-Vision Performance": 9,982 GFLOP and 10,872 MB; 21.4 ms and 18.9 ms
+    assert 9_982e9 / n300.effective_flops == pytest.approx(21.4e-3, abs=5e-5)
+    assert 10_872e6 / n300.effective_bandwidth == pytest.approx(18.9e-3, abs=5e-5)
+    for machine in seed_machines():
+        assert machine.flops != device(machine.device).peak("bf16")
+        assert machine.flags
+    assert h100.flops == pytest.approx(device(h100.device).sparse_flops["bf16"], rel=1e-3)
+
+
+def test_loading_is_quick():
+    """The aim is 15 ms. Eight first calls took 12.5 to 22.4 ms of CPU on a busy 2-core machine (2026-11-21).
+
+    The bound is four times the aim, to catch a blow-up and not a slow machine.
+    """
+    taken = []
+    for _ in range(5):
+        start = time.process_time()
+        load.devices.__wrapped__()
+        taken.append(time.process_time() - start)
+    assert min(taken) < 0.060
+
+
+def test_importing_loads_nothing_heavy():
+    code = (
+        "import sys, frameroof.hardware as h, frameroof.units; h.parse_node('8xH100'); "
+        "print([m for m in ('numpy', 'torch', 'polars', 'rich', 'matplotlib', 'ray') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_public_names_exist():
+    assert all(hasattr(hardware, name) for name in hardware.__all__)
