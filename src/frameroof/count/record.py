@@ -23,7 +23,6 @@ from .held import held_candidates
 from .recorder import CannotCount, Trace, record
 
 TORCH_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-TRACES = 11
 Progress = Callable[[str], None]
 
 
@@ -149,11 +148,11 @@ def _bind(stage: Stage, part: Part, recipe: Recipe) -> Stage:
             raise ValueError(f"{recipe.name}/{part.name}: {name}={text!r} uses {sorted(unknown)[0]!r}, not a parameter")
         let[f"{name}_"] = text
     let.update({name: f"{name}_" for name in stage.limits})
-    let.update(stage.let)
+    let.update({name: text for name, text in stage.let.items() if name != text})
     return Stage(
         name=part.name,
         ops=stage.ops,
-        let={k: v for k, v in let.items() if k != v},
+        let=let,
         limits=stage.limits,
         repeat=part.repeat,
         loop=part.loop,
@@ -204,14 +203,15 @@ def _used(size: str, spec: Sizes) -> bool:
     return any(size in expr(text).names for text in spec.let.values())
 
 
-def sample_points(spec: Sizes, count: int = TRACES, seed: int = 7) -> list[dict[str, int]]:
-    """Small admissible sizes, different in every trace; fixed by the seed."""
+def sample_points(spec: Sizes, seed: int = 7) -> list[dict[str, int]]:
+    """Small admissible sizes, different in every trace; fixed by the seed. More sizes, more traces."""
     if not spec.sizes:
         return [{}]
     rng = random.Random(seed)
     free = {name: _choices(size) for name, size in spec.sizes.items()}
     if all(len(choices) == 1 for choices in free.values()):
         return [{name: choices[0] for name, choices in free.items()}]
+    count = 4 + 2 * sum(len(choices) > 1 for choices in free.values())
     points = [{name: choices[0] for name, choices in free.items()}]
     while len(points) < count:
         # the smallest value often: a batch of one must follow the same rule as a batch of two

@@ -19,9 +19,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from . import rules
+from .meta import run_on_meta
 
 _HEADS = ("heads", "num_heads", "num_attention_heads", "n_heads", "n_head")
 _NORM_CLASS = re.compile(r"(layer|group|rms|batch|instance)_?norm", re.IGNORECASE)
+
+_WHOLE: set[Any] = set()  # operations that are known to have no decomposition to try
 
 
 @dataclass(slots=True)
@@ -33,6 +36,7 @@ class RawTensor:
     value: tuple[int, int]  # (storage, index of the operation that wrote it; -1 = given)
     weight: bool = False
     fusable: bool = False
+    place: tuple[int, ...] = ()  # offset and strides within the storage
 
 
 @dataclass(slots=True)
@@ -127,7 +131,7 @@ class Recorder(TorchDispatchMode):
         self.trace.storages.append(
             Storage(elements, rules.DTYPE_NAMES[tensor.dtype], -1 if by is None else now, now, by, fixed)
         )
-        self._writer[uid] = -1 if by is None else now
+        self._writer[uid] = -1 if by is None or by[1] < 0 else now
         return uid
 
     def _raw(self, tensor: torch.Tensor) -> RawTensor:
@@ -138,23 +142,25 @@ class Recorder(TorchDispatchMode):
         self.trace.storages[uid].last = len(self.trace.ops)
         value = (uid, self._writer[uid])
         shape = _touched(tensor)
-        return RawTensor(shape, rules.DTYPE_NAMES[tensor.dtype], value, weight=uid in self._weights)
+        place = (tensor.storage_offset(), *tensor.stride())
+        return RawTensor(shape, rules.DTYPE_NAMES[tensor.dtype], value, uid in self._weights, place=place)
 
     # --- operations ---------------------------------------------------------------------------
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if not rules.is_known(func) and func.namespace != "prim":
+        if func not in _WHOLE and not rules.is_known(func) and func.namespace != "prim":
             with self:
                 out = func.decompose(*args, **kwargs)
             if out is not NotImplemented:
                 return out
+        _WHOLE.add(func)
         inputs = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
         reads = [self._raw(t) for t in inputs]
         if func is rules.aten.scaled_dot_product_attention.default:
             out = args[0].new_empty((*args[0].shape[:-1], args[2].shape[-1]))
         else:
-            out = func(*args, **kwargs)
+            out = run_on_meta(func, args, kwargs)
         outputs = [t for t in tree_leaves(out) if isinstance(t, torch.Tensor)]
         self._note(func, (args, kwargs, out), inputs, reads, outputs)
         return out
@@ -202,7 +208,7 @@ def _once(reads: list[RawTensor]) -> list[RawTensor]:
     seen: set[tuple[Any, ...]] = set()
     out = []
     for raw in reads:
-        key = (raw.value, raw.shape)
+        key = (raw.value, raw.shape, raw.place)
         if key not in seen:
             seen.add(key)
             out.append(raw)

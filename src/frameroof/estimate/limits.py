@@ -15,7 +15,7 @@ from typing import Any
 
 from ..hardware import Node
 from ..workload.expr import expr
-from ..workload.records import Op, Stage, Workload
+from ..workload.records import MATRIX_KINDS, Op, Stage, Workload
 from .efficiency import DEFAULT_UTILIZATION, Utilization
 
 
@@ -113,7 +113,7 @@ class Estimate:
         return StageEstimate("total", 1, tuple(op for stage in self.stages for op in stage.ops))
 
 
-class _Machine:
+class Machine:
     """Peaks of a node as used here, and the substitutions that had to be made."""
 
     def __init__(self, node: Node) -> None:
@@ -152,7 +152,7 @@ def estimate(
     inadmissible size and for work in a dtype that the device has no dense peak for.
     """
     values = workload.sizes(sizes)
-    machine = _Machine(node)
+    machine = Machine(node)
     stages = tuple(_stage(stage, values, machine, utilization) for stage in workload.stages)
     assumptions = [*machine.assumptions]
     if node.count > 1:
@@ -162,7 +162,7 @@ def estimate(
     return Estimate(workload, node, values, utilization, stages, tuple(assumptions))
 
 
-def _stage(stage: Stage, values: Mapping[str, int], machine: _Machine, utilization: Utilization) -> StageEstimate:
+def _stage(stage: Stage, values: Mapping[str, int], machine: Machine, utilization: Utilization) -> StageEstimate:
     repeat = int(expr(stage.repeat)(values))
     if not stage.loop:
         env: dict[str, Any] = stage.bind(values)
@@ -178,29 +178,26 @@ def _stage(stage: Stage, values: Mapping[str, int], machine: _Machine, utilizati
 
 
 def _op(
-    op: Op, env: Mapping[str, Any], turns: int, repeat: int, machine: _Machine, utilization: Utilization
+    op: Op, env: Mapping[str, Any], turns: int, repeat: int, machine: Machine, utilization: Utilization
 ) -> OpEstimate:
-    times = op.times
-    flops, executed = op.flops(), op.executed_flops()
-    work = executed(env)
-    vector = op.vector_flops()(env)
-    moved = op.bits()(env) / 8
-    compute = work / machine.peak(op.compute_dtype) if flops else 0.0
+    flops, bits, calls, vector = op.flops()(env), op.bits()(env), op.times(env), op.vector_flops()(env)
+    compute: Any = 0.0
+    if op.kind in MATRIX_KINDS:
+        compute = op.executed_flops()(env) / machine.peak(op.compute_dtype)
     if machine.vector_peak is not None:
         compute = _larger(compute, vector / machine.vector_peak)
-    memory = moved / machine.bandwidth
-    calls = times(env)
-    limit = _total(_larger(compute, memory) * calls, turns) * repeat
+    memory = bits / 8 / machine.bandwidth
+    limit = float(_total(_larger(compute, memory) * calls, turns)) * repeat
     return OpEstimate(
         op=op,
         count=int(_total(op.count(env), turns)) * repeat,
-        flops=int(_total((flops * times)(env), turns)) * repeat,
+        flops=int(_total(flops * calls, turns)) * repeat,
         vector_flops=int(_total(vector * calls, turns)) * repeat,
-        bytes=-(-int(_total((op.bits() * times)(env), turns)) * repeat // 8),
+        bytes=-(-int(_total(bits * calls, turns)) * repeat // 8),
         compute_s=float(_total(compute * calls, turns)) * repeat,
         memory_s=float(_total(memory * calls, turns)) * repeat,
-        limit_s=float(limit),
-        expected_s=float(limit) / utilization.of(op.kind),
+        limit_s=limit,
+        expected_s=limit / utilization.of(op.kind),
     )
 
 
@@ -217,9 +214,4 @@ def _total(value: Any, turns: int) -> Any:
     return value.sum() if hasattr(value, "sum") else value * turns
 
 
-def once(op: Op, env: Mapping[str, int]) -> tuple[int, float]:
-    """FLOPs and bytes of one call at bound names (for tables and checks)."""
-    return int(op.flops()(env)), op.bits()(env) / 8
-
-
-__all__ = ["Estimate", "OpEstimate", "StageEstimate", "estimate", "once"]
+__all__ = ["Estimate", "OpEstimate", "StageEstimate", "estimate"]

@@ -32,8 +32,8 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def mid(self) -> float:
-        """The mean of `low` and `high`, in US dollars per hour."""
-        return (self.low + self.high) / 2
+        """The median where it is known, else the mean of `low` and `high`, in US dollars per hour."""
+        return self.median if self.median is not None else (self.low + self.high) / 2
 
     def times(self, count: int) -> Price:
         """The price of `count` of the same thing."""

@@ -16,6 +16,7 @@ from frameroof.models.text_encoders import clip_length, clip_text, t5_encoder
 from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
 
 MODEL = "deepfloyd-if"
+UPSCALER = "stage III upscaler 1024px (SD x4, substitute for unreleased IF-III-L)"
 TOKENS = 77  # the pipeline's max_length for T5
 UPSCALER_VAE: dict[
     str, Any
@@ -79,10 +80,7 @@ def recipe() -> Recipe:
     )
 
 
-UPSCALER = "stage III upscaler 1024px (SD x4, substitute for unreleased IF-III-L)"
-
-
-def _upscaler(third: tuple[str, dict[str, Any]]) -> tuple[Part, ...]:
+def _upscaler(third: tuple[str, Mapping[str, Any]]) -> tuple[Part, ...]:
     """Stage III: CLIP, a UNet over latents of 4 pixels beside the image it enlarges, and its VAE."""
     cls, config = component("stable-diffusion-2.1", "text_encoder")
     seen = {"text_tokens": str(clip_length(config))}

@@ -129,7 +129,12 @@ def _masked_at_once(
 def transformer(cls: str, config: Mapping[str, Any]) -> Builder:
     """One forward of the denoiser."""
 
-    @sizes(let=LET | {"s": "text_tokens"}, **GRID.video(121, 720, 1280), text_tokens=Size(1000, least=8))
+    # s counts every condition token: prompt, glyphs and image.
+    @sizes(
+        let=LET | {"s": f"text_tokens + {GLYPH_TOKENS + IMAGE_TOKENS}"},
+        **GRID.video(121, 720, 1280),
+        text_tokens=Size(1000, least=8),
+    )
     def build(
         batch: int = 1, frames: int = 121, height: int = 720, width: int = 1280, text_tokens: int = 1000
     ) -> Built:

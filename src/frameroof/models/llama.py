@@ -72,7 +72,7 @@ def language_model(cls: str, config: Mapping[str, Any]) -> LanguageModel:
         cache = in_place_cache(model.config, batch, entries=tokens, seen=0)
         return model, (token_ids(batch, tokens),), {"past_key_values": cache, "logits_to_keep": 0}
 
-    @sizes(let={"b": "batch", "kv": "kv"}, batch=Size(1), kv=Size(2049, least=2))
+    @sizes(let={"b": "batch"}, batch=Size(1), kv=Size(2049, least=2))
     def decode(batch: int = 1, kv: int = 2049) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
         from frameroof.models.kv_cache import in_place_cache
 

@@ -88,7 +88,7 @@ def language_model(config: dict[str, Any]) -> LanguageModel:
             {"cross_attention_states": states, "past_key_values": cache},
         )
 
-    @sizes(let={"b": "batch", "kv": "kv"}, batch=Size(1), kv=Size(2049, least=2))
+    @sizes(let={"b": "batch"}, batch=Size(1), kv=Size(2049, least=2))
     def decode(batch: int = 1, kv: int = 2049) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
         model = text_side(config)
         cache = mixed_cache(model, batch, (kv, kv - 1), (image_tokens, image_tokens))

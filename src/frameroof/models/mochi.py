@@ -168,5 +168,6 @@ PIPELINES: dict[str, PipelineReader] = {"MochiPipeline": recipe}
 
 def recipes() -> tuple[Recipe, ...]:
     """Mochi 1; its VAE is the class's default, since the catalogue's file holds none."""
-    components = {"vae": ("AutoencoderKLMochi", {})} | listed("mochi-1")
+    components = listed("mochi-1")
+    components.setdefault("vae", ("AutoencoderKLMochi", {}))
     return (recipe("mochi-1", components, setting_of("mochi-1", "Mochi 1", BASE)),)

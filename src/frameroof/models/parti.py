@@ -169,7 +169,7 @@ def text_keys_values(batch: int = 1, text_tokens: int = 128) -> tuple[Any, tuple
 
 
 @sizes(
-    let={"b": "batch", "kv": "kv", "s": "text_tokens"},
+    let={"b": "batch", "s": "text_tokens"},
     batch=Size(1),
     kv=Size(1024, most=PARTI.image_positions),
     text_tokens=TEXT_TOKENS,

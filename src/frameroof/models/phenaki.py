@@ -121,7 +121,7 @@ NOTES = (
     "11 frames of 128 x 128 are (1 + 5) x 16 x 16 = 1536 tokens, as in the paper; 24 parallel decoding "
     "steps, as recalled.",
     "Masked transformer: 48 layers of width 1536 with 24 heads and cross-attention to text in every "
-    "layer, chosen to reach the published 1.8 billion parameters (counts 1.86).",
+    "layer, chosen to reach the published 1.8 billion parameters (counts 1.87).",
     "C-ViViT decoder: 4 temporal and 4 spatial layers of width 512, 8192 codes, patches of 8 x 8 x 2 with "
     "a first frame of its own; widths are assumptions (after lucidrains/phenaki-pytorch), and its "
     "temporal attention is not causal here.",

@@ -80,8 +80,8 @@ def recipe(name: str, components: Components, preset: Preset | None = None) -> R
         notes=(
             f"The transformer sees {TEXT_TOKENS.default} text tokens. The pipeline does not pad: a short "
             "prompt has fewer, and so has an empty negative prompt.",
-            f"The text encoder sees {TEMPLATE_TOKENS} tokens more, the pipeline's own words; its vision tower "
-            "and output head do not run.",
+            f"The text encoder sees {TEMPLATE_TOKENS} tokens more, the pipeline's own words.",
+            "Its vision tower and output head do not run.",
             "Rotary positions of a size are computed once, not in every step.",
             *known.notes,
         ),

@@ -89,7 +89,9 @@ def recipe(name: str, components: Components, preset: Preset | None = None) -> R
 def _pixels(config: Mapping[str, Any], scale: int, side: int = 0) -> Size:
     patch = scale * config.get("patch_size", 2)
     most = config.get("pos_embed_max_size", 96) * patch
-    return Size(side or config.get("sample_size", 128) * scale, step=patch, most=most, doc="pixels")
+    return Size(
+        side or config.get("sample_size", 128) * scale, step=patch, least=2 * patch, most=most, doc="pixels"
+    )
 
 
 PIPELINES: dict[str, Callable[[str, Components], Recipe]] = {"StableDiffusion3Pipeline": recipe}

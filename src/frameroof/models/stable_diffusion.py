@@ -101,11 +101,11 @@ def recipe(name: str, components: Components, preset: Preset | None = None) -> R
 
 
 def _pixels(config: Mapping[str, Any], scale: int, side: int = 0) -> Size:
-    """The sides of a picture that a UNet of this configuration takes: one row or more on its lowest level."""
+    """The sides of a picture that a UNet of this configuration takes: two rows or more at its bottom."""
     sample = config.get("sample_size") or 64
     rows = int(sample if isinstance(sample, int) else max(sample))
     depth = len(config.get("down_block_types", range(DOWN_BLOCKS)))
-    return Size(side or rows * scale, step=scale, least=scale * 2 ** (depth - 1), doc="pixels")
+    return Size(side or rows * scale, step=scale, least=scale * 2**depth, doc="pixels")
 
 
 def _pooled_width(encoders: Mapping[str, Mapping[str, Any]]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from .expr import ONE, Poly, expr
@@ -43,15 +44,20 @@ class Tensor:
     @property
     def elements(self) -> Poly:
         """Number of elements."""
-        total = ONE
-        for dim in self.shape:
-            total = total * dim
-        return total
+        return _product(self.shape)
 
     @property
     def bits(self) -> Poly:
         """Size in bits (a four-bit type has half bytes)."""
         return self.elements * DTYPE_BITS[self.dtype]
+
+
+@lru_cache(maxsize=16384)
+def _product(shape: tuple[Poly, ...]) -> Poly:
+    total = ONE
+    for dim in shape:
+        total = total * dim
+    return total
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,59 @@
+"""Run an operation on meta tensors, remembering what shape each call gives.
+
+A meta kernel costs hundreds of microseconds in Python and a model repeats the same call in every
+layer: for operations whose outputs are new tensors, the second call allocates them at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from . import rules
+
+Spec = tuple[tuple[int, ...], tuple[int, ...], torch.dtype]
+
+_REMEMBERED: dict[Any, Spec] = {}
+_LIMIT = 200_000
+
+
+def run_on_meta(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """``func(*args, **kwargs)`` for meta tensors; a remembered result where that is the same."""
+    if not _repeatable(func):
+        return func(*args, **kwargs)
+    try:
+        key = (func, _key(args), tuple((name, _key(value)) for name, value in kwargs.items()), torch.get_default_dtype())
+        spec = _REMEMBERED.get(key)
+    except TypeError:  # an argument that cannot be a key
+        return func(*args, **kwargs)
+    if spec is not None:
+        return torch.empty_strided(spec[0], spec[1], dtype=spec[2], device="meta")
+    out = func(*args, **kwargs)
+    if isinstance(out, torch.Tensor) and out.device.type == "meta" and out.storage_offset() == 0:
+        if len(_REMEMBERED) > _LIMIT:
+            _REMEMBERED.clear()
+        _REMEMBERED[key] = (tuple(out.shape), tuple(out.stride()), out.dtype)
+    return out
+
+
+def _repeatable(func: Any) -> bool:
+    """Operations of one new output that depends on its inputs' shapes alone."""
+    schema = func._schema
+    if schema.is_mutable or len(schema.returns) != 1 or schema.returns[0].alias_info is not None:
+        return False
+    return func in rules.RULES or (rules.is_pointwise(func) and rules.base_name(func) not in _MAY_ALIAS)
+
+
+_MAY_ALIAS = {"view_as_complex", "view_as_real", "native_dropout", "dropout", "to", "contiguous", "reshape"}
+
+
+def _key(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        if value.device.type != "meta":
+            raise TypeError("not a meta tensor")
+        return (tuple(value.shape), value.stride(), value.dtype)
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_key, value))
+    hash(value)
+    return (type(value), value)
