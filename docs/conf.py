@@ -8,8 +8,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import frameroof
 from made import CliReference, Runs
+
+import frameroof
 
 project = "frameroof"
 author = "the frameroof authors"

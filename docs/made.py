@@ -18,6 +18,7 @@ from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
 HERE = Path(__file__).parent
+PRETEND = ("FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE")  # pretend a terminal
 
 
 def verbs() -> dict[str, Any]:
@@ -52,16 +53,17 @@ def _escaped(text: str) -> str:
     return " ".join(text.split()).replace("\\", "\\\\").replace("*", "\\*").replace("`", "\\`")
 
 
-def output_of(command: str, folder: Path = HERE, columns: int | None = None) -> str:
+def output_of(command: str, folder: Path = HERE) -> str:
     """What a `frameroof …` command prints; `RuntimeError` with its error if it fails."""
     words = shlex.split(command)
     if words[0] != "frameroof":
         raise RuntimeError(f"only frameroof is run here, not {words[0]!r}")
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}
-    if columns:
-        env["COLUMNS"] = str(columns)
+    env = {name: value for name, value in os.environ.items() if name not in PRETEND}
+    env |= {"HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}
     program = [sys.executable, "-c", "from frameroof.cli import main; main()", *words[1:]]
-    done = subprocess.run(program, capture_output=True, text=True, env=env, cwd=folder, encoding="utf-8", check=False)
+    done = subprocess.run(
+        program, capture_output=True, text=True, env=env, cwd=folder, encoding="utf-8", check=False
+    )
     if done.returncode:
         raise RuntimeError(f"{command!r} failed with exit code {done.returncode}: {done.stderr.strip()}")
     return "\n".join(line.rstrip() for line in done.stdout.splitlines()).strip("\n")
@@ -76,7 +78,7 @@ class CliReference(SphinxDirective):
 
 
 class Runs(SphinxDirective):
-    """``.. runs:: frameroof …`` runs a command as the page is built and shows both; a failure fails the build."""
+    """``.. runs:: frameroof …`` runs a command while Sphinx builds and shows both; a failure is an error."""
 
     required_arguments = 1
     final_argument_whitespace = True

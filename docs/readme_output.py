@@ -15,7 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from made import output_of
 
 README = Path(__file__).parents[1] / "README.md"
-_BLOCK = re.compile(r"<!-- output: (?P<command>frameroof [^\n]*?) -->\n(?P<body>.*?)<!-- end of output -->\n", re.DOTALL)
+_BLOCK = re.compile(
+    r"<!-- output: (?P<command>frameroof [^\n]*?) -->\n(?P<body>.*?)<!-- end of output -->\n", re.DOTALL
+)
 
 
 def blocks(text: str) -> dict[str, str]:
@@ -31,7 +33,10 @@ def block(command: str) -> str:
 def remade(text: str) -> str:
     """The README with every block made anew."""
     return _BLOCK.sub(
-        lambda match: f"<!-- output: {match['command']} -->\n{block(match['command'])}<!-- end of output -->\n", text
+        lambda match: (
+            f"<!-- output: {match['command']} -->\n{block(match['command'])}<!-- end of output -->\n"
+        ),
+        text,
     )
 
 

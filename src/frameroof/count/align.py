@@ -2,7 +2,7 @@
 
 Operations meet by module path, call number and place within the call. Where the number of calls
 grows with a size (a decoder that runs frame by frame), the first calls are matched one by one and
-the rest must be alike: they become one row whose count is a polynomial. A row whose size changes
+the rest must repeat: they become rows whose count is a polynomial. A row whose size changes
 from call to call (a growing concatenation) keeps the exact sum over its calls.
 """
 
@@ -17,6 +17,8 @@ from ..workload.expr import Poly
 from ..workload.records import Op, Tensor
 from .fit import Fitter, NoPolynomial
 from .recorder import RawOp, RawTensor, Trace
+
+LONGEST_PERIOD = 4  # a module called up to this often within one turn of a loop
 
 
 class StructureChanges(ValueError):
@@ -66,16 +68,25 @@ def _rows(key: tuple[Any, ...], lists: list[list[RawOp]], fitter: Fitter) -> Ite
             yield from [_row([[ops[j]] for ops in lists], fitter) for j in range(lengths[0])]
             return
         except StructureChanges:
-            if lengths[0] == 1:
+            if lengths[0] == 1 and lists[0][0].dims:
                 raise
-    shortest = min(lengths)
-    head = max(_uniform_from(ops) for ops in lists)
-    if head < shortest:
+    head, period = _repetition(lists) if max(lengths) > 1 else (0, 0)
+    if period:
         for j in range(head):
             yield _row([[ops[j]] for ops in lists], fitter)
-        yield _row([ops[head:] for ops in lists], fitter)
+        for k in range(period):
+            yield _row([ops[head + k :: period] for ops in lists], fitter)
     else:
         yield _total(key, lists, fitter)
+
+
+def _repetition(lists: list[list[RawOp]]) -> tuple[int, int]:
+    """After how many first calls the rest repeats, and with which period; period 0 if it does not."""
+    for period in range(1, LONGEST_PERIOD + 1):
+        head = max(_repeats_from(ops, period) for ops in lists)
+        if all(len(ops) >= head + period and (len(ops) - head) % period == 0 for ops in lists):
+            return head, period
+    return 0, 0
 
 
 def _signature(op: RawOp) -> tuple[Any, ...]:
@@ -83,12 +94,11 @@ def _signature(op: RawOp) -> tuple[Any, ...]:
     return shapes, tuple(op.dims.items())
 
 
-def _uniform_from(ops: list[RawOp]) -> int:
-    """The first index from which all operations are of the same sizes."""
-    if not ops:
-        return 0
-    last, at = _signature(ops[-1]), len(ops) - 1
-    while at > 0 and _signature(ops[at - 1]) == last:
+def _repeats_from(ops: list[RawOp], period: int) -> int:
+    """The first index from which every call has the sizes of the call `period` before it."""
+    signatures = [_signature(op) for op in ops]
+    at = len(ops)
+    while at > 0 and (at - 1 + period >= len(ops) or signatures[at - 1] == signatures[at - 1 + period]):
         at -= 1
     return at
 

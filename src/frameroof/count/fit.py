@@ -24,11 +24,14 @@ class NoPolynomial(ValueError):
 
 
 class Fitter:
-    """Finds the polynomial through values sampled at `points` (one mapping of variables each)."""
+    """Finds the polynomial through values sampled at `points` (one mapping of variables each).
 
-    def __init__(self, points: Sequence[Mapping[str, int]]) -> None:
+    At most one variable of each family occurs in a term; those `squared` may occur twice.
+    """
+
+    def __init__(self, points: Sequence[Mapping[str, int]], squared: Sequence[str] = ()) -> None:
         self.points = points
-        self.monomials = _monomials([n for n in points[0] if len({p[n] for p in points}) > 1])
+        self.monomials = _monomials([n for n in points[0] if len({p[n] for p in points}) > 1], (*_SQUARED, *squared))
         columns = [[_value(m, p) for p in points] for m in self.monomials]
         self.table: Ints = np.array(columns, dtype=np.int64)
         self._known: dict[tuple[int, ...], Poly | None] = {}
@@ -82,13 +85,13 @@ class Fitter:
         return None
 
 
-def _monomials(names: Sequence[str]) -> list[Monomial]:
+def _monomials(names: Sequence[str], squared: Sequence[str]) -> list[Monomial]:
     """Products with at most one variable of each family (h, h2, h4 … are one family), small ones first."""
     families: dict[str, list[str]] = {}
     for name in names:
         families.setdefault(name.rstrip("0123456789"), []).append(name)
     options = [
-        [(), *((n,) for n in members), *((n, n) for n in members if family in _SQUARED)]
+        [(), *((n,) for n in members), *((n, n) for n in members if family in squared)]
         for family, members in families.items()
     ]
     products = [tuple(sorted(sum(choice, ()))) for choice in product(*options)]

@@ -48,7 +48,7 @@ def recipe_of(
             raise ValueError(f"the builder has no size {size!r}; it has: {', '.join(spec.sizes) or 'none'}")
         spec.sizes[size].check(size, value)
     params = {n: _with_default(s, (chosen or {}).get(n, s.default)) for n, s in spec.sizes.items()}
-    marked = _mark(build, Sizes(params, spec.let))
+    marked = _mark(build, Sizes(params, spec.let, spec.squared))
     return Recipe(name, name, params, (Part("forward", marked),), item="run", dtype=dtype, notes=tuple(notes))
 
 
@@ -84,12 +84,12 @@ def discover(
         sizes[name] = Size(value, step, offset, least=_least(build, base, name, step, dtype, first))
         short = SHORT.get(name, f"{name}_")
         let[short] = name if step == 1 else f"({name}-{offset})//{step}" if offset else f"{name}//{step}"
-    found = Sizes(sizes, let)
+    found = Sizes(sizes, let, tuple(let))
     try:
         record_stage("forward", _mark(build, found), dtype)
     except (StructureChanges, CannotCount):
         fixed = {n: Size(s.default, s.step, s.offset, s.default, s.most) for n, s in sizes.items()}
-        return Sizes(fixed, let), [*notes, "sizes below the recorded ones were not found to follow the same rule"]
+        return Sizes(fixed, let, tuple(let)), [*notes, "sizes below the recorded ones were not found to follow the same rule"]
     return found, notes
 
 
@@ -101,7 +101,7 @@ def _follows(build: Builder, base: Mapping[str, int], name: str, step: int, dtyp
             traces.append(trace(build, {**base, name: value}, dtype))
             points.append({"x": value // step})
             if k >= 2:
-                align(traces, Fitter(points))
+                align(traces, Fitter(points, ("x",)))
         except (CannotCount, StructureChanges):
             return False
     return True
@@ -116,7 +116,7 @@ def _least(build: Builder, base: Mapping[str, int], name: str, step: int, dtype:
         points = [{"x": v // step} for v in (value, least, least + step, value + step)]
         try:
             traces = [first, *(trace(build, {**base, name: v}, dtype) for v in (least, least + step, value + step))]
-            align(traces, Fitter(points))
+            align(traces, Fitter(points, ("x",)))
         except (CannotCount, StructureChanges):
             continue
         return least

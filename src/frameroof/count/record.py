@@ -15,7 +15,8 @@ from ..workload.expr import Expr, Poly, expr
 from ..workload.fold import fold
 from ..workload.recipe import Builder, Part, Recipe, Size, Sizes
 from ..workload.records import Op, Stage, Workload
-from .align import StructureChanges, align
+from .align import StructureChanges
+from .batch_of_one import INDICATOR, INDICATOR_LET, align_batches
 from .dataflow import given_caches, mark_fusion, mark_roles
 from .eager import merge_eager_attention
 from .fit import Fitter
@@ -116,7 +117,7 @@ def _fixed_part(part: Part, values: Mapping[str, int]) -> Part:
     def build(**sizes: int) -> Any:
         return part.build(**sizes)
 
-    build.__frameroof_sizes__ = Sizes(pinned, spec.let)  # type: ignore[attr-defined]
+    build.__frameroof_sizes__ = Sizes(pinned, spec.let, spec.squared)  # type: ignore[attr-defined]
     return replace(part, build=build)
 
 
@@ -174,18 +175,17 @@ def record_stage(name: str, build: Builder, dtype: str = "bf16") -> Stage:
         traces.append(trace(build, values, dtype))
         envs.append(_variables(spec, values, names))
         gc.collect(0)
-    fitter = Fitter(envs)
-    rows = align(traces, fitter)
+    rows, fitted, fitter, batch_of_one = align_batches(traces, envs, spec.squared)
     ops, where = fold([_with_axis(row.op, envs) for row in rows])
-    held = [replace(h, row=where[h.row]) for h in held_candidates(traces, rows, fitter, dtype)]
+    held = [replace(h, row=where[h.row]) for h in held_candidates(fitted, rows, fitter, dtype)]
     return Stage(
         name=name,
         ops=tuple(ops),
-        let=dict(spec.let),
+        let={**spec.let, **({INDICATOR: INDICATOR_LET} if batch_of_one else {})},
         limits=dict(spec.sizes),
         weights=traces[0].params,
         held=tuple(held),
-        cache=_cache(traces, fitter),
+        cache=_cache(fitted, fitter),
         uncounted=dict(traces[0].uncounted),
     )
 

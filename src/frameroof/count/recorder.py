@@ -183,6 +183,8 @@ class Recorder(TorchDispatchMode):
         now = len(self.trace.ops)
         frame = self.frames[-1]
         pointwise = rules.is_pointwise(func)
+        if func is rules.aten.linear.default:  # a matrix product reads its operand as it is written
+            reads[0].shape = tuple(inputs[0].shape)
         if kind == "matmul" and any(r.weight for r in reads):
             kind = "linear"
         if frame[3] and kind in ("elementwise", "reduction"):

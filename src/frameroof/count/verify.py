@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..workload.expr import expr
 from ..workload.recipe import Part, Recipe, Size
 from ..workload.records import MATRIX_KINDS, Stage, Workload
+from .batch_of_one import INDICATOR
 from .record import Sizes, _meta, _variables, declared, trace
 from .recorder import Trace
 
@@ -65,6 +66,7 @@ def count_with_torch(part: Part, values: Mapping[str, int], dtype: str) -> int:
 def stage_totals(stage: Stage, spec: Sizes, values: Mapping[str, int]) -> dict[str, int]:
     """FLOPs, bits and calls of one run of a stage at builder sizes."""
     env = _variables(spec, dict(values), [*spec.sizes, *spec.let])
+    env.setdefault(INDICATOR, min(env.get("b", 1) - 1, 1))
     return {
         "flops": sum(op.flops()(env) * op.times(env) for op in stage.ops),
         "bits": sum(op.bits()(env) * op.times(env) for op in stage.ops),

@@ -32,7 +32,7 @@ UPSCALER_VAE: dict[
 def pixel_unet(cls: str, config: Mapping[str, Any]) -> Builder:
     """UNet2DConditionModel over pixels, with text beside the image in its attention."""
     step = 2 ** (len(config["down_block_types"]) - 1)
-    pixels = Size(config["sample_size"], step=step, doc="pixels of this stage")
+    pixels = Size(config["sample_size"], step=step, least=2 * step, doc="pixels of this stage")
 
     @sizes(
         let={"b": "batch", "h": f"height//{step}", "w": f"width//{step}", "s": "text_tokens"},
@@ -97,7 +97,7 @@ def _smaller(times: int) -> dict[str, str]:
 
 def _params() -> dict[str, Size]:
     # 128 pixels: 8 in stage I (three halvings), 32 in stage II (four), 32 latents in stage III (three).
-    pixels = Size(1024, step=128, doc="pixels of the final picture; stage I works on a sixteenth of a side")
+    pixels = Size(1024, step=128, least=256, doc="pixels of the final picture; stage I works on a sixteenth of a side")
     return {
         "batch": Size(1, doc="images made together"),
         "height": pixels,

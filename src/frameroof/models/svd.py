@@ -28,9 +28,10 @@ NAME = "svd-xt"
 BASE = Setting(width=1024, height=576, frames=25, steps=25, guidance=2)
 GRID = Grid(frame_step=1, frame_offset=0, least_frames=2, pixel_step=8, least_pixels=128)
 LET = {"b": "batch", "t": "frames", "h": "height//8", "w": "width//8"}
+MOST_FRAMES = 63  # from 64 pictures on, diffusers' upsampling copies its input first
 NOTES = (
     NO_TILING,
-    "All frames are decoded at once (decode_chunk_size is the number of frames by default).",
+    "The VAE decodes one video at a time, all its frames at once (decode_chunk_size by default).",
     "Guidance grows from the first frame to the last, so every step takes both forwards.",
     "The unconditional image embedding and latents are zeros and cost nothing to make.",
     "The VAE is counted in the pipeline's type; under fp16 diffusers runs it in fp32 (force_upcast).",
@@ -80,13 +81,16 @@ def vae_encode(cls: str, config: Mapping[str, Any]) -> Builder:
 
 
 def vae_decode(cls: str, config: Mapping[str, Any]) -> Builder:
-    """Latents to pixels: a picture decoder with convolutions over time between its layers."""
+    """The latents of one video to pixels: pictures, with convolutions over time between the layers."""
+    let = {name: value for name, value in LET.items() if name != "b"}
+    clip = {name: size for name, size in GRID.video(25, 576, 1024).items() if name != "batch"}
+    clip["frames"] = replace(clip["frames"], most=MOST_FRAMES)
 
-    @sizes(let=LET, **GRID.video(25, 576, 1024))
-    def build(batch: int = 1, frames: int = 25, height: int = 576, width: int = 1024) -> Built:
-        z_NCHW = activations(batch * frames, config.get("latent_channels", 4), height // 8, width // 8)
+    @sizes(let=let, **clip)
+    def build(frames: int = 25, height: int = 576, width: int = 1024) -> Built:
+        z_TCHW = activations(frames, config.get("latent_channels", 4), height // 8, width // 8)
         inputs = {"num_frames": frames, "return_dict": False}
-        return Call("decode", vae=_on_one_device(diffusers_model(cls, config))), (z_NCHW,), inputs
+        return Call("decode", vae=_on_one_device(diffusers_model(cls, config))), (z_TCHW,), inputs
 
     return build
 
@@ -102,6 +106,7 @@ def recipe(name: str, components: Components, setting: Setting = BASE) -> Recipe
     asked = replace(setting, frames=components["unet"][1].get("num_frames") or setting.frames)
     params = parameters(asked, GRID)
     del params["text_tokens"]  # there is no prompt
+    params["frames"] = replace(params["frames"], most=MOST_FRAMES)
     return assembled(
         name,
         setting,
@@ -110,7 +115,7 @@ def recipe(name: str, components: Components, setting: Setting = BASE) -> Recipe
             Part("image_encoder", clip_vision(*components["image_encoder"])),
             Part("vae_encoder", vae_encode(vae_cls, vae), weights="vae"),
             Part("denoise", unet(*components["unet"]), repeat="steps*guidance"),
-            Part("vae_decode", vae_decode(vae_cls, vae), weights="vae"),
+            Part("vae_decode", vae_decode(vae_cls, vae), repeat="batch", weights="vae"),
         ),
         notes=NOTES,
     )

@@ -55,6 +55,7 @@ class Sizes:
 
     sizes: Mapping[str, Size]
     let: Mapping[str, str] = field(default_factory=dict)
+    squared: tuple[str, ...] = ()  # variables that shapes may depend on by their square
 
 
 def sizes(let: Mapping[str, str] | None = None, **named: Size) -> Callable[[B], B]:

@@ -57,6 +57,11 @@ def work(op: Op, env: Mapping[str, Any]) -> Work:
     return Work(int(op.flops()(env)), int(bits) // 8, layers_of(op))
 
 
+def moved(op: Op, env: Mapping[str, Any]) -> int:
+    """Bytes of one call run alone, bias and mask included; an attention's once."""
+    return int(op.bits()(env)) // 8
+
+
 def layer(stage: Stage, env: Mapping[str, Any], parts: Mapping[str, str]) -> dict[str, Work]:
     """Work of one layer by part: `parts` maps the post's name to a pattern of paths.
 
@@ -78,8 +83,8 @@ def sum_flops(ops: Iterable[Op], env: Mapping[str, Any]) -> int:
 
 def parameters(workload: Workload, stage: str = "") -> int:
     """Parameters of a workload, or of one of its stages; shared weights once."""
-    chosen = {s.weights_name or s.name: sum(s.weights.values()) for s in workload.stages if stage in ("", s.name)}
-    return sum(chosen.values())
+    stages = (s for s in workload.stages if stage in ("", s.name))
+    return sum({s.weights_name or s.name: sum(s.weights.values()) for s in stages}.values())
 
 
 def resident_bytes(workload: Workload, stage: str) -> int:

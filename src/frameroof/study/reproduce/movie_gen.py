@@ -14,10 +14,10 @@ from typing import Any
 from ... import catalogue
 from ...estimate import Utilization
 from ...hardware import SeedMachine, device, devices, parse_node, seed_machines
-from ...passes import fuse_elementwise, set_precision
+from ...passes import set_precision
 from ...workload.records import Stage, Workload
 from ..predict import Prediction, predict
-from .counted import GI, MI, Work, find, layer, parameters, resident_bytes, stage_of, sum_flops
+from .counted import GI, MI, Work, find, layer, moved, parameters, resident_bytes, stage_of, sum_flops
 from .posts import Case, Change, read_post, rows_of
 from .records import Correction, Reproduction
 
@@ -61,7 +61,8 @@ def reproduce_movie_gen(steps: int | None = None) -> Reproduction:
         undo = (({"steps": POST_STEPS}, f"steps={chosen} instead of {POST_STEPS}."),)
     full = {on: _full(workload, on, chosen) for on in ("8xH100", "WH Galaxy")}
     counted = _Counted.of(workload)
-    case = Case(lambda a: _ours(counted, a), Assumed(chosen), _corrected(counted, full, chosen), undo)
+    compute = cache(lambda a: _ours(counted, a))
+    case = Case(compute, Assumed(chosen), _corrected(counted, full, chosen), undo)
     return Reproduction(
         title=post.title,
         source=post.source,
@@ -96,7 +97,8 @@ class _Counted:
     @property
     def bytes(self) -> int:
         """Bytes of one forward by the post's list, attention twice."""
-        return sum(part.bytes * part.layers * (2 if name == "attn" else 1) for name, part in self.parts.items())
+        second = self.parts["attn"].bytes * self.layers
+        return sum(part.bytes * part.layers for part in self.parts.values()) + second
 
     @property
     def layers(self) -> int:
@@ -142,7 +144,7 @@ def _operations(c: _Counted) -> dict[str, float]:
     """Scores and attn_out are the two halves of the attention's FLOPs; the post gives each all its bytes."""
     halves = {"scores": c.parts["attn"], "attn_out": c.parts["attn"]}
     found: dict[str, float] = {}
-    for name, part in (c.parts | halves).items():
+    for name, part in {**c.parts, **halves}.items():
         found[f"{name}.gflops"] = part.flops / 1e9 / (2 if name in halves else 1)
         found[f"{name}.mib"] = part.bytes / MI
     return found
@@ -173,8 +175,8 @@ def _fp8(c: _Counted) -> dict[str, float]:
     }
 
 
-@cache
 def _quantised(workload: Workload) -> _Counted:
+    """The same work with every operand in eight bits."""
     return _Counted.of(set_precision(workload, "fp8"))
 
 
@@ -204,7 +206,8 @@ def _times(c: _Counted, a: Assumed) -> dict[str, float]:
     flops, gigabytes = c.flops * a.steps, c.bytes * a.steps / GI * 1e9
     compute, memory = flops / (GPUS * post.effective_flops), gigabytes / (GPUS * post.effective_bandwidth)
     video = max(compute, memory)
-    usd_per_s, llm_usd_per_s = GPUS * a.usd_per_gpu_hour / 3600, a.llm_usd_per_million / 1e6 * a.llm_tokens_per_s
+    usd_per_s = GPUS * a.usd_per_gpu_hour / 3600
+    llm_usd_per_s = a.llm_usd_per_million / 1e6 * a.llm_tokens_per_s
     wh_compute, wh_memory = flops / galaxy.effective_flops, gigabytes / galaxy.effective_bandwidth
     return {
         "h100.compute_s": compute,
@@ -260,10 +263,9 @@ def _corrected(c: _Counted, full: Mapping[str, Prediction], steps: int) -> dict[
     blocks = [op for op in denoise.ops if op.op.path.startswith("blocks.")]
     forwards = c.layers * denoise.repeat
     ours = _operations(c)
-    fused = _Counted.of(fuse_elementwise(c.workload))
     values = {name: value for name, value in ours.items() if name.endswith(".gflops")}
-    values |= {f"{name}.mib": part.bytes / MI for name, part in fused.parts.items() if name != "attn"}
-    values |= dict.fromkeys(("scores.mib", "attn_out.mib"), fused.parts["attn"].bytes / MI / 2)
+    values |= {f"{name}.mib": moved(find(c.stage, p)[0], c.env) / MI for name, p in PARTS.items()}
+    values |= dict.fromkeys(("scores.mib", "attn_out.mib"), values.pop("attn.mib") / 2)
     return {
         **values,
         "layer.tflops": sum(op.flops for op in blocks) / forwards / 1e12,

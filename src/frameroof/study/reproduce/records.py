@@ -31,6 +31,8 @@ class Rule:
 
     def matches(self, value: float, published: float) -> bool:
         """Whether `value`, shortened as the post did, is the published number."""
+        if self.mode == "exact":
+            return value == published
         if self.mode == "order":
             return value > 0 and round(math.log10(value)) == round(math.log10(published))
         if self.mode in ("least", "more"):
@@ -41,7 +43,7 @@ class Rule:
 
     def shorten(self, value: float) -> float:
         """`value` with the digits that the post kept."""
-        if self.mode not in ("rounded", "truncated") or value == 0:
+        if value == 0:
             return value
         places = self.digits - 1 - math.floor(math.log10(abs(value))) if self.digits else self.places
         scaled = abs(value) * 10.0**places
