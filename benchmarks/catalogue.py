@@ -80,7 +80,9 @@ def main() -> int:
     names = options.names or [recipe.name for recipe in all_recipes()]
     results = []
     with ProcessPoolExecutor(options.jobs, max_tasks_per_child=1) as pool:
-        work = {pool.submit(make, n) if options.what == "make" else pool.submit(check, n, options.sizes): n for n in names}
+        work = {
+            pool.submit(make, n) if options.what == "make" else pool.submit(check, n, options.sizes): n for n in names
+        }
         for at, done in enumerate(as_completed(work), 1):
             try:
                 result = done.result()

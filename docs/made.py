@@ -61,9 +61,7 @@ def output_of(command: str, folder: Path = HERE) -> str:
     env = {name: value for name, value in os.environ.items() if name not in PRETEND}
     env |= {"HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}
     program = [sys.executable, "-c", "from frameroof.cli import main; main()", *words[1:]]
-    done = subprocess.run(
-        program, capture_output=True, text=True, env=env, cwd=folder, encoding="utf-8", check=False
-    )
+    done = subprocess.run(program, capture_output=True, text=True, env=env, cwd=folder, encoding="utf-8", check=False)
     if done.returncode:
         raise RuntimeError(f"{command!r} failed with exit code {done.returncode}: {done.stderr.strip()}")
     return "\n".join(line.rstrip() for line in done.stdout.splitlines()).strip("\n")

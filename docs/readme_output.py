@@ -33,9 +33,7 @@ def block(command: str) -> str:
 def remade(text: str) -> str:
     """The README with every block made anew."""
     return _BLOCK.sub(
-        lambda match: (
-            f"<!-- output: {match['command']} -->\n{block(match['command'])}<!-- end of output -->\n"
-        ),
+        lambda match: f"<!-- output: {match['command']} -->\n{block(match['command'])}<!-- end of output -->\n",
         text,
     )
 

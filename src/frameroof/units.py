@@ -140,8 +140,7 @@ def parse_seconds(text: str) -> float:
     seconds = float(match[1]) * factor if match and factor is not None else math.inf
     if not math.isfinite(seconds):
         raise ValueError(
-            f"{text!r} is not a duration; "
-            "write a number and a unit (ns, us, ms, s, min, h or d), such as 3ms or 1.5 s"
+            f"{text!r} is not a duration; write a number and a unit (ns, us, ms, s, min, h or d), such as 3ms or 1.5 s"
         )
     return seconds
 
@@ -157,8 +156,7 @@ def parse_throughput(text: str) -> float:
     rate = float(match[1]) / _SECONDS_PER[period] if match and period in _PERIODS else math.inf
     if not math.isfinite(rate):
         raise ValueError(
-            f"{text!r} is not a throughput; "
-            "write a number and one of /s, /min, /h or /day, such as 1000/h or 24/s"
+            f"{text!r} is not a throughput; write a number and one of /s, /min, /h or /day, such as 1000/h or 24/s"
         )
     if rate <= 0:
         raise ValueError(f"{text!r} is a throughput of zero; it must be above zero, such as 1000/h")

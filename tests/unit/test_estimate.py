@@ -2,7 +2,14 @@
 
 import pytest
 
-from frameroof.estimate import Utilization, cost_of, estimate, memory_of, parse_utilization, similarity_matrix_bytes
+from frameroof.estimate import (
+    Utilization,
+    cost_of,
+    estimate,
+    memory_of,
+    parse_utilization,
+    similarity_matrix_bytes,
+)
 from frameroof.estimate.cost import devices_for
 from frameroof.hardware import parse_node
 from frameroof.passes import fuse_elementwise, materialise_attention, set_precision
@@ -30,7 +37,7 @@ LINEAR = Op(
 SILU = Op("act", "elementwise", "silu", (tensor("n,32", fusable=True),), (tensor("n,32"),))
 ATTENTION = Op(
     "attn", "attention", "sdpa", (tensor("2,8,n,16"),) * 3, (tensor("2,8,n,16"),),
-    {k: poly(v) for k, v in {"b": "2", "heads": "8", "kv_heads": "8", "q": "n", "kv": "n", "d": "16", "dv": "16"}.items()},
+    {n: poly(size) for n, size in zip("b heads kv_heads q kv d dv".split(), "2 8 8 n n 16 16".split(), strict=True)},
     {"causal": False, "role": "self"},
 )  # fmt: skip
 CAUSAL = Op("attn", "attention", "sdpa", ATTENTION.reads, ATTENTION.writes, ATTENTION.dims, {"causal": True})
@@ -63,7 +70,11 @@ def test_repeats_and_devices_and_utilisation():
 
 
 def test_a_loop_is_the_sum_over_its_turns():
-    loop = Workload("hand", {"tokens": Size(100), "new": Size(7)}, (Stage("d", (ATTENTION,), {"n": "tokens+i"}, loop=("i", "new")),))
+    loop = Workload(
+        "hand",
+        {"tokens": Size(100), "new": Size(7)},
+        (Stage("d", (ATTENTION,), {"n": "tokens+i"}, loop=("i", "new")),),
+    )
     result = estimate(loop, H100)
     single = [estimate(workload(ATTENTION), H100, {"tokens": 100 + i}).total for i in range(7)]
     assert result.total.flops == sum(s.flops for s in single)
@@ -109,7 +120,10 @@ def test_baseline_attention_holds_the_matrix():
     after = memory_of(materialise_attention(made), H100, made.sizes()).activation_bytes
     assert after - before == 2 * 8 * 1024**2 * (2 + 4)
     full = replace(made, dtype="fp32")
-    assert memory_of(materialise_attention(full), H100, full.sizes()).activation_bytes == 64 * 1024 * 4 + 2 * 8 * 1024**2 * 8
+    assert (
+        memory_of(materialise_attention(full), H100, full.sizes()).activation_bytes
+        == 64 * 1024 * 4 + 2 * 8 * 1024**2 * 8
+    )
 
 
 def test_fusion_drops_marked_operands_only():
@@ -120,7 +134,8 @@ def test_fusion_drops_marked_operands_only():
 
 @pytest.mark.parametrize(
     ("choice", "weight", "activation", "peak"),
-    [("fp8", 1, 1, "fp8"), ("weights=fp8", 1, 2, "bf16"), ("linear=int8", 1, 1, "int8"), ("activations=fp8", 2, 1, "bf16"),
+    [("fp8", 1, 1, "fp8"), ("weights=fp8", 1, 2, "bf16"),
+     ("linear=int8", 1, 1, "int8"), ("activations=fp8", 2, 1, "bf16"),
      ("all.linear=fp8", 1, 1, "fp8"), ("fp8,linear=bf16", 2, 2, "bf16")],
 )  # fmt: skip
 def test_precision_changes_bytes_and_peak(choice, weight, activation, peak):
@@ -141,7 +156,7 @@ def test_fp4_has_half_bytes_and_no_peak_on_an_h100():
 
 @pytest.mark.parametrize("choice", ["fp9", "lineal=fp8", "all.lineal=fp8", "=fp8", "", "fp8,", "fp6=linear"])
 def test_precision_refuses_what_it_does_not_know(choice):
-    with pytest.raises(ValueError, match="unknown|names no part"):
+    with pytest.raises(ValueError, match=r"unknown|names no part"):
         set_precision(workload(LINEAR), choice)
 
 
@@ -168,7 +183,7 @@ def test_devices_for_a_rate():
 
 @pytest.mark.parametrize("text", ["0", "1.5", "-1", "x", "linear=2", "magic=0.5", ""])
 def test_utilisation_refuses_what_is_none(text):
-    with pytest.raises(ValueError, match="utilisation|unknown kind"):
+    with pytest.raises(ValueError, match=r"utilisation|unknown kind"):
         parse_utilization(text)
 
 

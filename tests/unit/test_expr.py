@@ -10,7 +10,7 @@ from frameroof.workload.expr import Expr, Poly, poly
 NAMES = ("b", "h", "w", "s")
 polys = st.dictionaries(
     st.lists(st.sampled_from(NAMES), max_size=3).map(lambda names: tuple(sorted(names))),
-    st.integers(-10**6, 10**6),
+    st.integers(-(10**6), 10**6),
     max_size=4,
 ).map(Poly)
 points = st.fixed_dictionaries({name: st.integers(1, 10**4) for name in NAMES})

@@ -13,7 +13,8 @@ POINTS = [
 
 
 @pytest.mark.parametrize(
-    "text", ["7", "320*b*h*w", "h*w+s", "b*t*h*w+b*s", "4*t-3", "h2", "t*t", "768*b*s+4*b*h*w+1", "1024*b*h*w*t"]
+    "text",
+    ["7", "320*b*h*w", "h*w+s", "b*t*h*w+b*s", "4*t-3", "h2", "t*t", "768*b*s+4*b*h*w+1", "1024*b*h*w*t"],
 )
 def test_finds_the_polynomial(text):
     p = poly(text)

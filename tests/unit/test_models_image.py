@@ -22,9 +22,7 @@ from frameroof.models.common import catalogued, component  # noqa: E402
 from frameroof.workload.recipe import Part, Recipe  # noqa: E402
 
 FAMILIES = ["stable_diffusion", "sd3", "flux", "pixart", "dit", "sana", "qwen_image", "amused", "deepfloyd"]
-FACTS = json.loads((Path(__file__).parents[1] / "golden" / "model_facts.json").read_text("utf-8"))[
-    "components"
-]
+FACTS = json.loads((Path(__file__).parents[1] / "golden" / "model_facts.json").read_text("utf-8"))["components"]
 full = pytest.mark.full
 T5 = "text_encoder(T5-XXL v1.1)"
 
@@ -173,9 +171,7 @@ def test_recipes_are_whole(family: str) -> None:
         assert recipe.source
         for part in recipe.parts:
             sizes_of(recipe, part, {})
-            smallest = {
-                name: recipe.params[name].lowest for name in ("height", "width") if name in recipe.params
-            }
+            smallest = {name: recipe.params[name].lowest for name in ("height", "width") if name in recipe.params}
             sizes_of(recipe, part, smallest)
 
 

@@ -30,9 +30,7 @@ from frameroof.workload.recipe import Part, Recipe  # noqa: E402
 
 FAMILIES = (llama, mllama, movie_gen, muse, parti, imagen, make_a_video, phenaki, vlm)
 RECIPES = {recipe.name: recipe for family in FAMILIES for recipe in family.recipes()}
-FACTS = json.loads((Path(__file__).parents[1] / "golden" / "model_facts.json").read_text("utf-8"))[
-    "components"
-]
+FACTS = json.loads((Path(__file__).parents[1] / "golden" / "model_facts.json").read_text("utf-8"))["components"]
 
 
 def on_meta(build: Callable[..., Any], **sizes: int) -> Any:
@@ -170,9 +168,7 @@ def test_llama_vision_layer_is_the_seeds() -> None:
     assert counts["global_transformer.layers.7"] == 249_566_330_880
 
 
-@pytest.mark.parametrize(
-    "name", ["llama3.2-11b-vision", pytest.param("llama3.2-90b-vision", marks=pytest.mark.full)]
-)
+@pytest.mark.parametrize("name", ["llama3.2-11b-vision", pytest.param("llama3.2-90b-vision", marks=pytest.mark.full)])
 def test_llama_vision_stages_hold_the_whole_model(name: str) -> None:
     stages = [part(name, stage).build for stage in ("vision_encoder", "projector", "prefill")]
     assert sum(map(parameters, stages)) == fact(name, "full model")["params_counted"]
@@ -255,9 +251,7 @@ OWN = ("movie-gen-30b", "muse-3b", "parti-20b", "imagen", "make-a-video", "phena
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(
-    ("recipe", "stage"), [(n, p.name) for n in OWN for p in RECIPES[n].parts], ids="/".join
-)
+@pytest.mark.parametrize(("recipe", "stage"), [(n, p.name) for n in OWN for p in RECIPES[n].parts], ids="/".join)
 def test_every_stage_of_a_paper_runs(recipe: str, stage: str) -> None:
     assert flops(part(recipe, stage).build)["Global"] > 0
 

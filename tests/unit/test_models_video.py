@@ -35,9 +35,7 @@ FAMILIES = [
     "modelscope",
     "longlive",
 ]
-FACTS = json.loads((Path(__file__).parents[1] / "golden" / "model_facts.json").read_text("utf-8"))[
-    "components"
-]
+FACTS = json.loads((Path(__file__).parents[1] / "golden" / "model_facts.json").read_text("utf-8"))["components"]
 T5 = "text_encoder(T5-XXL v1.1)"
 UMT5 = "text_encoder(UMT5-XXL)"
 

@@ -94,7 +94,11 @@ def test_transformers_eager_and_sdpa_count_the_same():
 
         def build(how=how):
             made = BertConfig(vocab_size=99, **config, attn_implementation=how)
-            return BertModel(made, add_pooling_layer=False).eval(), (torch.zeros(1, 10, dtype=torch.int64),), {}
+            return (
+                BertModel(made, add_pooling_layer=False).eval(),
+                (torch.zeros(1, 10, dtype=torch.int64),),
+                {},
+            )
 
         dims[how] = [op.dims for op in attentions(trace(build, {}))]
     assert len(dims["eager"]) == 2

@@ -38,9 +38,7 @@ def vision() -> Reproduction:
 def row(result: Reproduction, quantity: str, unit: str = "", section: str = "") -> Row:
     """The one row that is called so."""
     found = [
-        r
-        for r in result.rows
-        if r.quantity == quantity and r.unit.startswith(unit) and r.section.startswith(section)
+        r for r in result.rows if r.quantity == quantity and r.unit.startswith(unit) and r.section.startswith(section)
     ]
     assert len(found) == 1, (quantity, unit, [(r.quantity, r.unit) for r in found])
     return found[0]
@@ -117,9 +115,7 @@ VISION = [
 
 
 @pytest.mark.parametrize(("section", "quantity", "unit", "published", "ours"), MOVIE)
-def test_movie_gen(
-    movie: Reproduction, section: str, quantity: str, unit: str, published: float, ours: float
-) -> None:
+def test_movie_gen(movie: Reproduction, section: str, quantity: str, unit: str, published: float, ours: float) -> None:
     found = row(movie, quantity, unit, section)
     assert found.published == published
     assert found.ours == pytest.approx(ours, rel=1e-12)

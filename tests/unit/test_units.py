@@ -104,9 +104,7 @@ def test_throughput_read(text, per_second):
     assert units.parse_throughput(text) == pytest.approx(per_second, rel=1e-12)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "1000", "1000/ms", "-1/h", "h/1000", "1000 per h", "1e999/s", "0/h", "nan/s"]
-)
+@pytest.mark.parametrize("text", ["", "1000", "1000/ms", "-1/h", "h/1000", "1000 per h", "1e999/s", "0/h", "nan/s"])
 def test_throughput_refused_with_a_sentence(text):
     with pytest.raises(ValueError, match="throughput") as caught:
         units.parse_throughput(text)

@@ -37,7 +37,10 @@ def broken(tiny, change):
         (lambda d: d.update(version=99), "version 99.*update frameroof"),
         (lambda d: d.update(grammar=2), "grammar 2.*update frameroof"),
         (lambda d: d.update(format="onnx"), "format is 'onnx'"),
-        (lambda d: d["stages"][0].update(ops=[{"path": "a", "kind": "magic", "name": "b"}]), "unknown kind 'magic'"),
+        (
+            lambda d: d["stages"][0].update(ops=[{"path": "a", "kind": "magic", "name": "b"}]),
+            "unknown kind 'magic'",
+        ),
         (lambda d: d["stages"][0].update(tensors=["bf17[2]"]), "is not a tensor"),
         (lambda d: d["stages"][0].update(repeat="steps/2"), "not of the grammar"),
         (lambda d: d["stages"][0]["ops"][0].update(reads=[10**6]), "broken workload"),
@@ -52,7 +55,7 @@ def test_broken_files_are_sentences(tiny, change, sentence):
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\x00\xff", b"not json", b'{"a":1}'])
 def test_other_files_are_sentences(data):
-    with pytest.raises(ValueError, match="is not a workload file|broken"):
+    with pytest.raises(ValueError, match=r"is not a workload file|broken"):
         file.loads(data)
 
 

@@ -47,7 +47,14 @@ class Tiny(nn.Module):
 
 
 @sizes(
-    let={"b": "batch", "h": "height//8", "h2": "ceil(h, 2)", "w": "width//8", "w2": "ceil(w, 2)", "s": "text_tokens"},
+    let={
+        "b": "batch",
+        "h": "height//8",
+        "h2": "ceil(h, 2)",
+        "w": "width//8",
+        "w2": "ceil(w, 2)",
+        "s": "text_tokens",
+    },
     batch=Size(1),
     height=Size(128, step=8, least=24),
     width=Size(128, step=8, least=24),
@@ -55,7 +62,11 @@ class Tiny(nn.Module):
 )
 def build(batch: int = 1, height: int = 128, width: int = 128, text_tokens: int = 10) -> tuple[object, ...]:
     """The declared builder."""
-    return Tiny().eval(), (torch.empty(batch, 32, height // 8, width // 8), torch.empty(batch, text_tokens, 24)), {}
+    return (
+        Tiny().eval(),
+        (torch.empty(batch, 32, height // 8, width // 8), torch.empty(batch, text_tokens, 24)),
+        {},
+    )
 
 
 def undeclared(batch: int = 1, height: int = 128, text_tokens: int = 10) -> tuple[object, ...]:

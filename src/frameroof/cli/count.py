@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 
 def count(
-    what: Annotated[str, typer.Argument(help="my_file.py:build, my_pkg.mod:build, a diffusers folder, or a model's name.")],
+    what: Annotated[
+        str, typer.Argument(help="my_file.py:build, my_pkg.mod:build, a diffusers folder, or a model's name.")
+    ],
     size: Annotated[list[str], typer.Option(help="A size: NAME=NUMBER; repeatable.")] = [],  # noqa: B006
-    dtype: Annotated[Optional[str], typer.Option(help="bf16, fp16 or fp32: the type that the model is built in.")] = None,  # noqa: UP045
-    out: Annotated[Optional[Path], typer.Option(help="Record for every size and write NAME.workload.json.")] = None,  # noqa: UP045
+    dtype: Annotated[str | None, typer.Option(help="bf16, fp16 or fp32: the type that the model is built in.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Record for every size and write NAME.workload.json.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

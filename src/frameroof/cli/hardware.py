@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 
 def hardware(
-    name: Annotated[Optional[str], typer.Argument(help="A machine, such as H100.")] = None,  # noqa: UP045
+    name: Annotated[str | None, typer.Argument(help="A machine, such as H100.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the machines that are known, or show one with its peaks (dense), price and sources."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 
 def models(
-    name: Annotated[Optional[str], typer.Argument(help="A model of the catalogue.")] = None,  # noqa: UP045
+    name: Annotated[str | None, typer.Argument(help="A model of the catalogue.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the models that are known, or show one with its sizes, stages and sources."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 from .sizes import parse_sizes
 
-Int = Optional[int]  # noqa: UP045  typer reads the annotation at run time
+Int = int | None
 
 
 def predict(
@@ -20,15 +20,15 @@ def predict(
     width: Annotated[Int, typer.Option(help="Width in pixels.")] = None,
     frames: Annotated[Int, typer.Option(help="Frames of video.")] = None,
     size: Annotated[list[str], typer.Option(help="Any other size: NAME=NUMBER; repeatable.")] = [],  # noqa: B006
-    dtype: Annotated[Optional[str], typer.Option(help="fp8, or PART=DTYPE,…: linear=fp8,weights=int8 …")] = None,  # noqa: UP045
+    dtype: Annotated[str | None, typer.Option(help="fp8, or PART=DTYPE,…: linear=fp8,weights=int8 …")] = None,
     utilization: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Share of the limit that is reached: 0.5, or 0.5,attention=0.7."),
     ] = None,
     attention: Annotated[str, typer.Option(help="fused, or baseline (similarity matrix in memory).")] = "fused",
     elementwise: Annotated[str, typer.Option(help="fused into its producer (ideal), or eager.")] = "fused",
-    price: Annotated[Optional[float], typer.Option(help="US dollars per device and hour.")] = None,  # noqa: UP045
-    target: Annotated[Optional[str], typer.Option(help="A rate to reach, such as 1000/h.")] = None,  # noqa: UP045
+    price: Annotated[float | None, typer.Option(help="US dollars per device and hour.")] = None,
+    target: Annotated[str | None, typer.Option(help="A rate to reach, such as 1000/h.")] = None,
     ops: Annotated[bool, typer.Option("--ops", help="List every operation.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

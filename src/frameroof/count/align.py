@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from ..workload.expr import Poly
 from ..workload.records import Op, Tensor
 from .fit import Fitter, NoPolynomial
 from .recorder import RawOp, RawTensor, Trace
@@ -114,7 +113,9 @@ def _row(raws: list[list[RawOp]], fitter: Fitter) -> Row:
             raise StructureChanges(f"{first.path or 'the module'}: {first.name} is not the same at every size")
     try:
         reads = tuple(_tensor([s.reads[i] for s in samples], raws, i, "reads", fitter) for i in range(len(first.reads)))
-        writes = tuple(_tensor([s.writes[i] for s in samples], raws, i, "writes", fitter) for i in range(len(first.writes)))
+        writes = tuple(
+            _tensor([s.writes[i] for s in samples], raws, i, "writes", fitter) for i in range(len(first.writes))
+        )
         dims = {name: fitter.fit([s.dims[name] for s in samples]) for name in first.dims}
         count = fitter.fit([len(ops) for ops in raws])
     except NoPolynomial as error:
@@ -157,6 +158,4 @@ def _total(key: tuple[Any, ...], lists: list[list[RawOp]], fitter: Fitter) -> Ro
 
 
 def _elements(ops: list[RawOp], side: str, dtype: str, weight: bool) -> int:
-    return sum(
-        prod(raw.shape) for op in ops for raw in getattr(op, side) if (raw.dtype, raw.weight) == (dtype, weight)
-    )
+    return sum(prod(raw.shape) for op in ops for raw in getattr(op, side) if (raw.dtype, raw.weight) == (dtype, weight))

@@ -96,7 +96,18 @@ def _attention(ops: list[RawOp], before: list[int], softmax: int, after: list[in
         "q": first.dims["m"], "kv": first.dims["n"], "d": first.dims["k"], "dv": last.dims["n"],
     }  # fmt: skip
     attrs = {"causal": False, "eager": True}
-    return RawOp(path, last.visit, last.slot, "attention", "eager_attention", [q, k, v, *extra], last.writes, dims, attrs, False)
+    return RawOp(
+        path,
+        last.visit,
+        last.slot,
+        "attention",
+        "eager_attention",
+        [q, k, v, *extra],
+        last.writes,
+        dims,
+        attrs,
+        False,
+    )
 
 
 def _renumber(trace: Trace, old: list[RawOp], gone: set[int]) -> None:

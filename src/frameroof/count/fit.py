@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..workload.expr import Monomial, Poly
 
 _SQUARED = ("t", "n", "kv")  # sums over a growing loop are quadratic in these
+MOST_FOR_THREE = 80  # monomials up to which three terms are tried: 80 choose 3 are 82,160 choices
 Ints = NDArray[np.int64]
 
 
@@ -63,7 +64,7 @@ class Fitter:
     def _combination(self, y: Ints, terms: int) -> Poly | None:
         """Exactly `terms` monomials with integer coefficients, by least squares over all choices."""
         count = len(self.monomials)
-        if terms == 3 and count > 40:
+        if terms == 3 and count > MOST_FOR_THREE:
             return None
         index = np.array(list(combinations(range(count), terms)))
         if not len(index):

@@ -23,7 +23,12 @@ def run_on_meta(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if not _repeatable(func):
         return func(*args, **kwargs)
     try:
-        key = (func, _key(args), tuple((name, _key(value)) for name, value in kwargs.items()), torch.get_default_dtype())
+        key = (
+            func,
+            _key(args),
+            tuple((name, _key(value)) for name, value in kwargs.items()),
+            torch.get_default_dtype(),
+        )
         spec = _REMEMBERED.get(key)
     except TypeError:  # an argument that cannot be a key
         return func(*args, **kwargs)

@@ -64,11 +64,9 @@ def _mark(build: Builder, spec: Sizes) -> Builder:
     return marked  # type: ignore[return-value]
 
 
-def discover(
-    build: Builder, chosen: Mapping[str, int], dtype: str, progress: Progress
-) -> tuple[Sizes, list[str]]:
+def discover(build: Builder, chosen: Mapping[str, int], dtype: str, progress: Progress) -> tuple[Sizes, list[str]]:
     """Sizes that a builder without a declaration takes, and a sentence for each that stays fixed."""
-    base = {**size_defaults(build), **{n: v for n, v in chosen.items()}}
+    base = {**size_defaults(build), **dict(chosen.items())}
     first = trace(build, base, dtype)
     sizes: dict[str, Size] = {}
     let: dict[str, str] = {}
@@ -89,7 +87,10 @@ def discover(
         record_stage("forward", _mark(build, found), dtype)
     except (StructureChanges, CannotCount):
         fixed = {n: Size(s.default, s.step, s.offset, s.default, s.most) for n, s in sizes.items()}
-        return Sizes(fixed, let, tuple(let)), [*notes, "sizes below the recorded ones were not found to follow the same rule"]
+        return Sizes(fixed, let, tuple(let)), [
+            *notes,
+            "sizes below the recorded ones were not found to follow the same rule",
+        ]
     return found, notes
 
 
@@ -115,7 +116,10 @@ def _least(build: Builder, base: Mapping[str, int], name: str, step: int, dtype:
             continue
         points = [{"x": v // step} for v in (value, least, least + step, value + step)]
         try:
-            traces = [first, *(trace(build, {**base, name: v}, dtype) for v in (least, least + step, value + step))]
+            traces = [
+                first,
+                *(trace(build, {**base, name: v}, dtype) for v in (least, least + step, value + step)),
+            ]
             align(traces, Fitter(points, ("x",)))
         except (CannotCount, StructureChanges):
             continue

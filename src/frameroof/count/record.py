@@ -194,7 +194,7 @@ def _variables(spec: Sizes, values: Mapping[str, int], names: list[str]) -> dict
     env = dict(values)
     for name, text in spec.let.items():
         env[name] = int(Expr(text)(env))
-    stands_for = {text for text in spec.let.values()}
+    stands_for = set(spec.let.values())
     return {n: env[n] for n in names if n in spec.let or (n not in stands_for and not _used(n, spec))}
 
 

@@ -105,8 +105,8 @@ _REDUCTIONS = set(
     "max_pool2d_with_indices max_pool3d_with_indices _adaptive_avg_pool2d _adaptive_avg_pool3d".split()
 )
 _COPIES = set(
-    "clone copy copy_ cat stack repeat repeat_interleave constant_pad_nd roll flip index _unsafe_index index_select gather "
-    "take scatter scatter_add index_put index_put_ _index_put_impl_ index_copy index_copy_ index_fill "
+    "clone copy copy_ cat stack repeat repeat_interleave constant_pad_nd roll flip index _unsafe_index index_select "
+    "gather take scatter scatter_add index_put index_put_ _index_put_impl_ index_copy index_copy_ index_fill "
     "select_scatter slice_scatter tril triu pad _pad_circular reflection_pad1d reflection_pad2d "
     "reflection_pad3d replication_pad1d replication_pad2d replication_pad3d upsample_nearest1d "
     "upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d _upsample_nearest_exact2d "

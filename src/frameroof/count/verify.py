@@ -10,10 +10,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..workload.expr import expr
-from ..workload.recipe import Part, Recipe, Size
+from ..workload.recipe import Part, Recipe, Size, Sizes
 from ..workload.records import MATRIX_KINDS, Stage, Workload
 from .batch_of_one import INDICATOR
-from .record import Sizes, _meta, _variables, declared, trace
+from .record import _meta, _variables, declared, trace
 from .recorder import Trace
 
 TORCH_TOLERANCE = 1e-3
@@ -82,7 +82,8 @@ def trace_totals(found: Trace) -> dict[str, int]:
     flops = bits = 0
     for raw in found.ops:
         reads, writes = (
-            tuple(Tensor(tuple(Poly.of(d) for d in t.shape), t.dtype) for t in group) for group in (raw.reads, raw.writes)
+            tuple(Tensor(tuple(Poly.of(d) for d in t.shape), t.dtype) for t in group)
+            for group in (raw.reads, raw.writes)
         )
         dims = {name: Poly.of(value) for name, value in raw.dims.items()}
         op = Op(raw.path, raw.kind, raw.name, reads, writes, dims, raw.attrs)

@@ -45,7 +45,10 @@ def cost_of(node: Node, seconds: float, items: int, usd_per_device_hour: float |
     if usd_per_device_hour is not None:
         usd, source = usd_per_device_hour * node.count, "given by the user"
     elif price is not None:
-        usd, source = price.mid, f"{price.source}, {price.date}: ${price.low:g} to ${price.high:g} for {node.name}"
+        usd, source = (
+            price.mid,
+            f"{price.source}, {price.date}: ${price.low:g} to ${price.high:g} for {node.name}",
+        )
     else:
         usd, source = None, f"no price is known for {node.device.name}; --price gives one"
     joules = node.tdp_w * seconds / items if node.tdp_w else None

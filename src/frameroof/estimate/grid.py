@@ -118,7 +118,12 @@ class _Compiled:
         return matrix
 
     def add(
-        self, sizes: Mapping[str, Any], machines: Sequence[Machine], limit: Floats, expected: Floats, held: Floats
+        self,
+        sizes: Mapping[str, Any],
+        machines: Sequence[Machine],
+        limit: Floats,
+        expected: Floats,
+        held: Floats,
     ) -> None:
         """Add this stage's seconds at every size, and raise `held` to its activations."""
         repeat = np.asarray(expr(self.stage.repeat)(sizes))
@@ -143,7 +148,13 @@ class _Compiled:
         return values
 
     def _once(
-        self, values: Floats, weight: Any, machines: Sequence[Machine], limit: Floats, expected: Floats, held: Floats
+        self,
+        values: Floats,
+        weight: Any,
+        machines: Sequence[Machine],
+        limit: Floats,
+        expected: Floats,
+        held: Floats,
     ) -> None:
         times = values @ self.times * np.reshape(weight, (-1, 1))
         work, vector, moved = (values @ m for m in (self.work, self.vector, self.bits))

@@ -123,7 +123,9 @@ class Machine:
         self.assumptions: dict[str, None] = {}
         self._peaks: dict[str, float] = {}
         if self.vector_peak is None:
-            self._assume(f"{node.device.name} states no fp32 rate outside of matrix units: elementwise arithmetic is free")
+            self._assume(
+                f"{node.device.name} states no fp32 rate outside of matrix units: elementwise arithmetic is free"
+            )
 
     def _assume(self, text: str) -> None:
         self.assumptions[text] = None
@@ -136,7 +138,9 @@ class Machine:
                 if dtype != "fp32":
                     raise
                 self._peaks[dtype] = self.node.peak("bf16")
-                self._assume(f"{self.node.device.name} states no fp32 matrix peak: fp32 matrix work is limited at its bf16 peak")
+                self._assume(
+                    f"{self.node.device.name} states no fp32 matrix peak: fp32 matrix work is limited at its bf16 peak"
+                )
         return self._peaks[dtype]
 
 
@@ -158,7 +162,9 @@ def estimate(
     if node.count > 1:
         assumptions.append(f"{node.count} devices share the work perfectly, without communication (an idealisation)")
     if any(op.op.attrs.get("causal") for stage in stages for op in stage.ops):
-        assumptions.append("causal attention: FLOPs count the full square, its limit the triangle that a kernel computes")
+        assumptions.append(
+            "causal attention: FLOPs count the full square, its limit the triangle that a kernel computes"
+        )
     return Estimate(workload, node, values, utilization, stages, tuple(assumptions))
 
 

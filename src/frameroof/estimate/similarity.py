@@ -21,7 +21,7 @@ def similarity_matrix_bytes(
         raise ValueError("height, width, factor and bytes are at least 1, depth and text tokens at least 0")
 
     def level(n: int) -> float:
-        area = height * width / factor ** (2 * n)
+        area: float = height * width / factor ** (2 * n)
         return area * (area + text_tokens)
 
     return bytes_per_element * (2 * sum(level(n) for n in range(depth)) + level(depth))

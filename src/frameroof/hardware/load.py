@@ -85,9 +85,7 @@ def devices() -> tuple[Device, ...]:
     """All devices of the catalogue, family by family in the order of the files."""
     folder = Path(__file__).parent
     return tuple(
-        device
-        for family in FAMILIES
-        for device in read_family((folder / f"{family}.toml").read_text("utf-8"), family)
+        device for family in FAMILIES for device in read_family((folder / f"{family}.toml").read_text("utf-8"), family)
     )
 
 

@@ -114,8 +114,7 @@ class Node(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if not 1 <= self.count <= MAX_COUNT:
             raise ValueError(
-                f"{self.count} x {self.device.name} is not possible; "
-                f"the number of devices must be 1 to {MAX_COUNT}"
+                f"{self.count} x {self.device.name} is not possible; the number of devices must be 1 to {MAX_COUNT}"
             )
 
     @property

@@ -43,9 +43,7 @@ def uvit(cls: str, config: Mapping[str, Any], scale: int = 16) -> Builder:
             diffusers_model(cls, config),
             (codes,),
             {
-                "encoder_hidden_states": activations(
-                    batch, text_tokens, config.get("encoder_hidden_size", 768)
-                ),
+                "encoder_hidden_states": activations(batch, text_tokens, config.get("encoder_hidden_size", 768)),
                 "pooled_text_emb": activations(batch, config.get("cond_embed_dim", 768)),
                 "micro_conds": activations(batch, conditions),
             },

@@ -35,9 +35,7 @@ NOTES = (
 )
 
 
-def unet(
-    cls: str, config: Mapping[str, Any], adapter: tuple[str, Mapping[str, Any]] | None = None
-) -> Builder:
+def unet(cls: str, config: Mapping[str, Any], adapter: tuple[str, Mapping[str, Any]] | None = None) -> Builder:
     """One forward of the denoiser; a picture UNet gets the motion modules of its `adapter`."""
     depth = len(config.get("block_out_channels", range(4)))
     longest = (adapter[1] if adapter else config).get("motion_max_seq_length", 32)
@@ -54,9 +52,7 @@ def unet(
         **clip,
         text_tokens=Size(77, least=8),
     )
-    def build(
-        batch: int = 1, frames: int = 16, height: int = 512, width: int = 512, text_tokens: int = 77
-    ) -> Built:
+    def build(batch: int = 1, frames: int = 16, height: int = 512, width: int = 512, text_tokens: int = 77) -> Built:
         channels, text_dim = config.get("in_channels", 4), config.get("cross_attention_dim", 1280)
         inputs = {
             "sample": activations(batch, channels, frames, height // 8, width // 8),

@@ -35,10 +35,7 @@ def decoder(cls: str, config: Mapping[str, Any]) -> Builder:
 def spatial_scale(config: Mapping[str, Any]) -> int:
     """Pixels per latent along one side: every level of the decoder but the last doubles them."""
     channels = (
-        config.get("dim_mult")
-        or config.get("decoder_block_out_channels")
-        or config.get("block_out_channels")
-        or (64,)
+        config.get("dim_mult") or config.get("decoder_block_out_channels") or config.get("block_out_channels") or (64,)
     )
     return 2 ** (len(channels) - 1)
 

@@ -50,9 +50,7 @@ def transformer(cls: str, config: Mapping[str, Any]) -> Builder:
         **GRID.video(49, 480, 720),
         text_tokens=Size(226, least=8),
     )
-    def build(
-        batch: int = 1, frames: int = 49, height: int = 480, width: int = 720, text_tokens: int = 226
-    ) -> Built:
+    def build(batch: int = 1, frames: int = 49, height: int = 480, width: int = 720, text_tokens: int = 226) -> Built:
         t, h, w = (frames - 1) // 4 + 1, height // 8, width // 8
         t += t % 2 if pairs else 0
         inputs = {
@@ -84,9 +82,7 @@ def vae_decode(cls: str, config: Mapping[str, Any]) -> Builder:
         **replace(GRID, pixel_step=8).video(49, 480, 720),
     )
     def build(batch: int = 1, frames: int = 49, height: int = 480, width: int = 720) -> Built:
-        z_BCTHW = activations(
-            batch, config.get("latent_channels", 16), (frames - 1) // 4 + 1, height // 8, width // 8
-        )
+        z_BCTHW = activations(batch, config.get("latent_channels", 16), (frames - 1) // 4 + 1, height // 8, width // 8)
         vae = whole_convolutions(diffusers_model(cls, config))
         return Call("decode", vae=vae), (z_BCTHW,), {"return_dict": False}
 

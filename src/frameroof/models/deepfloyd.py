@@ -18,9 +18,7 @@ from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
 MODEL = "deepfloyd-if"
 UPSCALER = "stage III upscaler 1024px (SD x4, substitute for unreleased IF-III-L)"
 TOKENS = 77  # the pipeline's max_length for T5
-UPSCALER_VAE: dict[
-    str, Any
-] = {  # stabilityai/stable-diffusion-x4-upscaler, vae/config.json: latents of 4 pixels
+UPSCALER_VAE: dict[str, Any] = {  # stabilityai/stable-diffusion-x4-upscaler, vae/config.json: latents of 4 pixels
     "block_out_channels": [128, 256, 512],
     "down_block_types": ["DownEncoderBlock2D"] * 3,
     "up_block_types": ["UpDecoderBlock2D"] * 3,

@@ -142,9 +142,7 @@ def _flux1(model: str, title: str, steps: int, text_tokens: int) -> Recipe:
     roles = {"text_encoder": "text_encoder", "text_encoder_2": "text_encoder#2"}
     components = catalogued(model, **roles, transformer="transformer", vae="vae")
     note = "CLIP sees 77 tokens and gives one pooled vector."
-    preset = Preset(
-        title, side=1024, steps=steps, text_tokens=text_tokens, notes=(note,), source=provenance(model)
-    )
+    preset = Preset(title, side=1024, steps=steps, text_tokens=text_tokens, notes=(note,), source=provenance(model))
     return recipe(model, components, preset)
 
 

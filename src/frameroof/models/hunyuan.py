@@ -65,9 +65,7 @@ def transformer(cls: str, config: Mapping[str, Any]) -> Builder:
         **GRID.video(129, 720, 1280),
         text_tokens=Size(256, least=8),
     )
-    def build(
-        batch: int = 1, frames: int = 129, height: int = 720, width: int = 1280, text_tokens: int = 256
-    ) -> Built:
+    def build(batch: int = 1, frames: int = 129, height: int = 720, width: int = 1280, text_tokens: int = 256) -> Built:
         t, h, w = (frames - 1) // 4 + 1, height // 8, width // 8
         inputs = {
             "hidden_states": activations(batch, config.get("in_channels", 16), t, h, w),
@@ -95,9 +93,7 @@ def vae_decode_span(cls: str, config: Mapping[str, Any]) -> Builder:
         width=Size(1280, 8, least=32),
     )
     def build(batch: int = 1, latent_frames: int = SPAN, height: int = 720, width: int = 1280) -> Built:
-        z_BCTHW = activations(
-            batch, config.get("latent_channels", 16), latent_frames, height // 8, width // 8
-        )
+        z_BCTHW = activations(batch, config.get("latent_channels", 16), latent_frames, height // 8, width // 8)
         vae = diffusers_model(cls, config)
         vae.use_framewise_decoding = False  # this is one span; the recipe's loop goes over them
         return Call("decode", vae=vae), (z_BCTHW,), {"return_dict": False}

@@ -158,9 +158,7 @@ def vae_decode(cls: str, config: Mapping[str, Any]) -> Builder:
     def build(batch: int = 1, frames: int = 121, height: int = 720, width: int = 1280) -> Built:
         from diffusers.models.autoencoders.autoencoder_kl_hunyuanvideo15 import HunyuanVideo15AttnBlock
 
-        z_BCTHW = activations(
-            batch, config["latent_channels"], (frames - 1) // 4 + 1, height // 16, width // 16
-        )
+        z_BCTHW = activations(batch, config["latent_channels"], (frames - 1) // 4 + 1, height // 16, width // 16)
         vae = diffusers_model(cls, config)
         for module in vae.modules():
             if isinstance(module, HunyuanVideo15AttnBlock):

@@ -151,9 +151,7 @@ class Level(nn.Module):
         width, count = config.widths[index], config.res_blocks[index]
         inputs = (channels_in, *[width] * (count - 1))
         attends = config.self_attention[index], config.cross_attention[index]
-        self.res_blocks = nn.ModuleList(
-            ResBlock(layers, channels, width, 4 * config.dim) for channels in inputs
-        )
+        self.res_blocks = nn.ModuleList(ResBlock(layers, channels, width, 4 * config.dim) for channels in inputs)
         self.attentions = nn.ModuleList(layers.attention(config, width, *attends) for _ in inputs)
 
     def forward(self, x_BCRS: Tensor, time_BE: Tensor, text_BMD: Tensor) -> Tensor:
@@ -200,9 +198,7 @@ class EfficientUNet(nn.Module):
 def sinusoids(timestep_B: Tensor, waves: int) -> Tensor:
     """Cosines and sines of the timestep at `waves` / 2 rates."""
     half = waves // 2
-    angles = timestep_B[:, None].float() * torch.exp(
-        torch.arange(half, device=timestep_B.device) * (-9.21 / half)
-    )
+    angles = timestep_B[:, None].float() * torch.exp(torch.arange(half, device=timestep_B.device) * (-9.21 / half))
     return torch.cat([angles.cos(), angles.sin()], dim=-1).to(timestep_B.dtype)
 
 

@@ -72,6 +72,4 @@ def in_place_layer(config: Heads, batch: int, entries: int, seen: int) -> InPlac
 
 def in_place_cache(config: Heads, batch: int, entries: int, seen: int) -> Cache:
     """A cache whose layers all have room for `entries` tokens and hold `seen`."""
-    return Cache(
-        layers=[in_place_layer(config, batch, entries, seen) for _ in range(config.num_hidden_layers)]
-    )
+    return Cache(layers=[in_place_layer(config, batch, entries, seen) for _ in range(config.num_hidden_layers)])

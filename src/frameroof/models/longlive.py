@@ -93,9 +93,7 @@ class Block(nn.Module):
         self.ffn = nn.Sequential(nn.Linear(c.dim, c.ffn), nn.GELU("tanh"), nn.Linear(c.ffn, c.dim))
         self.modulation = nn.Parameter(torch.empty(6, c.dim))
 
-    def forward(
-        self, x_BNC: torch.Tensor, e_BT6C: torch.Tensor, rotary: Rotary, cache: KV, text: KV
-    ) -> torch.Tensor:
+    def forward(self, x_BNC: torch.Tensor, e_BT6C: torch.Tensor, rotary: Rotary, cache: KV, text: KV) -> torch.Tensor:
         shift1, scale1, gate1, shift2, scale2, gate2 = (e_BT6C + self.modulation).unbind(2)
 
         y_BNC = _modulated(self.norm1(x_BNC), shift1, scale1)
@@ -227,9 +225,7 @@ def block(  # one argument more than five: these are the sizes of the forward
     tokens = (height // 16) * (width // 16)
 
     def per_layer(length: int) -> list[Any]:
-        return [
-            tuple(activations(batch, length, c.heads, c.head_dim) for _ in range(2)) for _ in range(c.layers)
-        ]
+        return [tuple(activations(batch, length, c.heads, c.head_dim) for _ in range(2)) for _ in range(c.layers)]
 
     angles = (frames_new * tokens, 1, c.head_dim // 2)
     inputs = {
@@ -250,9 +246,7 @@ def text_kv(batch: int = 1, text_tokens: int = 512) -> Built:
 
 def recipes() -> tuple[Recipe, ...]:
     """LongLive 1.3B, 40 blocks: 120 latent frames, 477 frames, half a minute of video."""
-    setting = Setting(
-        width=832, height=480, frames=477, title="LongLive 1.3B", source=(*SOURCE, *provenance(NAME))
-    )
+    setting = Setting(width=832, height=480, frames=477, title="LongLive 1.3B", source=(*SOURCE, *provenance(NAME)))
     params = {
         "batch": Size(1, doc="videos streamed together"),
         "blocks": Size(40, least=2, doc="blocks of 3 latent frames; the video has 12*blocks - 3 frames"),

@@ -61,9 +61,7 @@ def transformer(cls: str, config: Mapping[str, Any]) -> Builder:
     """One forward of the denoiser; the prompt's padding is masked by a bias on the scores."""
 
     @sizes(let=LET | {"s": "text_tokens"}, **GRID.video(121, 512, 704), text_tokens=Size(128, least=8))
-    def build(
-        batch: int = 1, frames: int = 121, height: int = 512, width: int = 704, text_tokens: int = 128
-    ) -> Built:
+    def build(batch: int = 1, frames: int = 121, height: int = 512, width: int = 704, text_tokens: int = 128) -> Built:
         t, h, w = (frames - 1) // 8 + 1, height // 32, width // 32
         inputs = {
             "hidden_states": activations(batch, t * h * w, config.get("in_channels", 128)),

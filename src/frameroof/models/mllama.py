@@ -110,6 +110,9 @@ def text_side(config: dict[str, Any]) -> Any:
     }
     whole = MllamaConfig(vision_config=vision, text_config=config["text"], attn_implementation="sdpa")
     model = MllamaForConditionalGeneration(whole).eval()
+    for layer in model.model.language_model.layers:
+        if hasattr(layer, "cross_attn"):  # without a mask transformers would take it for causal
+            layer.cross_attn.is_causal = False
     model.model.vision_model = nn.Identity()
     model.model.multi_modal_projector = nn.Identity()
     return model

@@ -50,9 +50,7 @@ def transformer(cls: str, config: Mapping[str, Any]) -> Builder:
         **GRID.video(163, 480, 848),
         text_tokens=Size(256, least=8),
     )
-    def build(
-        batch: int = 1, frames: int = 163, height: int = 480, width: int = 848, text_tokens: int = 256
-    ) -> Built:
+    def build(batch: int = 1, frames: int = 163, height: int = 480, width: int = 848, text_tokens: int = 256) -> Built:
         t, h, w = (frames - 1) // 6 + 1, height // 8, width // 8
         inputs = {
             "hidden_states": activations(batch, config.get("in_channels", 12), t, h, w),
@@ -74,9 +72,7 @@ def vae_decode(cls: str, config: Mapping[str, Any]) -> Builder:
         **replace(GRID, pixel_step=8).video(163, 480, 848),
     )
     def build(batch: int = 1, frames: int = 163, height: int = 480, width: int = 848) -> Built:
-        z_BCTHW = activations(
-            batch, config.get("latent_channels", 12), (frames - 1) // 6 + 1, height // 8, width // 8
-        )
+        z_BCTHW = activations(batch, config.get("latent_channels", 12), (frames - 1) // 6 + 1, height // 8, width // 8)
         vae = _countable(whole_convolutions(diffusers_model(cls, config)))
         return Call("decode", vae=vae), (z_BCTHW,), {"return_dict": False}
 

@@ -44,9 +44,7 @@ def unet(cls: str, config: Mapping[str, Any]) -> Builder:
         **GRID.video(16, 256, 256),
         text_tokens=Size(77, least=8),
     )
-    def build(
-        batch: int = 1, frames: int = 16, height: int = 256, width: int = 256, text_tokens: int = 77
-    ) -> Built:
+    def build(batch: int = 1, frames: int = 16, height: int = 256, width: int = 256, text_tokens: int = 77) -> Built:
         channels, text_dim = config.get("in_channels", 4), config.get("cross_attention_dim", 1024)
         inputs = {
             "sample": activations(batch, channels, frames, height // 8, width // 8),

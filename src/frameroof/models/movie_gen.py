@@ -91,9 +91,7 @@ class TimestepEmbedding(nn.Module):
         self.shared = nn.Sequential(nn.SiLU(), nn.Linear(config.dim, config.modulations * config.dim))
 
     def forward(self, timestep_B: Tensor) -> tuple[Tensor, Tensor]:
-        rates = torch.exp(
-            torch.arange(self.waves // 2, device=timestep_B.device) * (-9.21 / (self.waves // 2))
-        )
+        rates = torch.exp(torch.arange(self.waves // 2, device=timestep_B.device) * (-9.21 / (self.waves // 2)))
         angles = timestep_B[:, None].float() * rates
         time_BD = self.mlp(torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.mlp[0].weight.dtype))
         return time_BD, self.shared(time_BD).unflatten(1, (self.modulations, -1))
@@ -104,14 +102,10 @@ class FactorisedPosition(nn.Module):
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
-        self.frame, self.row, self.column = (
-            nn.Parameter(torch.empty(config.positions, config.dim)) for _ in range(3)
-        )
+        self.frame, self.row, self.column = (nn.Parameter(torch.empty(config.positions, config.dim)) for _ in range(3))
 
     def forward(self, frames: int, rows: int, columns: int) -> Tensor:
-        p_TRSD = (
-            self.frame[:frames, None, None] + self.row[None, :rows, None] + self.column[None, None, :columns]
-        )
+        p_TRSD = self.frame[:frames, None, None] + self.row[None, :rows, None] + self.column[None, None, :columns]
         return p_TRSD.flatten(0, 2)
 
 
@@ -230,9 +224,7 @@ def denoiser(
     glyph_tokens: int = 128,
 ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """The 30B transformer over the latent video."""
-    latent = activations(
-        batch, LATENT_CHANNELS, frames // TAE_STRIDE, height // TAE_STRIDE, width // TAE_STRIDE
-    )
+    latent = activations(batch, LATENT_CHANNELS, frames // TAE_STRIDE, height // TAE_STRIDE, width // TAE_STRIDE)
     texts = text_states(MOVIE_GEN, batch, text_tokens, glyph_tokens)
     return MovieGenTransformer(MOVIE_GEN).eval(), (latent, activations(batch), texts), {}
 
@@ -264,16 +256,12 @@ def tae_decode(
     batch: int = 1, frames: int = 256, height: int = 768, width: int = 768
 ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """Latent video to pixels."""
-    latent = activations(
-        batch, LATENT_CHANNELS, frames // TAE_STRIDE, height // TAE_STRIDE, width // TAE_STRIDE
-    )
+    latent = activations(batch, LATENT_CHANNELS, frames // TAE_STRIDE, height // TAE_STRIDE, width // TAE_STRIDE)
     return TAEDecoder().eval(), (latent,), {}
 
 
 @sizes(let={"b": "batch", "h": "height//8", "w": "width//8"}, batch=Size(1), height=PIXELS, width=PIXELS)
-def frame_encode(
-    batch: int = 1, height: int = 1088, width: int = 1088
-) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def frame_encode(batch: int = 1, height: int = 1088, width: int = 1088) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """The upsampler's image autoencoder: each frame by itself."""
     vae = Call(vae=diffusers_model(*component("sd3-medium", "vae")), method="encode")
     return vae, (activations(batch, 3, height, width),), {"return_dict": False}

@@ -25,9 +25,7 @@ from frameroof.workload.recipe import Part, Recipe, Size, sizes
 class Attention(nn.Module):
     """Multi-head attention of x to itself, or to a context of its own width."""
 
-    def __init__(
-        self, dim: int, heads: int, context_dim: int | None = None, head_dim: int | None = None
-    ) -> None:
+    def __init__(self, dim: int, heads: int, context_dim: int | None = None, head_dim: int | None = None) -> None:
         super().__init__()
         self.heads = heads
         inner = heads * (head_dim or dim // heads)

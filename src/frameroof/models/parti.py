@@ -56,8 +56,7 @@ class Encoder(nn.Module):
         self.embed = nn.Embedding(config.text_vocabulary, config.dim)
         self.position = nn.Parameter(torch.empty(config.text_positions, config.dim))
         self.blocks = nn.ModuleList(
-            Block(config.dim, config.heads, config.hidden, context=False)
-            for _ in range(config.encoder_layers)
+            Block(config.dim, config.heads, config.hidden, context=False) for _ in range(config.encoder_layers)
         )
         self.norm = nn.LayerNorm(config.dim)
 
@@ -139,8 +138,7 @@ class Detokenizer(nn.Module):
         self.codebook = nn.Embedding(config.codes, dim)
         self.position = nn.Parameter(torch.empty(config.image_positions, dim))
         self.blocks = nn.ModuleList(
-            Block(dim, config.image_heads, config.image_hidden, context=False)
-            for _ in range(config.image_layers)
+            Block(dim, config.image_heads, config.image_hidden, context=False) for _ in range(config.image_layers)
         )
         self.norm = nn.LayerNorm(dim)
         self.pixels = nn.Linear(dim, 3 * config.patch**2)
@@ -174,9 +172,7 @@ def text_keys_values(batch: int = 1, text_tokens: int = 128) -> tuple[Any, tuple
     kv=Size(1024, most=PARTI.image_positions),
     text_tokens=TEXT_TOKENS,
 )
-def decode(
-    batch: int = 1, kv: int = 1024, text_tokens: int = 128
-) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def decode(batch: int = 1, kv: int = 1024, text_tokens: int = 128) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """The kv-th image token."""
     from frameroof.models.kv_cache import InPlaceLayer
 
@@ -188,9 +184,7 @@ def decode(
 
 
 @sizes(let={"b": "batch", "h": "height//8", "w": "width//8"}, batch=Size(1), height=SIDE, width=SIDE)
-def vq_decode(
-    batch: int = 1, height: int = 256, width: int = 256
-) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def vq_decode(batch: int = 1, height: int = 256, width: int = 256) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     rows, columns = height // PARTI.patch, width // PARTI.patch
     return Detokenizer(PARTI).eval(), (token_ids(batch, rows * columns).view(batch, rows, columns),), {}
 

@@ -84,9 +84,7 @@ class CViViTDecoder(nn.Module):
 SIDE = Size(128, step=8, least=16, most=256, doc="pixels")
 VIDEO = {
     "batch": Size(1, doc="videos made together"),
-    "frames": Size(
-        11, step=2, offset=1, least=5, most=31, doc="frames; the first is a token frame of its own"
-    ),
+    "frames": Size(11, step=2, offset=1, least=5, most=31, doc="frames; the first is a token frame of its own"),
     "height": SIDE,
     "width": SIDE,
 }

@@ -48,9 +48,7 @@ def qwen_image(cls: str, config: Mapping[str, Any], scale: int = 8) -> Builder:
             model,
             (latents,),
             {
-                "encoder_hidden_states": activations(
-                    batch, text_tokens, config.get("joint_attention_dim", 3584)
-                ),
+                "encoder_hidden_states": activations(batch, text_tokens, config.get("joint_attention_dim", 3584)),
                 "timestep": activations(batch),
                 "img_shapes": shapes,
                 "guidance": activations(batch) if config.get("guidance_embeds") else None,

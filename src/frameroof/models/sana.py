@@ -48,9 +48,7 @@ def sana(cls: str, config: Mapping[str, Any], scale: int = 32) -> Builder:
             model,
             (latents,),
             {
-                "encoder_hidden_states": activations(
-                    batch, text_tokens, config.get("caption_channels", 2304)
-                ),
+                "encoder_hidden_states": activations(batch, text_tokens, config.get("caption_channels", 2304)),
                 "encoder_attention_mask": activations(batch, text_tokens),
                 "timestep": activations(batch),
                 "guidance": activations(batch) if config.get("guidance_embeds") else None,

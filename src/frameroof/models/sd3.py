@@ -43,9 +43,7 @@ def mmdit(cls: str, config: Mapping[str, Any], scale: int = 8) -> Builder:
         batch: int = 1, height: int = pixels.default, width: int = pixels.default, text_tokens: int = 333
     ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
         inputs = {
-            "hidden_states": activations(
-                batch, config.get("in_channels", 16), height // scale, width // scale
-            ),
+            "hidden_states": activations(batch, config.get("in_channels", 16), height // scale, width // scale),
             "encoder_hidden_states": activations(batch, text_tokens, config.get("joint_attention_dim", 4096)),
             "pooled_projections": activations(batch, config.get("pooled_projection_dim", 2048)),
             "timestep": activations(batch),
@@ -89,9 +87,7 @@ def recipe(name: str, components: Components, preset: Preset | None = None) -> R
 def _pixels(config: Mapping[str, Any], scale: int, side: int = 0) -> Size:
     patch = scale * config.get("patch_size", 2)
     most = config.get("pos_embed_max_size", 96) * patch
-    return Size(
-        side or config.get("sample_size", 128) * scale, step=patch, least=2 * patch, most=most, doc="pixels"
-    )
+    return Size(side or config.get("sample_size", 128) * scale, step=patch, least=2 * patch, most=most, doc="pixels")
 
 
 PIPELINES: dict[str, Callable[[str, Components], Recipe]] = {"StableDiffusion3Pipeline": recipe}

@@ -34,8 +34,7 @@ VICUNA_7B = {
     "max_position_embeddings": 4096,
 }
 NOTES = (
-    "One 336-px image per prompt: 577 tokens in the tower, 576 in the prompt. prompt_tokens counts the "
-    "text alone.",
+    "One 336-px image per prompt: 577 tokens in the tower, 576 in the prompt. prompt_tokens counts the text alone.",
     "The tower runs all 24 layers, as the class does, though the states of the last but one are used.",
     "The prefill looks token ids up for the whole prompt; in the class the image's rows then replace them.",
     *LANGUAGE_NOTES,

@@ -30,8 +30,7 @@ from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
 BASE = Setting(width=832, height=480, frames=81, steps=50, guidance=2, text_tokens=512)
 TWO_EXPERTS = ("wan2.2-t2v-a14b", "wan2.2-i2v-a14b")
 IMAGE_NOTE = (
-    "The image is encoded by the VAE as the first frame of a video that is otherwise grey, "
-    "so all frames are encoded."
+    "The image is encoded by the VAE as the first frame of a video that is otherwise grey, so all frames are encoded."
 )
 TITLES = {
     "wan2.1-t2v-1.3b": "Wan 2.1 T2V 1.3B",
@@ -72,9 +71,7 @@ VAE_22 = (
 )
 
 
-def transformer(
-    cls: str, config: Mapping[str, Any], scale: int = 8, *, timestep_per_token: bool = False
-) -> Builder:
+def transformer(cls: str, config: Mapping[str, Any], scale: int = 8, *, timestep_per_token: bool = False) -> Builder:
     """One forward of the denoiser; `scale` is the VAE's in space.
 
     `timestep_per_token`: the modulation is computed for every token, as Wan 2.2's 5B pipeline asks
@@ -94,9 +91,7 @@ def transformer(
         **grid.video(81, 480, 832),
         text_tokens=Size(512, least=8),
     )
-    def build(
-        batch: int = 1, frames: int = 81, height: int = 480, width: int = 832, text_tokens: int = 512
-    ) -> Built:
+    def build(batch: int = 1, frames: int = 81, height: int = 480, width: int = 832, text_tokens: int = 512) -> Built:
         t, h, w = (frames - 1) // 4 + 1, height // scale, width // scale
         tokens = (batch, t * (h // 2) * (w // 2)) if timestep_per_token else (batch,)
         inputs = {
@@ -118,9 +113,7 @@ def vae_decode(cls: str, config: Mapping[str, Any]) -> Builder:
 
     @sizes(let=let, **grid.video(81, 480, 832))
     def build(batch: int = 1, frames: int = 81, height: int = 480, width: int = 832) -> Built:
-        z_BCTHW = activations(
-            batch, config.get("z_dim", 16), (frames - 1) // 4 + 1, height // scale, width // scale
-        )
+        z_BCTHW = activations(batch, config.get("z_dim", 16), (frames - 1) // 4 + 1, height // scale, width // scale)
         return Call("decode", vae=diffusers_model(cls, config)), (z_BCTHW,), {"return_dict": False}
 
     return build
@@ -211,9 +204,7 @@ def _denoise(components: Components, scale: int, per_token: bool) -> tuple[Part,
         return (Part("denoise", denoise, repeat="steps*guidance"),)
     return (
         Part("denoise_high_noise", denoise, repeat="steps_high*guidance"),
-        Part(
-            "denoise_low_noise", transformer(*components["transformer_2"], scale), repeat="steps_low*guidance"
-        ),
+        Part("denoise_low_noise", transformer(*components["transformer_2"], scale), repeat="steps_low*guidance"),
     )
 
 

@@ -50,7 +50,16 @@ def _pieces(op: Op) -> list[Op]:
 
     def piece(name: str, reads: tuple[Tensor, ...], writes: tuple[Tensor, ...], **dims: Poly) -> Op:
         sizes = {**d, "d": ZERO, "dv": ZERO, **dims}
-        return Op(op.path, "attention", f"attention.{name}", reads, writes, sizes, {**attrs, "piece": name}, op.count)
+        return Op(
+            op.path,
+            "attention",
+            f"attention.{name}",
+            reads,
+            writes,
+            sizes,
+            {**attrs, "piece": name},
+            op.count,
+        )
 
     pieces = [piece("scores", (q, k), (matrix,), d=d["d"]), piece("scale", (matrix,), (matrix,))]
     if masks or op.attrs.get("causal"):

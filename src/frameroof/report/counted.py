@@ -25,7 +25,8 @@ def print_counted(workload: Workload, out: Path | None, as_json: bool) -> None:
     page.print(table(("kind", "calls", "FLOPs", "bytes"), kinds))
     total = data["total"]
     page.print(
-        f"total {format_flops(total['flops'])}, {format_bytes(total['bytes'])}, {format_count(total['params'])} parameters"
+        f"total {format_flops(total['flops'])}, {format_bytes(total['bytes'])}, "
+        f"{format_count(total['params'])} parameters"
     )
     page.print(f"{data['assumptions']['flops']}; bytes: {data['assumptions']['bytes']}", style="dim")
     for note in workload.notes:

@@ -40,7 +40,11 @@ def print_model(workload: Workload, as_json: bool) -> None:
     out.print(table(("size", "default", "admissible", ""), sizes, left=4))
     stages = [(s["name"], s["repeat"], format_count(s["params"]), str(s["operations"])) for s in data["stages"]]
     out.print(table(("stage", "runs", "parameters", "operations"), stages, left=2))
-    for heading, lines in (("assumed", workload.notes), ("source", workload.source), ("passes", workload.passes)):
+    for heading, lines in (
+        ("assumed", workload.notes),
+        ("source", workload.source),
+        ("passes", workload.passes),
+    ):
         for line in lines:
             out.print(f"{heading}: {line}", style="dim")
     if workload.uncounted:
@@ -73,7 +77,9 @@ def _model(workload: Workload) -> dict[str, Any]:
 def _admissible(size: Any) -> str:
     if size.most == size.lowest:
         return "fixed"
-    form = f"{size.offset} + k * {size.step}" if size.offset else f"multiples of {size.step}" if size.step > 1 else "any"
+    form = (
+        f"{size.offset} + k * {size.step}" if size.offset else f"multiples of {size.step}" if size.step > 1 else "any"
+    )
     most = f" to {size.most}" if size.most is not None else ""
     return f"{form}, from {size.lowest}{most}"
 
@@ -96,7 +102,19 @@ def print_devices(devices: Sequence[Device], as_json: bool) -> None:
         )
         for d in devices
     ]
-    columns = ("machine", "vendor", "bf16", "fp8", "int8", "fp4", "memory", "bandwidth", "TDP", "$/h", "confidence")
+    columns = (
+        "machine",
+        "vendor",
+        "bf16",
+        "fp8",
+        "int8",
+        "fp4",
+        "memory",
+        "bandwidth",
+        "TDP",
+        "$/h",
+        "confidence",
+    )
     console().print(table(columns, rows, left=2))
     console().print("Dense peaks in TFLOP/s (TOP/s for int8). `frameroof hardware NAME` shows sources.", style="dim")
 
@@ -114,7 +132,10 @@ def print_device(device: Device, as_json: bool) -> None:
     ]
     out.print(table(("dtype", "dense peak", "ridge point", "with sparsity (not used)"), rows))
     out.print(f"memory {format_bytes(device.memory_bytes)} at {format_bandwidth(device.bandwidth)}")
-    for label, value in (("link, one direction", device.link_bandwidth), ("PCIe, one direction", device.pcie_bandwidth)):
+    for label, value in (
+        ("link, one direction", device.link_bandwidth),
+        ("PCIe, one direction", device.pcie_bandwidth),
+    ):
         if value:
             out.print(f"{label} {format_bandwidth(value)}")
     if device.tdp_w:

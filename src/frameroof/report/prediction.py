@@ -32,7 +32,19 @@ def _stages(prediction: Prediction) -> Any:
     rows = [_stage_row(s.name, s, total) for s in prediction.estimate.stages]
     if len(rows) > 1:
         rows.append(_stage_row("total", total, total))
-    columns = ("stage", "runs", "FLOPs", "bytes", "FLOP/B", "compute", "memory", "limit", "expected", "share", "bound")
+    columns = (
+        "stage",
+        "runs",
+        "FLOPs",
+        "bytes",
+        "FLOP/B",
+        "compute",
+        "memory",
+        "limit",
+        "expected",
+        "share",
+        "bound",
+    )
     return table(columns, rows)
 
 

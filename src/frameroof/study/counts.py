@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from ..hardware import Node, devices
 from ..estimate import estimate
+from ..hardware import Node, devices
 from ..workload.records import Workload
 from .predict import FLOP_CONVENTION, prepare
 
@@ -21,7 +21,9 @@ def counts(workload: Workload, sizes: Mapping[str, int] | None = None) -> dict[s
     result = estimate(prepared, _anywhere(), sizes)
     kinds: dict[str, dict[str, Any]] = {}
     for op in result.total.ops:
-        entry = kinds.setdefault(op.op.kind, {"kind": op.op.kind, "calls": 0, "flops": 0, "vector_flops": 0, "bytes": 0})
+        entry = kinds.setdefault(
+            op.op.kind, {"kind": op.op.kind, "calls": 0, "flops": 0, "vector_flops": 0, "bytes": 0}
+        )
         entry["calls"] += op.count
         for name in ("flops", "vector_flops", "bytes"):
             entry[name] += getattr(op, name)
@@ -36,7 +38,11 @@ def counts(workload: Workload, sizes: Mapping[str, int] | None = None) -> dict[s
             for s, w in zip(result.stages, workload.stages, strict=True)
         ],
         "kinds": sorted(kinds.values(), key=lambda k: (-k["flops"], -k["bytes"])),
-        "assumptions": {"flops": FLOP_CONVENTION, "bytes": f"attention {choices['attention']}; elementwise {choices['elementwise']}", "model": list(workload.notes)},
+        "assumptions": {
+            "flops": FLOP_CONVENTION,
+            "bytes": f"attention {choices['attention']}; elementwise {choices['elementwise']}",
+            "model": list(workload.notes),
+        },
         "uncounted": [{"name": n, "count": c} for n, c in workload.uncounted.items()],
     }
 

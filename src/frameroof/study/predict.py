@@ -83,9 +83,7 @@ class Prediction:
                 "available_bytes": self.memory.available_bytes,
                 "fits": self.memory.fits,
             },
-            "stages": [
-                {"name": s.name, "repeat": s.repeat, "bound": s.bound, **_sums(s)} for s in e.stages
-            ],
+            "stages": [{"name": s.name, "repeat": s.repeat, "bound": s.bound, **_sums(s)} for s in e.stages],
             "assumptions": self.assumptions(),
             "uncounted": [{"name": n, "count": c} for n, c in e.workload.uncounted.items()],
         }
@@ -100,7 +98,17 @@ def _sums(part: Any) -> dict[str, Any]:
 
 
 def _op(stage: str, op: Any) -> dict[str, Any]:
-    names = ("flops", "vector_flops", "bytes", "count", "compute_s", "memory_s", "limit_s", "expected_s", "bound")
+    names = (
+        "flops",
+        "vector_flops",
+        "bytes",
+        "count",
+        "compute_s",
+        "memory_s",
+        "limit_s",
+        "expected_s",
+        "bound",
+    )
     return {
         "path": op.op.path,
         "kind": op.op.kind,

@@ -8,7 +8,7 @@ FLOPs and bytes can be multiplied out symbolically. ``ceil(a, b)`` is ceiling di
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -42,10 +42,7 @@ class Expr:
     def __init__(self, text: str) -> None:
         """Compile `text`; raise `ValueError` with a sentence if it is not of the grammar."""
         self.text = text
-        try:
-            tree = ast.parse(text.strip(), mode="eval")
-        except (SyntaxError, ValueError, RecursionError) as error:
-            raise ValueError(f"{text!r} is not an expression of sizes") from error
+        tree = _parsed(text)
         names: set[str] = set()
         _check(tree.body, text, names)
         self.names = frozenset(names)
@@ -64,6 +61,13 @@ class Expr:
         return f"Expr({self.text!r})"
 
 
+def _parsed(text: str) -> ast.Expression:
+    try:
+        return ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise ValueError(f"{text!r} is not an expression of sizes") from error
+
+
 def _check(node: ast.AST, text: str, names: set[str]) -> None:
     if isinstance(node, ast.Constant) and type(node.value) is int:
         return
@@ -75,11 +79,11 @@ def _check(node: ast.AST, text: str, names: set[str]) -> None:
     if isinstance(node, ast.BinOp) and isinstance(node.op, _BINARY):
         _check(node.left, text, names)
         return _check(node.right, text, names)
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
-        if _CALLS.get(node.func.id) == len(node.args):
-            for argument in node.args:
-                _check(argument, text, names)
-            return None
+    is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords
+    if is_call and _CALLS.get(node.func.id) == len(node.args):  # type: ignore[attr-defined]
+        for argument in node.args:  # type: ignore[attr-defined]
+            _check(argument, text, names)
+        return None
     raise ValueError(f"{text!r} is not of the grammar: integers, names, + - * //, min(a,b), max(a,b), ceil(a,b)")
 
 
@@ -97,9 +101,8 @@ class Poly:
 
     __slots__ = ("_hash", "terms")
 
-    def __init__(self, terms: Mapping[Monomial, int] | Iterable[tuple[Monomial, int]] = ()) -> None:
-        pairs = terms.items() if isinstance(terms, Mapping) else terms
-        self.terms: dict[Monomial, int] = {m: c for m, c in pairs if c}
+    def __init__(self, terms: dict[Any, int] | None = None) -> None:
+        self.terms: dict[Monomial, int] = {m: c for m, c in terms.items() if c} if terms else {}
         self._hash: int | None = None
 
     @staticmethod
@@ -193,18 +196,16 @@ def poly(text: str) -> Poly:
         return Poly({(): int(text)})
     except ValueError:
         pass
-    checked = expr(text)
-    tree = ast.parse(checked.text.strip(), mode="eval")
-    return _poly_of(tree.body, text)
+    return _poly_of(_parsed(text).body, text)
 
 
 def _poly_of(node: ast.AST, text: str) -> Poly:
     match node:
-        case ast.Constant(value=int(value)):
+        case ast.Constant(value=int(value)) if type(value) is int:
             return Poly({(): value})
         case ast.Name(id=name):
             return Poly({(name,): 1})
-        case ast.UnaryOp(operand=operand):
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
             return -_poly_of(operand, text)
         case ast.BinOp(left=left, op=ast.Add(), right=right):
             return _poly_of(left, text) + _poly_of(right, text)

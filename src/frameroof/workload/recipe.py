@@ -46,7 +46,9 @@ class Size:
             below = value - (value - self.offset) % self.step
             near = [v for v in (below, below + self.step) if v >= self.lowest]
             form = f"{self.offset} + a multiple of {self.step}" if self.offset else f"a multiple of {self.step}"
-            raise ValueError(f"{name}={value} is not admissible; it must be {form}, such as {' or '.join(map(str, near))}")
+            raise ValueError(
+                f"{name}={value} is not admissible; it must be {form}, such as {' or '.join(map(str, near))}"
+            )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,127 @@
+"""The command as a user meets it: output, exit codes, sentences, nothing written on error."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from frameroof.workload import file
+
+
+def run(*arguments, cwd=None):
+    command = [sys.executable, "-c", "from frameroof.cli import main; main()", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+@pytest.fixture(scope="module")
+def saved(tiny, tmp_path_factory):
+    return file.save(tiny, tmp_path_factory.mktemp("w") / "tiny.workload.json")
+
+
+def test_predict_prints_a_table_and_json(saved):
+    table = run("predict", saved, "--on", "8xH100", "--batch", "2", "--target", "1000/h")
+    assert table.returncode == 0, table.stderr
+    for word in ("denoise", "limit", "expected", "memory", "2 per multiply-add", "made for tests"):
+        assert word in table.stdout
+    data = json.loads(run("predict", saved, "--on", "8xH100", "--json", "--ops", "--target", "9/s").stdout)
+    assert data["target"]["devices"] % 8 == 0
+    assert data["ops"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["predict", "nosuchmodel"], "unknown model 'nosuchmodel'"),
+        (["predict", "SAVED", "--on", "H1000"], "no device"),
+        (["predict", "SAVED", "--dtype", "fp9"], "unknown dtype 'fp9'"),
+        (["predict", "SAVED", "--on", "H100", "--dtype", "fp4"], "no fp4 peak"),
+        (["predict", "SAVED", "--height", "100"], "height=100 is not admissible"),
+        (["predict", "SAVED", "--batch", "-3"], "too small"),
+        (["predict", "SAVED", "--frames", "5"], "no size 'frames'"),
+        (["predict", "SAVED", "--size", "height"], "write NAME=NUMBER"),
+        (["predict", "SAVED", "--utilization", "1.2"], "at most 1"),
+        (["predict", "SAVED", "--price", "-1"], "above 0"),
+        (["predict", "SAVED", "--attention", "flash3"], "fused or baseline"),
+        (["predict", "SAVED", "--target", "many"], "many"),
+        (["predict", "missing.workload.json"], "cannot be read"),
+        (["hardware", "H1000"], "no device"),
+        (["models", "nosuchmodel"], "unknown model"),
+        (["reproduce", "nosuchpost"], "nosuchpost"),
+        (["count", "missing.py:build"], "missing.py does not exist"),
+        (["count", "os:nothing"], "has no 'nothing'"),
+        (["count", "SAVED", "--dtype", "fp8"], "bf16, fp16 or fp32"),
+    ],
+)
+def test_wrong_input_is_one_sentence_and_exit_code_2(saved, arguments, sentence):
+    result = run(*(saved if a == "SAVED" else a for a in arguments))
+    assert result.returncode == 2
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_debug_shows_the_traceback(saved):
+    assert "Traceback" in run("--debug", "predict", saved, "--on", "H1000").stderr
+
+
+BUILDER = """
+import torch
+from torch import nn
+
+def build(batch=1, tokens=8):
+    return nn.Linear(16, 4), (torch.empty(batch, tokens, 16),), {}
+
+def bad(batch=1):
+    class Peek(nn.Module):
+        def forward(self, x):
+            return x.sum().item()
+    return Peek(), (torch.empty(batch),), {}
+"""
+
+
+def test_count_a_users_file_and_predict_it(tmp_path):
+    (tmp_path / "mine.py").write_text(BUILDER)
+    data = json.loads(run("count", "mine.py:build", "--size", "tokens=10", "--json", cwd=tmp_path).stdout)
+    assert data["total"]["flops"] == 2 * 10 * 16 * 4
+    assert data["total"]["params"] == 16 * 4 + 4
+    assert data["total"]["bytes"] == 2 * (10 * 16 + 64 + 4 + 10 * 4)
+    assert data["uncounted"] == []
+    written = run("count", "mine.py:build", "--out", "m.workload.json", cwd=tmp_path)
+    assert written.returncode == 0, written.stderr
+    again = run(
+        "predict",
+        "m.workload.json",
+        "--on",
+        "MI300X",
+        "--size",
+        "tokens=100",
+        "--batch",
+        "3",
+        "--json",
+        cwd=tmp_path,
+    )
+    assert json.loads(again.stdout)["total"]["flops"] == 2 * 300 * 16 * 4
+
+
+def test_count_says_which_line_and_writes_nothing(tmp_path):
+    (tmp_path / "mine.py").write_text(BUILDER)
+    result = run("count", "mine.py:bad", "--out", "m.workload.json", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "mine.py:11 in forward: `return x.sum().item()`" in result.stderr
+    assert not (tmp_path / "m.workload.json").exists()
+
+
+def test_count_keeps_an_existing_file(tmp_path):
+    (tmp_path / "mine.py").write_text(BUILDER)
+    (tmp_path / "m.workload.json").write_text("precious")
+    result = run("count", "mine.py:build", "--out", "m.workload.json", cwd=tmp_path)
+    assert (result.returncode, (tmp_path / "m.workload.json").read_text()) == (2, "precious")
+    assert "--force" in result.stderr
+
+
+def test_listings(saved):
+    assert "H100-SXM5-80GB" in run("hardware").stdout
+    assert "with sparsity (not used)" in run("hardware", "H100").stdout
+    assert "steps*guidance" in run("models", saved).stdout
+    assert {d["name"] for d in json.loads(run("hardware", "--json").stdout)} >= {"H100-SXM5-80GB", "MI300X"}

@@ -1,0 +1,99 @@
+"""The prediction as data: its documented JSON, its sums, and the grid that equals it."""
+
+import numpy as np
+import pytest
+
+import frameroof
+from frameroof.estimate.grid import estimate_grid
+from frameroof.hardware import parse_node
+from frameroof.study.predict import predict, prepare
+from frameroof.study.target import reach
+
+SUMS = ("flops", "vector_flops", "bytes", "compute_s", "memory_s", "limit_s", "expected_s")
+
+
+def test_the_documented_json(tiny):
+    data = predict(tiny, "8xH100", sizes={"batch": 2}).to_dict(ops=True)
+    for name in (*SUMS, "intensity"):
+        assert data["total"][name] > 0
+    assert data["throughput"]["items_per_hour"] == pytest.approx(2 * 3600 / data["total"]["expected_s"])
+    usd = data["cost"]["usd_per_item"] * data["throughput"]["items_per_hour"]
+    assert usd == pytest.approx(data["cost"]["usd_per_hour"])
+    assert data["memory"]["peak_bytes"] > 0
+    assert data["stages"][0]["name"] == "denoise"
+    assert data["stages"][0]["repeat"] == 8
+    assert data["stages"][0]["bound"] in ("compute", "memory")
+    assert {"path", "kind", "flops", "bytes", "count", "stage"} <= set(data["ops"][0])
+    assert data["uncounted"] == []
+    assert "made for tests" in data["assumptions"]["model"]
+
+
+def test_operations_add_up_to_stages_and_stages_to_the_total(tiny):
+    data = predict(tiny, "H100").to_dict(ops=True)
+    for name in SUMS:
+        total = data["total"][name]
+        assert sum(s[name] for s in data["stages"]) == pytest.approx(total, rel=1e-12)
+        assert sum(op[name] for op in data["ops"]) == pytest.approx(total, rel=1e-9)
+    assert sum(op["flops"] for op in data["ops"]) == data["total"]["flops"]
+
+
+def test_the_public_name_is_the_same(tiny):
+    assert frameroof.predict(tiny, "H100").limit_s == predict(tiny, "H100").limit_s
+
+
+def test_eager_moves_more_than_fused_and_computes_the_same(tiny):
+    eager, fused = (predict(tiny, "H100", elementwise=e).estimate.total for e in ("eager", "fused"))
+    assert eager.bytes > fused.bytes
+    assert eager.flops == fused.flops
+
+
+def test_baseline_attention_costs_bytes_and_memory(tiny):
+    sizes = {"height": 512, "width": 512}
+    base, flash = (predict(tiny, "H100", sizes=sizes, attention=a) for a in ("baseline", "fused"))
+    assert base.estimate.total.bytes > 5 * flash.estimate.total.bytes
+    assert base.memory.activation_bytes > 2 * flash.memory.activation_bytes
+
+
+@pytest.mark.parametrize("dtype", [None, "fp8", "linear=fp8,weights=int8"])
+def test_the_grid_is_the_prediction_at_every_point(tiny, dtype):
+    rng = np.random.default_rng(1)
+    sizes = {
+        "batch": rng.integers(1, 9, 40),
+        "height": 8 * rng.integers(3, 64, 40),
+        "steps": rng.integers(1, 50, 40),
+    }
+    nodes = [parse_node(name) for name in ("H100", "4xH200", "MI300X")]
+    workload, _ = prepare(tiny, dtype=dtype)
+    grid = estimate_grid(workload, nodes, sizes)
+    for row, node in enumerate(nodes):
+        for at in range(0, 40, 7):
+            one = predict(tiny, node, sizes={n: int(v[at]) for n, v in sizes.items()}, dtype=dtype)
+            assert grid.limit_s[row, at] == pytest.approx(one.limit_s, rel=1e-9)
+            assert grid.expected_s[row, at] == pytest.approx(one.expected_s, rel=1e-9)
+            assert grid.peak_bytes[row, at] == one.memory.peak_bytes
+            if one.cost.usd_per_item is None:
+                assert np.isnan(grid.usd_per_item[row, at])
+            else:
+                assert grid.usd_per_item[row, at] == pytest.approx(one.cost.usd_per_item, rel=1e-9)
+
+
+def test_the_grid_refuses_what_predict_refuses(tiny):
+    with pytest.raises(ValueError, match="height=100 is not admissible"):
+        estimate_grid(tiny, [parse_node("H100")], {"height": [128, 100]})
+    with pytest.raises(ValueError, match="differ in length"):
+        estimate_grid(tiny, [parse_node("H100")], {"height": [128, 136], "batch": [1]})
+
+
+def test_a_target_needs_whole_nodes(tiny):
+    one = predict(tiny, "8xH100")
+    rate = one.cost.items_per_hour
+    assert reach(one, f"{rate * 0.5}/h").devices == 8
+    assert reach(one, f"{rate * 2.5}/h").devices == 24
+    with pytest.raises(ValueError, match="above zero"):
+        reach(one, "0/h")
+
+
+def test_nothing_is_faster_than_the_dense_peak(tiny):
+    for name in ("H100", "MI300X", "RTX 4090"):
+        one = predict(tiny, name, dtype="bf16")
+        assert one.estimate.total.flops / one.limit_s <= parse_node(name).peak("bf16")
