@@ -158,6 +158,21 @@ def test_a_broadcast_operand_is_read_at_its_own_size():
     assert [r.shape for r in found.ops[0].reads] == [(4, 8), (1, 8)]
 
 
+def test_a_lookup_reads_the_chosen_rows_only():
+    class Lookup(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Embedding(50_000, 8)
+
+        def forward(self, ids):
+            return self.table(ids)[:, torch.zeros(2, dtype=torch.int64)]
+
+    found = trace(lambda: (Lookup(), (torch.zeros(1, 5, dtype=torch.int64),), {}), {})
+    embedding, index = (op for op in found.ops if op.name in ("embedding", "index"))
+    assert [r.shape for r in embedding.reads] == [(1, 5, 8), (1, 5)]
+    assert [r.shape for r in index.reads] == [(1, 2, 8), (2,)]
+
+
 def test_views_move_nothing_and_unknown_operations_are_listed():
     class Views(nn.Module):
         def forward(self, x):

@@ -7,7 +7,8 @@ set itself changes with the sizes (a decoder that collects frames) the sum is fi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import prod
 
 from ..workload.expr import Poly
 from ..workload.records import DTYPE_BITS, Held
@@ -21,9 +22,12 @@ Amounts = tuple[Poly, Poly]
 ZERO: Amounts = (Poly(), Poly())
 
 
-def held_candidates(traces: list[Trace], rows: list[Row], fitter: Fitter, dtype: str) -> list[Held]:
-    """Held amounts that no other row's covers; attention rows are compared among themselves,
-    because the baseline accounting adds the similarity matrix to them."""
+def held_candidates(traces: list[Trace], rows: list[Row], fitter: Fitter, dtype: str) -> tuple[list[Held], bool]:
+    """Held amounts that no other row's covers, and whether they reach the peak of every trace.
+
+    Attention rows are compared among themselves, because the baseline accounting adds the
+    similarity matrix to them.
+    """
     measured = [_measured(t, dtype) for t in traces]
     symbolic = _symbolic(traces, rows, fitter, dtype)
     found: dict[tuple[bool, Amounts], Held] = {}
@@ -31,7 +35,14 @@ def held_candidates(traces: list[Trace], rows: list[Row], fitter: Fitter, dtype:
         attention = row.op.kind == "attention"
         for amounts in _amounts(row.raws, measured, symbolic, fitter):
             found.setdefault((attention, amounts), Held(i, *amounts))
-    return _undominated(found)
+    kept = _undominated(found)
+    return kept, all(_reached(kept, e, table) for e, table in zip(fitter.points, measured, strict=True))
+
+
+def _reached(kept: list[Held], env: Mapping[str, int], table: dict[int, Amount]) -> bool:
+    """Whether the candidates come to the largest measured amount (in bytes of a sixteen-bit pipeline)."""
+    peak = max((2 * elements + fixed for elements, fixed in table.values()), default=0)
+    return max((2 * h.elements(env) + h.fixed_bytes(env) for h in kept), default=0) >= peak
 
 
 def _amounts(
@@ -101,10 +112,17 @@ def _given(traces: list[Trace], fitter: Fitter) -> dict[int, Poly]:
         return {}
     out: dict[int, Poly] = {}
     for at, uid in enumerate(lists[-1]):
+        same = [t.storages[found[at]] for t, found in zip(traces, lists, strict=True)]
+        if len({len(s.shape) for s in same}) != 1 or any(prod(s.shape) != s.elements for s in same):
+            continue
         try:
-            out[uid] = fitter.fit([t.storages[found[at]].elements for t, found in zip(traces, lists, strict=True)])
+            dims = [fitter.fit([s.shape[d] for s in same]) for d in range(len(same[0].shape))]
         except NoPolynomial:
             continue
+        total = Poly({(): 1})
+        for dim in dims:
+            total = total * dim
+        out[uid] = total
     return out
 
 

@@ -160,6 +160,7 @@ def _bind(stage: Stage, part: Part, recipe: Recipe) -> Stage:
         weights=stage.weights,
         weights_name=part.weights,
         held=stage.held,
+        held_exact=stage.held_exact,
         cache=stage.cache,
         uncounted=stage.uncounted,
     )
@@ -177,14 +178,15 @@ def record_stage(name: str, build: Builder, dtype: str = "bf16") -> Stage:
         gc.collect(0)
     rows, fitted, fitter, batch_of_one = align_batches(traces, envs, spec.squared)
     ops, where = fold([_with_axis(row.op, envs) for row in rows])
-    held = [replace(h, row=where[h.row]) for h in held_candidates(fitted, rows, fitter, dtype)]
+    held, reached = held_candidates(fitted, rows, fitter, dtype)
     return Stage(
         name=name,
         ops=tuple(ops),
         let={**spec.let, **({INDICATOR: INDICATOR_LET} if batch_of_one else {})},
         limits=dict(spec.sizes),
         weights=traces[0].params,
-        held=tuple(held),
+        held=tuple(replace(h, row=where[h.row]) for h in held),
+        held_exact=reached,
         cache=_cache(fitted, fitter),
         uncounted=dict(traces[0].uncounted),
     )

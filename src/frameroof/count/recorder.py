@@ -65,6 +65,7 @@ class Storage:
     born: int
     last: int
     by: tuple[int, int] | None  # (operation, which output or -1 for a bare allocation); None when given
+    shape: tuple[int, ...] = ()
     fixed: bool = False  # weights and buffers: not part of the activations
 
 
@@ -129,7 +130,15 @@ class Recorder(TorchDispatchMode):
         self._uid[key] = uid
         elements = tensor.untyped_storage().nbytes() // max(1, tensor.element_size())
         self.trace.storages.append(
-            Storage(elements, rules.DTYPE_NAMES[tensor.dtype], -1 if by is None else now, now, by, fixed)
+            Storage(
+                elements,
+                rules.DTYPE_NAMES[tensor.dtype],
+                -1 if by is None else now,
+                now,
+                by,
+                tuple(tensor.shape),
+                fixed,
+            )
         )
         self._writer[uid] = -1 if by is None or by[1] < 0 else now
         return uid
@@ -185,6 +194,8 @@ class Recorder(TorchDispatchMode):
         pointwise = rules.is_pointwise(func)
         if func is rules.aten.linear.default:  # a matrix product reads its operand as it is written
             reads[0].shape = tuple(inputs[0].shape)
+        elif name in rules.GATHERS:  # only the chosen entries are read
+            reads[0].shape = _touched(outputs[0])
         if kind == "matmul" and any(r.weight for r in reads):
             kind = "linear"
         if frame[3] and kind in ("elementwise", "reduction"):

@@ -115,6 +115,7 @@ _COPIES = set(
     "full_like new_zeros new_ones new_full fill_ zero_ fill scalar_tensor eye tril_indices triu_indices randn "
     "rand randint randn_like rand_like normal_ uniform_ bernoulli_ lift_fresh_copy masked_scatter".split()
 )
+GATHERS = {"embedding", "index_select", "gather", "index", "_unsafe_index", "take"}  # source first
 _POINTWISE_TOO = set(
     "_to_copy upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d "
     "_upsample_bilinear2d_aa _upsample_bicubic2d_aa grid_sampler_2d grid_sampler_3d masked_fill masked_fill_ "

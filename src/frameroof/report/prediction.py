@@ -133,6 +133,7 @@ def _assumptions(prediction: Prediction) -> list[str]:
     lines = [
         f"FLOPs: {a['flops']}. Limit: {a['limit']}.",
         f"Attention {a['attention']}. Elementwise {a['elementwise']}. Precision {a['dtype']}. Price: {a['price']}.",
+        f"Memory: {a['memory']}.",
         *(f"{text}." for text in a["machine"]),
         *(text if text.endswith(".") else f"{text}." for text in a["model"]),
     ]

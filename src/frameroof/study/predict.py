@@ -53,7 +53,7 @@ class Prediction:
             "sizes": dict(e.sizes),
             "price": self.cost.price_source,
             "energy": "TDP of the devices times the expected time: an upper bound for them, without hosts",
-            "memory": "all weights resident; activations alive under the best freeing order, no allocator slack",
+            "memory": _memory(e.workload),
             "llm_users": LLM_SOURCE,
             "machine": list(e.assumptions),
             "model": list(e.workload.notes),
@@ -90,6 +90,12 @@ class Prediction:
         if ops:
             data["ops"] = [_op(s.name, op) for s in e.stages for op in s.ops]
         return data
+
+
+def _memory(workload: Workload) -> str:
+    text = "all weights resident; activations alive under the best freeing order, no allocator slack"
+    short = [stage.name for stage in workload.stages if not stage.held_exact]
+    return f"{text}; a lower bound in {', '.join(short)}, where what is alive follows no rule" if short else text
 
 
 def _sums(part: Any) -> dict[str, Any]:

@@ -49,6 +49,7 @@ class _Stage(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     weights_name: str = ""
     dtype: str = ""
     held: list[tuple[int, str | int, str | int]] = []
+    held_exact: bool = True
     cache: str | int = 0
     uncounted: dict[str, int] = {}
 
@@ -116,6 +117,7 @@ def _pack_stage(stage: Stage) -> _Stage:
         weights_name=stage.weights_name,
         dtype=stage.dtype,
         held=[(h.row, _number(h.elements), _number(h.fixed_bytes)) for h in stage.held],
+        held_exact=stage.held_exact,
         cache=_number(stage.cache),
         uncounted=dict(stage.uncounted),
     )
@@ -153,6 +155,7 @@ def _stage(packed: _Stage) -> Stage:
         weights_name=packed.weights_name,
         dtype=packed.dtype,
         held=tuple(Held(row, Poly.of(elements), Poly.of(fixed)) for row, elements, fixed in packed.held),
+        held_exact=packed.held_exact,
         cache=Poly.of(packed.cache),
         uncounted=packed.uncounted,
     )

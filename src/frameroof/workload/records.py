@@ -163,8 +163,9 @@ class Stage:
     `let` binds, in order, the names its polynomials use to expressions of the workload's parameters
     (and of the loop variable). `weights` are the elements of its parameters by dtype; stages with
     the same `weights_name` share them. `held` are the candidates for the peak of its activations;
-    `cache` counts the elements of key-value caches that it is given. `dtype` is that of its
-    activations where a pass changed it ("" = the workload's).
+    where `held_exact` is false they fall short of it at some sizes. `cache` counts the elements of
+    key-value caches that it is given. `dtype` is that of its activations where a pass changed it
+    ("" = the workload's).
     """
 
     name: str
@@ -177,6 +178,7 @@ class Stage:
     weights_name: str = ""
     dtype: str = ""
     held: tuple[Held, ...] = ()
+    held_exact: bool = True
     cache: Poly = Poly()
     uncounted: Mapping[str, int] = field(default_factory=dict)
 
