@@ -23,9 +23,12 @@ class Utilization:
         """The share for one kind."""
         return self.by_kind.get(kind, self.default)
 
+    def described(self) -> str:
+        """The numbers alone: ``0.43`` or ``0.5, attention 0.7``."""
+        return f"{self.default:g}" + "".join(f", {kind} {share:g}" for kind, share in self.by_kind.items())
+
     def __str__(self) -> str:
-        kinds = "".join(f", {kind} {share:g}" for kind, share in self.by_kind.items())
-        return f"{self.default:g}{kinds} ({self.source})"
+        return f"{self.described()} ({self.source})"
 
 
 DEFAULT_UTILIZATION = Utilization(

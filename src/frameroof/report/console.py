@@ -11,9 +11,9 @@ from rich.table import Table
 
 def console() -> Console:
     """A console on standard output; piped output is as wide as its tables need."""
-    found = Console(highlight=False, soft_wrap=False)
+    found = Console(highlight=False, markup=False)
     if not found.is_terminal:
-        found = Console(highlight=False, width=160)
+        found = Console(highlight=False, markup=False, width=160)
     return found
 
 

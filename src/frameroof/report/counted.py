@@ -19,7 +19,7 @@ def print_counted(workload: Workload, out: Path | None, as_json: bool) -> None:
         print_json({**data, "out": str(out) if out else None})
         return
     page = console()
-    page.print(f"[bold]{workload.name}[/bold]  " + "  ".join(f"{n} {v}" for n, v in data["sizes"].items()))
+    page.print(f"{workload.name}  " + "  ".join(f"{n} {v}" for n, v in data["sizes"].items()), style="bold")
     page.print(table(("stage", "runs", "FLOPs", "vector FLOPs", "bytes", "parameters"), map(_row, data["stages"])))
     kinds = [(k["kind"], str(k["calls"]), format_flops(k["flops"]), format_bytes(k["bytes"])) for k in data["kinds"]]
     page.print(table(("kind", "calls", "FLOPs", "bytes"), kinds))

@@ -35,7 +35,7 @@ def print_model(workload: Workload, as_json: bool) -> None:
         print_json(data)
         return
     out = console()
-    out.print(f"[bold]{workload.title or workload.name}[/bold]")
+    out.print(f"{workload.title or workload.name}", style="bold")
     sizes = [(n, str(s.default), _admissible(s), s.doc) for n, s in workload.params.items()]
     out.print(table(("size", "default", "admissible", ""), sizes, left=4))
     stages = [(s["name"], s["repeat"], format_count(s["params"]), str(s["operations"])) for s in data["stages"]]
@@ -125,7 +125,7 @@ def print_device(device: Device, as_json: bool) -> None:
         print_json(msgspec.to_builtins(device))
         return
     out = console()
-    out.print(f"[bold]{device.name}[/bold]  {device.vendor}, {device.compute_units or device.kind}")
+    out.print(f"{device.name}  {device.vendor}, {device.compute_units or device.kind}", style="bold")
     rows = [
         (dtype, format_rate(peak), f"{device.ridge(dtype):,.0f} FLOP/B", _sparse(device, dtype))
         for dtype, peak in device.dense_flops.items()

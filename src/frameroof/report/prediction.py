@@ -16,7 +16,8 @@ def print_prediction(prediction: Prediction, ops: bool = False, target: Target |
     out = console()
     e = prediction.estimate
     sizes = "  ".join(f"{name} {value}" for name, value in e.sizes.items())
-    out.print(f"[bold]{e.workload.title or e.workload.name}[/bold] on [bold]{e.node.name}[/bold]\n{sizes}")
+    out.print(f"{e.workload.title or e.workload.name} on {e.node.name}", style="bold")
+    out.print(sizes)
     out.print(_stages(prediction))
     if ops:
         out.print(_ops(prediction))
@@ -103,7 +104,7 @@ def _summary(prediction: Prediction) -> str:
     return (
         f"limit     {format_seconds(prediction.limit_s)} per run of {prediction.items} {item}"
         f"   where: {where}\n"
-        f"expected  {format_seconds(prediction.expected_s)}   at utilisation {e.utilization}\n"
+        f"expected  {format_seconds(prediction.expected_s)}   at utilisation {e.utilization.described()}\n"
         f"memory    {format_bytes(m.peak_bytes)} at the peak ({format_bytes(m.weight_bytes)} weights of "
         f"{format_count(params)} parameters, {format_bytes(m.activation_bytes)} activations in {m.peak_stage}"
         + (f", {format_bytes(m.cache_bytes)} caches" if m.cache_bytes else "")
@@ -129,15 +130,16 @@ def _answers(prediction: Prediction, target: Target | None) -> list[str]:
 
 
 def _assumptions(prediction: Prediction) -> list[str]:
-    a = prediction.assumptions()
+    e, a = prediction.estimate, prediction.assumptions()
     lines = [
         f"FLOPs: {a['flops']}. Limit: {a['limit']}.",
+        f"Expected: limit over utilisation, {e.utilization.source}.",
         f"Attention {a['attention']}. Elementwise {a['elementwise']}. Precision {a['dtype']}. Price: {a['price']}.",
         f"Memory: {a['memory']}.",
         *(f"{text}." for text in a["machine"]),
         *(text if text.endswith(".") else f"{text}." for text in a["model"]),
     ]
-    uncounted = prediction.estimate.workload.uncounted
+    uncounted = e.workload.uncounted
     if uncounted:
         names = ", ".join(f"{name} ({calls} calls)" for name, calls in uncounted.items())
         lines.append(f"Without a FLOP rule (bytes counted): {names}.")

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from ..study.reproduce import Reproduction, Row
 from ..units import format_seconds
@@ -29,10 +30,10 @@ def print_reproduction(result: Reproduction, as_json: bool) -> None:
         print_json(result.to_dict())
         return
     page = console()
-    page.print(f"[bold]{result.title}[/bold]\n{result.source}")
+    page.print(f"{result.title}\n{result.source}", style="bold")
     width = max(len(text) for row in result.rows for text in _numbers(row))
     for (section, where), rows in groupby(result.rows, key=lambda row: (row.section, row.where)):
-        page.print(_rows(f"{section} [not bold dim]({where})[/]", list(rows), width))
+        page.print(_rows(f"{section} ({where})", list(rows), width))
     if result.corrections:
         columns = ("correction, each on top of the last", "compute", "memory", "time")
         steps = [
@@ -58,7 +59,7 @@ def _rows(title: str, rows: list[Row], width: int) -> Any:
     for row in rows:
         published, ours, corrected = _numbers(row)
         ratio = "" if row.ratio is None else f"{row.ratio:.3f}"
-        verdict = f"[{COLOURS[row.verdict]}]{row.verdict}[/]"
+        verdict = Text(row.verdict, style=COLOURS[row.verdict])
         made.add_row(row.quantity, row.unit, published, ours, ratio, corrected, verdict, row.why)
     return made
 
