@@ -97,3 +97,30 @@ def test_nothing_is_faster_than_the_dense_peak(tiny):
     for name in ("H100", "MI300X", "RTX 4090"):
         one = predict(tiny, name, dtype="bf16")
         assert one.estimate.total.flops / one.limit_s <= parse_node(name).peak("bf16")
+
+
+@pytest.mark.parametrize(
+    "let", ["prompt+i+1", "min(window, 3*(i+1))", "prompt//(i+1)", "(prompt+i)*(i+2)", "max(prompt-40*i, 5)"]
+)
+def test_the_grid_sums_loops_as_predict_does(let):
+    from frameroof.workload.expr import poly
+    from frameroof.workload.recipe import Size
+    from frameroof.workload.records import Held, Op, Stage, Tensor, Workload
+
+    kv = Tensor((poly("b"), poly("8"), poly("kv"), poly("64")), "bf16")
+    q = Tensor((poly("b"), poly("8"), poly("512"), poly("64")), "bf16")
+    sizes = {"b": "b", "heads": "8", "kv_heads": "8", "q": "512", "kv": "kv", "d": "64", "dv": "64"}
+    op = Op("a", "attention", "sdpa", (q, kv, kv), (q,), {n: poly(t) for n, t in sizes.items()}, {"causal": False})
+    held = (Held(0, poly("b*kv"), poly("7")),)
+    stage = Stage("decode", (op,), {"b": "batch", "kv": let}, repeat="2", loop=("i", "turns-1"), held=held)
+    params = {"batch": Size(1), "prompt": Size(50), "window": Size(21), "turns": Size(9)}
+    workload = Workload("loop", params, (stage,))
+    rng = np.random.default_rng(2)
+    chosen = {"batch": rng.integers(1, 9, 30), "prompt": rng.integers(1, 4000, 30), "turns": rng.integers(1, 30, 30)}
+    nodes = [parse_node("H100"), parse_node("L4")]
+    grid = estimate_grid(workload, nodes, chosen)
+    for row, node in enumerate(nodes):
+        for at in range(30):
+            one = predict(workload, node, sizes={n: int(v[at]) for n, v in chosen.items()})
+            assert grid.limit_s[row, at] == pytest.approx(one.limit_s, rel=1e-9)
+            assert grid.peak_bytes[row, at] == one.memory.peak_bytes

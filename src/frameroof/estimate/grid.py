@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..hardware import Node
-from ..workload.expr import Monomial, Poly, expr
+from ..workload.expr import Monomial, Poly, expr, poly
 from ..workload.records import DTYPE_BITS, MATRIX_KINDS, Stage, Workload
 from .cost import cost_of
 from .efficiency import DEFAULT_UTILIZATION, Utilization
@@ -23,6 +23,7 @@ from .limits import Machine
 from .memory import weight_bytes
 
 Floats = NDArray[np.float64]
+Sizes = Mapping[str, NDArray[np.int64]]
 CHUNK = 512  # configurations at a time: the working set then stays in cache
 
 
@@ -62,7 +63,7 @@ def estimate_grid(
         part = slice(start, start + CHUNK)
         chunk = {name: array[part] for name, array in values.items()}
         for stage in stages:
-            stage.add(chunk, machines, limit[:, part], expected[:, part], held[part])
+            stage.add(chunk, machines, Sums(limit[:, part], expected[:, part], held[part]))
     weights = {stage.weights_name or stage.name: weight_bytes(stage) for stage in workload.stages}
     peak = np.broadcast_to(held + sum(weights.values()), limit.shape)
     batch = values["batch"] if "batch" in values else np.ones(count, dtype=np.int64)
@@ -82,7 +83,23 @@ def _checked(workload: Workload, sizes: Mapping[str, Any]) -> dict[str, NDArray[
         for value in np.unique(array):
             workload.params[name].check(name, int(value))
     count = lengths.pop()
-    return {n: given.get(n, np.full(count, s.default, dtype=np.int64)) for n, s in workload.params.items()}
+    values = {n: given.get(n, np.full(count, s.default, dtype=np.int64)) for n, s in workload.params.items()}
+    for at in _extremes(values):  # what a stage admits may depend on several sizes at once
+        workload.sizes({n: int(v[at]) for n, v in values.items()})
+    return values
+
+
+def _extremes(values: Mapping[str, NDArray[np.int64]]) -> set[int]:
+    return {int(pick(array)) for array in values.values() for pick in (np.argmin, np.argmax)}
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Where a stage adds its seconds (machines by configurations) and raises the bytes held."""
+
+    limit: Floats
+    expected: Floats
+    held: Floats
 
 
 class _Compiled:
@@ -92,51 +109,111 @@ class _Compiled:
         self.stage = stage
         rows: dict[tuple[Any, ...], Poly] = {}
         for op in stage.ops:
-            polys, factor = _reduced(op.executed_flops(), op.vector_flops(), op.bits())
-            key = (*polys, op.compute_dtype if op.kind in MATRIX_KINDS else "", utilization.of(op.kind))
+            reduced, factor = _reduced(op.executed_flops(), op.vector_flops(), op.bits())
+            key = (*reduced, op.compute_dtype if op.kind in MATRIX_KINDS else "", utilization.of(op.kind))
             rows[key] = rows.get(key, Poly()) + op.times * factor
+        bits = DTYPE_BITS[stage.dtype or base]
+        groups: list[list[Poly]] = [[key[at] for key in rows] for at in range(3)]
+        groups += [list(rows.values()), [h.elements * bits + h.fixed_bytes * 8 for h in stage.held]]
         self.monomials: dict[Monomial, int] = {}
-        self.work = self._matrix([key[0] for key in rows])
-        self.vector = self._matrix([key[1] for key in rows])
-        self.bits = self._matrix([key[2] for key in rows])
-        self.times = self._matrix(list(rows.values()))
+        for polys in groups:
+            for p in polys:
+                for monomial in p.terms:
+                    self.monomials.setdefault(monomial, len(self.monomials))
+        self.columns = [[p.terms for p in polys] for polys in groups]
+        self.work, self.vector, self.bits, self.times, self.held = (self._matrix(polys) for polys in groups)
         self.dtypes = [key[3] for key in rows]
         self.utilization = np.array([key[4] for key in rows])
-        bits = DTYPE_BITS[stage.dtype or base]
-        self.held = self._matrix([h.elements * bits + h.fixed_bytes * 8 for h in stage.held])
-        matrices = (self.work, self.vector, self.bits, self.times, self.held)
-        self.work, self.vector, self.bits, self.times, self.held = (self._padded(m) for m in matrices)
 
-    def _matrix(self, polys: Sequence[Poly]) -> Any:
-        return [{self.monomials.setdefault(m, len(self.monomials)): c for m, c in p.terms.items()} for p in polys]
-
-    def _padded(self, columns: Any) -> Floats:
-        matrix = np.zeros((len(self.monomials), len(columns)))
-        for at, column in enumerate(columns):
-            for row, coefficient in column.items():
-                matrix[row, at] = coefficient
+    def _matrix(self, polys: Sequence[Poly]) -> Floats:
+        matrix = np.zeros((len(self.monomials), len(polys)))
+        for at, p in enumerate(polys):
+            for monomial, coefficient in p.terms.items():
+                matrix[self.monomials[monomial], at] = coefficient
         return matrix
 
-    def add(
-        self,
-        sizes: Mapping[str, Any],
-        machines: Sequence[Machine],
-        limit: Floats,
-        expected: Floats,
-        held: Floats,
+    def add(self, sizes: Sizes, machines: Sequence[Machine], out: Sums) -> None:
+        """Add this stage's seconds at every size, and raise the memory held to its activations."""
+        repeat = np.broadcast_to(np.asarray(expr(self.stage.repeat)(sizes), dtype=float), out.held.shape)
+        if not self.stage.loop:
+            self._once(self.stage.bind(sizes), repeat, machines, out)
+            return
+        turns = np.broadcast_to(np.asarray(expr(self.stage.loop[1])(sizes)), out.held.shape)
+        if not (self._affine() and self._by_ends(sizes, repeat, turns, machines, out)):
+            self._by_turns(sizes, repeat, turns, machines, out)
+
+    def _bound(self, sizes: Sizes, turn: NDArray[np.int64]) -> Mapping[str, Any]:
+        assert self.stage.loop
+        return self.stage.bind({**sizes, self.stage.loop[0]: turn})
+
+    def _affine(self) -> bool:
+        """Whether every quantity is a straight line over the turns of the loop."""
+        assert self.stage.loop
+        bound = {self.stage.loop[0]}
+        for name, text in self.stage.let.items():
+            names = expr(text).names & bound
+            if not names:
+                continue
+            try:
+                straight = all(sum(n in bound for n in m) <= 1 for m in poly(text).terms)
+            except ValueError:  # a division, a minimum
+                return False
+            if not straight:
+                return False
+            bound.add(name)
+        fixed = not any(n in bound for c in self.columns[3] for m in c for n in m)
+        return fixed and all(sum(n in bound for n in m) <= 1 for m in self.monomials)
+
+    def _by_ends(
+        self, sizes: Sizes, repeat: Floats, turns: NDArray[np.int64], machines: Sequence[Machine], out: Sums
+    ) -> bool:
+        """The sum over a loop from its first and last turn; False, and nothing done, where that is not it.
+
+        The longest of three straight lines is convex: if one of them is the longest at both ends, it
+        is so throughout, and its sum is the number of turns times the mean of the ends.
+        """
+        ends = [self._bound(sizes, np.maximum(turn, 0)) for turn in (np.zeros_like(turns), turns - 1)]
+        values = [self._values(env, len(turns)) for env in ends]
+        means = []
+        for machine in machines:
+            first, last = (self._three(v, machine) for v in values)
+            longest = [three.max(axis=0) for three in (first, last)]
+            if not ((first == longest[0]) & (last == longest[1])).any(axis=0).all():
+                return False
+            means.append((longest[0] + longest[1]) / 2)
+        times = values[0] @ self.times * (repeat * turns)[:, None]
+        for at, mean in enumerate(means):
+            out.limit[at] += (mean * times).sum(axis=1)
+            out.expected[at] += (mean * times) @ (1 / self.utilization)
+        for value in values:
+            self._hold(value, repeat * turns, out)
+        return True
+
+    def _by_turns(
+        self, sizes: Sizes, repeat: Floats, turns: NDArray[np.int64], machines: Sequence[Machine], out: Sums
     ) -> None:
-        """Add this stage's seconds at every size, and raise `held` to its activations."""
-        repeat = np.asarray(expr(self.stage.repeat)(sizes))
-        turns = 1
-        if self.stage.loop:
-            variable, text = self.stage.loop
-            turns = int(np.max(expr(text)(sizes)))
-        for turn in range(turns):
-            env, weight = dict(sizes), repeat
-            if self.stage.loop:
-                env[variable] = np.full(len(held), turn)
-                weight = repeat * (turn < np.asarray(expr(text)(sizes)))
-            self._once(self._values(self.stage.bind(env), len(held)), weight, machines, limit, expected, held)
+        """The sum over a loop turn by turn; turns whose sizes do not change (a full window) are one."""
+        used = {name for monomial in self.monomials for name in monomial}
+        waiting: tuple[Mapping[str, Any], Floats] | None = None
+        for turn in range(int(turns.max())):
+            env, weight = self._bound(sizes, np.full_like(turns, turn)), repeat * (turn < turns)
+            if waiting and all(np.array_equal(env[name], waiting[0][name]) for name in used):
+                waiting = (env, waiting[1] + weight)
+                continue
+            if waiting:
+                self._once(*waiting, machines, out)
+            waiting = (env, weight)
+        if waiting:
+            self._once(*waiting, machines, out)
+
+    def _three(self, values: Floats, machine: Machine) -> Floats:
+        """Matrix, vector and memory seconds of every row, stacked."""
+        vector = 1 / machine.vector_peak if machine.vector_peak is not None else 0.0
+        memory = values @ self.bits / (8 * machine.bandwidth)
+        return np.stack([values @ self.work * self._rates(machine), values @ self.vector * vector, memory])
+
+    def _rates(self, machine: Machine) -> Floats:
+        return np.array([1 / machine.peak(dtype) if dtype else 0.0 for dtype in self.dtypes])
 
     def _values(self, env: Mapping[str, Any], count: int) -> Floats:
         values = np.empty((count, len(self.monomials)))
@@ -147,30 +224,25 @@ class _Compiled:
             values[:, at] = column
         return values
 
-    def _once(
-        self,
-        values: Floats,
-        weight: Any,
-        machines: Sequence[Machine],
-        limit: Floats,
-        expected: Floats,
-        held: Floats,
-    ) -> None:
-        times = values @ self.times * np.reshape(weight, (-1, 1))
+    def _once(self, env: Mapping[str, Any], weight: Floats, machines: Sequence[Machine], out: Sums) -> None:
+        values = self._values(env, len(weight))
+        times = values @ self.times * weight[:, None]
         work, vector, moved = (values @ m for m in (self.work, self.vector, self.bits))
         longest, other = np.empty_like(times), np.empty_like(times)
         for at, machine in enumerate(machines):
-            rates = np.array([1 / machine.peak(dtype) if dtype else 0.0 for dtype in self.dtypes])
             np.multiply(moved, 1 / (8 * machine.bandwidth), out=longest)
-            np.maximum(longest, np.multiply(work, rates, out=other), out=longest)
+            np.maximum(longest, np.multiply(work, self._rates(machine), out=other), out=longest)
             if machine.vector_peak is not None:
                 np.maximum(longest, np.multiply(vector, 1 / machine.vector_peak, out=other), out=longest)
             longest *= times
-            limit[at] += longest.sum(axis=1)
-            expected[at] += longest @ (1 / self.utilization)
+            out.limit[at] += longest.sum(axis=1)
+            out.expected[at] += longest @ (1 / self.utilization)
+        self._hold(values, weight, out)
+
+    def _hold(self, values: Floats, weight: Floats, out: Sums) -> None:
         if self.stage.held:
             alive = np.max(np.floor(values @ self.held / 8), axis=1) * (weight > 0)
-            np.maximum(held, alive, out=held)
+            np.maximum(out.held, alive, out=out.held)
 
 
 def _reduced(*polys: Poly) -> tuple[tuple[Poly, ...], int]:

@@ -56,11 +56,18 @@ def weight_bytes(stage: Stage) -> int:
 def _activations(stage: Stage, base: str, sizes: Mapping[str, int]) -> tuple[int, int]:
     env: dict[str, Any] = dict(sizes)
     if stage.loop:
-        last = int(expr(stage.loop[1])(sizes)) - 1
-        if last < 0:
+        turns = int(expr(stage.loop[1])(sizes))
+        if turns < 1:
             return 0, 0
-        env[stage.loop[0]] = last  # caches and frames only grow
+        import numpy as np
+
+        env[stage.loop[0]] = np.arange(turns, dtype=np.int64)
     bound = stage.bind(env)
     bits = DTYPE_BITS[stage.dtype or base]
-    held = max((h.elements(bound) * bits // 8 + h.fixed_bytes(bound) for h in stage.held), default=0)
-    return int(held), int(stage.cache(bound)) * bits // 8
+    held = [_most(h.elements(bound) * bits // 8 + h.fixed_bytes(bound)) for h in stage.held]
+    return max(held, default=0), _most(stage.cache(bound) * bits // 8)
+
+
+def _most(value: Any) -> int:
+    """The largest over the turns of a loop."""
+    return int(value.max()) if hasattr(value, "max") else int(value)
