@@ -45,6 +45,9 @@ def broken(tiny, change):
         (lambda d: d["stages"][0].update(repeat="steps/2"), "not of the grammar"),
         (lambda d: d["stages"][0]["ops"][0].update(reads=[10**6]), "broken workload"),
         (lambda d: d["stages"][0].update(surprise=1), "surprise"),
+        (lambda d: d["stages"][0].update(let={}), "uses '.*', which nothing binds"),
+        (lambda d: d["stages"][0].update(repeat="miles"), "repeat uses 'miles', which nothing binds"),
+        (lambda d: d["stages"][0].update(held=[[9999, 1, 1]]), "a row that is not there"),
         (lambda d: d.pop("stages") and d.update(stages=3), "broken workload"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,7 @@ def loads(data: bytes, where: str = "this file") -> Workload:
         )
     try:
         file = msgspec.json.decode(data, type=_File)
-        return Workload(
+        workload = Workload(
             name=file.name,
             params={name: _size(size) for name, size in file.params.items()},
             stages=tuple(_stage(stage) for stage in file.stages),
@@ -220,8 +221,36 @@ def loads(data: bytes, where: str = "this file") -> Workload:
             made_by=file.made_by,
             passes=tuple(file.passes),
         )
+        for stage in workload.stages:
+            _check_names(stage, workload)
+        return workload
     except (msgspec.ValidationError, ValueError, IndexError) as error:
         raise ValueError(f"{where} is a broken workload file: {error}") from error
+
+
+def _check_names(stage: Stage, workload: Workload) -> None:
+    """Every name that a stage uses must be a parameter, its loop variable or bound by an earlier `let`."""
+    known = set(workload.params)
+    _need(expr(stage.repeat).names, known, f"stage {stage.name}: repeat")
+    if stage.loop:
+        _need(expr(stage.loop[1]).names, known, f"stage {stage.name}: loop")
+        known.add(stage.loop[0])
+    for name, text in stage.let.items():
+        _need(expr(text).names, known, f"stage {stage.name}: {name}")
+        known.add(name)
+    _need(stage.limits, known, f"stage {stage.name}: limits")
+    polys = {d for op in stage.ops for d in (*op.dims.values(), op.count)}
+    polys |= {d for op in stage.ops for t in (*op.reads, *op.writes) for d in t.shape}
+    polys |= {p for h in stage.held for p in (h.elements, h.fixed_bytes)}
+    _need({name for p in polys for name in p.names}, known, f"stage {stage.name}: operations")
+    if any(not 0 <= h.row < len(stage.ops) for h in stage.held):
+        raise ValueError(f"stage {stage.name}: held names a row that is not there")
+
+
+def _need(used: Iterable[str], known: set[str], where: str) -> None:
+    unknown = sorted(set(used) - known)
+    if unknown:
+        raise ValueError(f"{where} uses {unknown[0]!r}, which nothing binds")
 
 
 def load(path: str | os.PathLike[str]) -> Workload:
