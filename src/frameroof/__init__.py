@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .catalogue import load as load_workload
+    from .estimate import Utilization, similarity_matrix_bytes
     from .hardware import device, parse_node
     from .study.predict import Prediction, predict
     from .workload.records import Workload
@@ -15,13 +16,24 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "Prediction": "study.predict",
+    "Utilization": "estimate",
     "Workload": "workload.records",
     "device": "hardware",
     "load_workload": "catalogue",
     "parse_node": "hardware",
     "predict": "study.predict",
+    "similarity_matrix_bytes": "estimate",
 }
-__all__ = ["Prediction", "Workload", "device", "load_workload", "parse_node", "predict"]
+__all__ = [
+    "Prediction",
+    "Utilization",
+    "Workload",
+    "device",
+    "load_workload",
+    "parse_node",
+    "predict",
+    "similarity_matrix_bytes",
+]
 
 
 def __getattr__(name: str) -> Any:

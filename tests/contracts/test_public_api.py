@@ -11,7 +11,16 @@ import pytest
 
 import frameroof
 
-PUBLIC = ["Prediction", "Workload", "device", "load_workload", "parse_node", "predict"]
+PUBLIC = [
+    "Prediction",
+    "Utilization",
+    "Workload",
+    "device",
+    "load_workload",
+    "parse_node",
+    "predict",
+    "similarity_matrix_bytes",
+]
 
 
 def test_the_public_names_are_these():

@@ -202,3 +202,14 @@ def test_similarity_matrix_by_hand():
 def test_similarity_matrix_grows_with_the_fourth_power_of_the_side():
     big, bigger = (similarity_matrix_bytes(n, n, 77, depth=3) for n in (512, 1024))
     assert bigger / big == pytest.approx(16, rel=1e-3)
+
+
+def test_the_default_utilisation_is_the_recorded_median(root):
+    import json
+
+    from frameroof.estimate import DEFAULT_UTILIZATION
+
+    record = json.loads((root / "benchmarks" / "results" / "utilization-2026-11-21.json").read_text())
+    assert DEFAULT_UTILIZATION.default == round(record["summary"]["all"]["median"], 2)
+    assert "utilization-2026-11-21.json" in DEFAULT_UTILIZATION.source
+    assert max(row["share"] for row in record["rows"]) < 1  # nothing published beats its limit
