@@ -155,3 +155,23 @@ def test_memory_held_is_what_is_alive():
     held = record_stage("x", build_it).held
     # during relu: x, the wide tensor and its copy
     assert max(h.elements({"n": 5}) for h in held) == 5 * (8 + 32 + 32)
+
+
+def test_samples_tell_the_levels_of_a_unet_apart():
+    """With h4 = 2*h8 in every trace, 640*h4 and 1280*h8 would be the same numbers and one of them wrong."""
+    from frameroof.count.record import sample_points
+
+    @sizes(
+        let={"b": "batch", "h": "height//8", "h2": "ceil(h, 2)", "h4": "ceil(h2, 2)", "h8": "ceil(h4, 2)"},
+        batch=Size(1),
+        height=Size(512, step=8, least=128),
+    )
+    def unet(batch=1, height=512):
+        raise AssertionError("not called")
+
+    for seed in range(30):
+        rows = [p["height"] // 8 for p in sample_points(declared(unet), seed) if p["batch"] > 1]
+        levels = [[-(-h // 2**k) for k in range(4)] for h in rows]
+        for i in range(4):
+            for j in range(i):
+                assert len({level[i] / level[j] for level in levels}) > 1

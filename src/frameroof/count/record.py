@@ -7,6 +7,8 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from fractions import Fraction
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -25,6 +27,7 @@ from .recorder import CannotCount, Trace, record
 
 TORCH_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 Progress = Callable[[str], None]
+ATTEMPTS = 500  # draws of sample sizes until they tell all variables apart
 
 
 def trace(build: Builder, values: Mapping[str, int], dtype: str = "bf16") -> Trace:
@@ -209,16 +212,38 @@ def sample_points(spec: Sizes, seed: int = 7) -> list[dict[str, int]]:
     """Small admissible sizes, different in every trace; fixed by the seed. More sizes, more traces."""
     if not spec.sizes:
         return [{}]
-    rng = random.Random(seed)
     free = {name: _choices(size) for name, size in spec.sizes.items()}
     if all(len(choices) == 1 for choices in free.values()):
         return [{name: choices[0] for name, choices in free.items()}]
+    for attempt in range(ATTEMPTS):
+        points = _drawn(free, random.Random(seed + attempt))
+        if _tells_apart(points, spec):
+            break
+    return points
+
+
+def _drawn(free: Mapping[str, list[int]], rng: random.Random) -> list[dict[str, int]]:
     count = 4 + 2 * sum(len(choices) > 1 for choices in free.values())
     points = [{name: choices[0] for name, choices in free.items()}]
     while len(points) < count:
         # the smallest value often: a batch of one must follow the same rule as a batch of two
         points.append({n: c[0] if rng.random() < 0.2 else rng.choice(c) for n, c in free.items()})
     return points
+
+
+def _tells_apart(points: list[dict[str, int]], spec: Sizes) -> bool:
+    """Whether no two variables of a family (h, h2, h4 …) are in proportion at every point.
+
+    If h4 were twice h8 in every trace, no trace could say which of the two a size depends on. Points
+    with a batch of one are left out, because the table may have to be fitted without them.
+    """
+    envs = [_variables(spec, values, [*spec.sizes, *spec.let]) for values in points]
+    envs = [env for env in envs if env.get("b", 2) > 1]
+    families: dict[str, list[str]] = {}
+    for name in envs[0] if envs else ():
+        families.setdefault(name.rstrip("0123456789"), []).append(name)
+    pairs = [pair for names in families.values() for pair in combinations(names, 2)]
+    return all(len({Fraction(env[a], env[b]) for env in envs}) > 1 for a, b in pairs)
 
 
 def _choices(size: Size, how_many: int = 12) -> list[int]:

@@ -22,9 +22,7 @@ class Utilization:
     def __post_init__(self) -> None:
         for share in (self.default, *self.by_kind.values()):
             if not 0 < share <= 1:
-                raise ValueError(
-                    f"a utilisation is above 0 and at most 1, not {share:g}: nothing runs above its limit"
-                )
+                raise ValueError(f"a utilisation is above 0 and at most 1, not {share:g}: nothing runs above its limit")
 
     def of(self, kind: str) -> float:
         """The share for one kind."""
