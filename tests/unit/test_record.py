@@ -175,3 +175,33 @@ def test_samples_tell_the_levels_of_a_unet_apart():
         for i in range(4):
             for j in range(i):
                 assert len({level[i] / level[j] for level in levels}) > 1
+
+
+def test_a_rule_that_only_holds_for_small_sizes_is_found_out():
+    @sizes(let={"n": "tokens"}, tokens=Size(1024, least=1))
+    def sliced(tokens=1024):
+        class Slice(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.fc = nn.Linear(8, 8)
+
+            def forward(self, x):
+                return self.fc(x[:, :512])
+
+        return Slice(), (torch.empty(1, tokens, 8),), {}
+
+    with pytest.raises(StructureChanges, match="no polynomial"):
+        record_stage("x", sliced)
+
+
+def test_attention_that_is_causal_at_some_sizes_only_is_an_error():
+    @sizes(let={"n": "tokens"}, tokens=Size(64, least=1))
+    def sometimes(tokens=64):
+        class Attend(nn.Module):
+            def forward(self, x):
+                return nn.functional.scaled_dot_product_attention(x, x, x, is_causal=x.shape[-2] > 1)
+
+        return Attend(), (torch.empty(1, 2, tokens, 8),), {}
+
+    with pytest.raises(StructureChanges, match="causal"):
+        record_stage("x", sometimes)

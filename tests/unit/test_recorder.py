@@ -228,3 +228,94 @@ def test_a_value_that_others_need_is_still_written():
     assert [w.fusable for w in silu.writes] == [False]
     assert [w.fusable for w in linear.writes] == [True]
     assert [r.fusable for r in add.reads] == [True, False]
+
+
+def run(forward, *shapes):
+    class Forward(nn.Module):
+        pass
+
+    Forward.forward = lambda self, *tensors: forward(*tensors)
+    return trace(lambda: (Forward(), tuple(torch.empty(s) for s in shapes), {}), {})
+
+
+def test_attention_of_one_tensor_with_itself_keeps_three_operands():
+    (op,) = run(lambda x: F.scaled_dot_product_attention(x, x, x), (1, 4, 16, 8)).ops
+    assert len(op.reads) == 3
+
+
+def test_attention_broadcasts_its_batch():
+    (op,) = run(F.scaled_dot_product_attention, (1, 4, 16, 8), (3, 4, 32, 8), (3, 4, 32, 8)).ops
+    assert (op.dims["b"], op.writes[0].shape) == (3, (3, 4, 16, 8))
+
+
+def test_a_write_of_some_entries_moves_those_entries():
+    def forward(cache, k):
+        cache.index_copy_(2, torch.zeros(1, dtype=torch.int64), k)
+        return cache
+
+    op = next(o for o in run(forward, (1, 8, 4096, 64), (1, 8, 1, 64)).ops if o.name == "index_copy_")
+    assert op.writes[0].shape == (1, 8, 1, 64)
+    assert (1, 8, 4096, 64) not in [r.shape for r in op.reads]
+
+
+def test_rolling_a_cache_reads_what_it_moves():
+    def forward(x):
+        x[:, :8].copy_(x[:, 8:])
+        return x
+
+    (op,) = run(forward, (4, 16)).ops
+    assert ([r.shape for r in op.reads], op.writes[0].shape) == ([(4, 8)], (4, 8))
+
+
+def test_fills_read_nothing_and_list_operations_are_listed():
+    assert run(torch.zeros_like, (4, 8)).ops[0].reads == []
+
+    def update(x):
+        torch._foreach_add_([x, x], 1.0)
+        return x
+
+    assert "foreach_add_" in next(iter(run(update, (4, 8)).uncounted))
+
+
+def test_a_modulation_joins_the_large_tensor_not_the_small_one():
+    found = run(lambda x, s, w: F.layer_norm(x @ w, (8,)) * (1 + s), (64, 8), (1, 8), (8, 8))
+    norm = next(op for op in found.ops if op.kind == "norm")
+    assert [w.fusable for w in norm.writes] == [True]
+
+
+def test_a_group_cannot_wait_for_what_comes_after_it():
+    """y = silu(a) @ p needs a in memory: a * y cannot be in the kernel that made a."""
+
+    def forward(x, w, p):
+        a = x @ w
+        return a * (F.silu(a) @ p)
+
+    found = run(forward, (4, 8), (8, 8), (8, 8))
+    first, last = found.ops[0], found.ops[-1]
+    assert [w.fusable for w in first.writes] == [False]
+    assert [r.fusable for r in last.reads] == [False, True]
+
+
+def test_a_buffer_written_in_parts_stays_in_memory():
+    def forward(x, w):
+        buffer = torch.empty(4, 16, dtype=x.dtype)
+        buffer[:, :8] = x @ w
+        buffer[:, 8:] = x
+        return buffer + 1
+
+    found = run(forward, (4, 8), (8, 8))
+    assert [r.fusable for r in found.ops[-1].reads] == [False]
+
+
+def test_a_callers_cache_is_written():
+    def forward(cache, x, w):
+        cache.copy_(x @ w)
+        return cache * 2
+
+    copy = next(op for op in run(forward, (4, 8), (4, 8), (8, 8)).ops if op.name == "copy_")
+    assert [w.fusable for w in copy.writes] == [False]
+
+
+def test_a_softmax_over_another_dimension_is_no_attention():
+    found = run(lambda q, k, v: (q @ k.mT).softmax(-2) @ v, (2, 8, 4), (2, 8, 4), (2, 8, 4))
+    assert [op.kind for op in found.ops] == ["matmul", "softmax", "matmul"]

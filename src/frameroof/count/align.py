@@ -109,6 +109,10 @@ def _row(raws: list[list[RawOp]], fitter: Fitter) -> Row:
         same = (other.kind, other.name, len(other.reads), len(other.writes)) == (
             first.kind, first.name, len(first.reads), len(first.writes)
         )  # fmt: skip
+        if same and other.attrs != first.attrs:
+            changed = {k: (first.attrs.get(k), other.attrs.get(k)) for k in {*first.attrs, *other.attrs}}
+            changed = {k: v for k, v in changed.items() if v[0] != v[1]}
+            raise StructureChanges(f"{first.path or 'the module'}: {first.name} is not alike at every size: {changed}")
         if not same:
             raise StructureChanges(f"{first.path or 'the module'}: {first.name} is not the same at every size")
     try:

@@ -22,7 +22,7 @@ def merge_eager_attention(trace: Trace) -> None:
     gone: set[int] = set()
     merged: dict[int, RawOp] = {}
     for i, op in enumerate(ops):
-        if op.kind != "softmax":
+        if op.kind != "softmax" or "dim" in op.attrs:
             continue
         before = _scores(ops, i)
         after = _values(ops, i, readers)

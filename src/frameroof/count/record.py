@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from .align import StructureChanges
 from .batch_of_one import INDICATOR, INDICATOR_LET, align_batches
 from .dataflow import given_caches, mark_fusion, mark_roles
 from .eager import merge_eager_attention
-from .fit import Fitter
+from .fit import Fitter, NoPolynomial
 from .held import held_candidates
 from .recorder import CannotCount, Trace, record
 
@@ -35,7 +34,7 @@ def trace(build: Builder, values: Mapping[str, int], dtype: str = "bf16") -> Tra
     with _meta(dtype):
         try:
             module, args, kwargs = build(**values)
-        except (TypeError, ValueError, RuntimeError, NotImplementedError, AttributeError) as error:
+        except Exception as error:
             raise CannotCount(f"the builder failed at {_said(values)}: {type(error).__name__}: {error}") from error
     result = record(module, args, kwargs)
     merge_eager_attention(result)
@@ -178,7 +177,13 @@ def record_stage(name: str, build: Builder, dtype: str = "bf16") -> Stage:
     for values in points:
         traces.append(trace(build, values, dtype))
         envs.append(_variables(spec, values, names))
-        gc.collect(0)
+    beyond = _beyond(spec)
+    if beyond is not None:
+        try:
+            traces.append(trace(build, beyond, dtype))
+            envs.append(_variables(spec, beyond, names))
+        except CannotCount:  # the module ends before twice its default; what it admits is checked when used
+            pass
     rows, fitted, fitter, batch_of_one = align_batches(traces, envs, spec.squared)
     ops, where = fold([_with_axis(row.op, envs) for row in rows])
     held, reached = held_candidates(fitted, rows, fitter, dtype)
@@ -219,7 +224,18 @@ def sample_points(spec: Sizes, seed: int = 7) -> list[dict[str, int]]:
         points = _drawn(free, random.Random(seed + attempt))
         if _tells_apart(points, spec):
             break
-    return points
+    defaults = {name: size.default for name, size in spec.sizes.items()}
+    return [*points, *([defaults] if defaults not in points else [])]
+
+
+def _beyond(spec: Sizes) -> dict[str, int] | None:
+    """Sizes well above the defaults, where a rule that only holds for small ones would show."""
+    values = {}
+    for name, size in spec.sizes.items():
+        value = size.default + max(1, (size.default - size.lowest) // size.step) * size.step
+        most = size.most if size.most is not None else value
+        values[name] = value if value <= most else most - (most - size.offset) % size.step
+    return values if any(values[n] > s.default for n, s in spec.sizes.items()) else None
 
 
 def _drawn(free: Mapping[str, list[int]], rng: random.Random) -> list[dict[str, int]]:
@@ -265,7 +281,10 @@ def _with_axis(op: Op, envs: list[dict[str, int]]) -> Op:
 
 
 def _cache(traces: list[Trace], fitter: Fitter) -> Poly:
-    return fitter.fit([sum(t.storages[uid].elements for uid in given_caches(t)) for t in traces])
+    try:
+        return fitter.fit([sum(t.storages[uid].elements for uid in given_caches(t)) for t in traces])
+    except NoPolynomial as error:
+        raise StructureChanges(f"the size of the key-value caches is no polynomial of the sizes: {error}") from error
 
 
 __all__ = ["CannotCount", "StructureChanges", "declared", "record_recipe", "record_stage", "trace"]

@@ -98,6 +98,7 @@ class Recorder(TorchDispatchMode):
         self._uid: dict[int, int] = {}
         self._writer: dict[int, int] = {}
         self._weights: set[int] = set()
+        self._alive: list[Any] = []  # storages stay referenced: a freed one's address would be used again
         for tensor in (*module.parameters(), *module.buffers()):
             uid = self._adopt(tensor, fixed=True)
             self._weights.add(uid)
@@ -128,6 +129,7 @@ class Recorder(TorchDispatchMode):
         now = len(self.trace.ops)
         uid = len(self.trace.storages)
         self._uid[key] = uid
+        self._alive.append(tensor.untyped_storage())
         elements = tensor.untyped_storage().nbytes() // max(1, tensor.element_size())
         self.trace.storages.append(
             Storage(
@@ -167,17 +169,22 @@ class Recorder(TorchDispatchMode):
         inputs = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
         reads = [self._raw(t) for t in inputs]
         if func is rules.aten.scaled_dot_product_attention.default:
-            out = args[0].new_empty((*args[0].shape[:-1], args[2].shape[-1]))
+            out = _attention_output(*args[:3])
         else:
             out = run_on_meta(func, args, kwargs)
         outputs = [t for t in tree_leaves(out) if isinstance(t, torch.Tensor)]
         self._note(func, (args, kwargs, out), inputs, reads, outputs)
         return out
 
+    def _uncounted(self, func: Any) -> None:
+        self.trace.uncounted[str(func)] = self.trace.uncounted.get(str(func), 0) + 1
+
     def _note(self, func: Any, call: Any, inputs: list[Any], reads: list[RawTensor], outputs: list[Any]) -> None:
         known = {t.untyped_storage()._cdata for t in inputs}
         fresh = [t for t in outputs if t.untyped_storage()._cdata not in known]
         mutates = func._schema.is_mutable
+        if mutates and not outputs:  # a list operation: what it does to its operands is not known
+            self._uncounted(func)
         if rules.moves_nothing(func) or not outputs or not any(t.numel() for t in outputs):
             for tensor in fresh:
                 self._adopt(tensor, by=(len(self.trace.ops), -1))
@@ -187,20 +194,15 @@ class Recorder(TorchDispatchMode):
         kind, dims, attrs = rules.classify(func, *call)
         name = rules.base_name(func)
         if kind == "other":
-            label = str(func)
-            self.trace.uncounted[label] = self.trace.uncounted.get(label, 0) + 1
+            self._uncounted(func)
         now = len(self.trace.ops)
         frame = self.frames[-1]
-        pointwise = rules.is_pointwise(func)
-        if func is rules.aten.linear.default:  # a matrix product reads its operand as it is written
-            reads[0].shape = tuple(inputs[0].shape)
-        elif name in rules.GATHERS:  # only the chosen entries are read
-            reads[0].shape = _touched(outputs[0])
         if kind == "matmul" and any(r.weight for r in reads):
             kind = "linear"
         if frame[3] and kind in ("elementwise", "reduction"):
             kind, attrs = "norm", {"part": True}
-        op = RawOp(frame[0], frame[1], frame[2], kind, name, _once(reads), [], dims, attrs, pointwise)
+        kept = _operands(name, kind, reads, inputs, outputs)
+        op = RawOp(frame[0], frame[1], frame[2], kind, name, kept, [], dims, attrs, rules.is_pointwise(func))
         frame[2] += 1
         targets = outputs if not mutates else [t for t in outputs if t.numel()]
         for which, tensor in enumerate(targets):
@@ -211,9 +213,32 @@ class Recorder(TorchDispatchMode):
                 uid = self._adopt(tensor, by=(now, which))
             raw = RawTensor(_touched(tensor), rules.DTYPE_NAMES[tensor.dtype], (uid, now))
             op.writes.append(raw)
-        if mutates and name in ("copy_", "fill_", "zero_", "normal_", "uniform_"):
-            op.reads = [r for r in op.reads if r.value[0] != op.writes[0].value[0]]
+        if name in rules.SCATTERS and op.reads:  # only the given entries are written
+            op.writes[0].shape = op.reads[-1].shape
         self.trace.ops.append(op)
+
+
+def _attention_output(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """What fused attention returns: (…, heads, tokens, head dim), laid out token by token as kernels do."""
+    lead = rules.attention_lead(q.shape, k.shape, v.shape)
+    if len(lead) != 2:
+        return q.new_empty((*lead, q.shape[-2], v.shape[-1]))
+    return q.new_empty((lead[0], q.shape[-2], lead[1], v.shape[-1])).transpose(1, 2)
+
+
+def _operands(
+    name: str, kind: str, reads: list[RawTensor], inputs: list[torch.Tensor], outputs: list[torch.Tensor]
+) -> list[RawTensor]:
+    """What an operation really reads of its operands."""
+    if name in rules.FILLS:
+        return []
+    if name in rules.OVERWRITES:  # the target is written, not read
+        reads = reads[1:]
+    if name == "linear":  # a matrix product reads its operand as it is written
+        reads[0].shape = tuple(inputs[0].shape)
+    elif name in rules.GATHERS:  # only the chosen entries are read
+        reads[0].shape = _touched(outputs[0])
+    return reads if kind == "attention" else _once(reads)  # queries, keys and values keep their places
 
 
 def _once(reads: list[RawTensor]) -> list[RawTensor]:
@@ -249,16 +274,19 @@ def _hooks(recorder: Recorder) -> Iterator[None]:
 
 def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trace:
     """Run ``module(*args, **kwargs)`` on meta tensors; `CannotCount` says which line does not run there."""
-    recorder = Recorder(module)
-    for tensor in tree_leaves((args, kwargs)):
-        if isinstance(tensor, torch.Tensor):
-            recorder._raw(tensor)
-    with torch.inference_mode(), torch.device("meta"), _hooks(recorder):
-        try:
-            with recorder:
-                out = module(*args, **kwargs)
-        except Exception as error:
-            raise CannotCount(f"{type(module).__name__} cannot run on meta tensors: {_line(error)}") from error
+    if not isinstance(module, nn.Module):
+        raise CannotCount(f"the builder's first result is no nn.Module but a {type(module).__name__}")
+    if not isinstance(args, tuple) or not isinstance(kwargs, dict):
+        raise CannotCount("the builder's second and third results are a tuple of arguments and a dict of keywords")
+    try:
+        recorder = Recorder(module)
+        for tensor in tree_leaves((args, kwargs)):
+            if isinstance(tensor, torch.Tensor):
+                recorder._raw(tensor)
+        with torch.inference_mode(), torch.device("meta"), _hooks(recorder), recorder:
+            out = module(*args, **kwargs)
+    except Exception as error:
+        raise CannotCount(f"{type(module).__name__} cannot run on meta tensors: {_line(error)}") from error
     end = len(recorder.trace.ops)
     for tensor in tree_leaves(out):
         if isinstance(tensor, torch.Tensor):

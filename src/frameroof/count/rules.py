@@ -53,6 +53,11 @@ def _convolution(args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple
     return f"conv{weight.dim() - 2}d", dims, attrs
 
 
+def _softmax(args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple[str, Dims, dict[str, Any]]:
+    last = args[1] in (-1, args[0].dim() - 1)
+    return "softmax", {}, {} if last else {"dim": args[1]}
+
+
 def _sdpa(args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple[str, Dims, dict[str, Any]]:
     q, k, v = args[:3]
     causal = bool(args[5] if len(args) > 5 else kwargs.get("is_causal", False))
@@ -61,16 +66,24 @@ def _sdpa(args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple[str, D
 
 def attention_dims(q: Sequence[int], k: Sequence[int], v: Sequence[int]) -> Dims:
     """Sizes of one attention call from (…, heads, tokens, head dim) shapes of q, k and v."""
-    heads = q[-3] if len(q) > 2 else 1
+    lead = attention_lead(q, k, v)
     return {
-        "b": prod(q[:-3]),
-        "heads": heads,
+        "b": prod(lead[:-1]),
+        "heads": lead[-1] if lead else 1,
         "kv_heads": k[-3] if len(k) > 2 else 1,
         "q": q[-2],
         "kv": k[-2],
         "d": q[-1],
         "dv": v[-1],
     }
+
+
+def attention_lead(q: Sequence[int], k: Sequence[int], v: Sequence[int]) -> tuple[int, ...]:
+    """Batch and heads of the result: those of q, k and v broadcast; grouped keys keep the queries' heads."""
+    grouped = len(q) > 2 and q[-3] != k[-3]
+    cut = -3 if grouped else -2
+    lead = tuple(torch.broadcast_shapes(tuple(q[:cut]), tuple(k[:cut]), tuple(v[:cut])))
+    return (*lead, max(q[-3], k[-3])) if grouped else lead
 
 
 def _kind(kind: str) -> Rule:
@@ -88,9 +101,9 @@ RULES: dict[Any, Rule] = {
     aten.convolution.default: _convolution,
     aten.scaled_dot_product_attention.default: _sdpa,
     aten.embedding.default: _kind("embedding"),
-    aten._softmax.default: _kind("softmax"),
-    aten._log_softmax.default: _kind("softmax"),
-    aten._safe_softmax.default: _kind("softmax"),
+    aten._softmax.default: _softmax,
+    aten._log_softmax.default: _softmax,
+    aten._safe_softmax.default: _softmax,
 }
 for _name in (
     "layer_norm native_layer_norm group_norm native_group_norm rms_norm _fused_rms_norm batch_norm "
@@ -106,7 +119,8 @@ _REDUCTIONS = set(
 )
 _COPIES = set(
     "clone copy copy_ cat stack repeat repeat_interleave constant_pad_nd roll flip index _unsafe_index index_select "
-    "gather take scatter scatter_add index_put index_put_ _index_put_impl_ index_copy index_copy_ index_fill "
+    "gather take scatter scatter_ scatter_add scatter_add_ index_add_ masked_scatter_ index_fill_ index_put "
+    "index_put_ _index_put_impl_ index_copy index_copy_ index_fill "
     "select_scatter slice_scatter tril triu pad _pad_circular reflection_pad1d reflection_pad2d "
     "reflection_pad3d replication_pad1d replication_pad2d replication_pad3d upsample_nearest1d "
     "upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d _upsample_nearest_exact2d "
@@ -115,15 +129,22 @@ _COPIES = set(
     "full_like new_zeros new_ones new_full fill_ zero_ fill scalar_tensor eye tril_indices triu_indices randn "
     "rand randint randn_like rand_like normal_ uniform_ bernoulli_ lift_fresh_copy masked_scatter".split()
 )
+OVERWRITES = {"copy_", "fill_", "zero_", "normal_", "uniform_", "bernoulli_"} | (
+    SCATTERS := {
+        "index_copy_", "index_put_", "_index_put_impl_", "scatter_", "scatter_add_", "index_add_", "masked_scatter_",
+    }
+)  # fmt: skip
+FILLS = {"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "randn_like", "rand_like"}
 GATHERS = {"embedding", "index_select", "gather", "index", "_unsafe_index", "take"}  # source first
 _POINTWISE_TOO = set(
     "_to_copy upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d "
     "_upsample_bilinear2d_aa _upsample_bicubic2d_aa grid_sampler_2d grid_sampler_3d masked_fill masked_fill_ "
-    "native_dropout glu view_as_complex view_as_real _fft_r2c complex polar outer nan_to_num where".split()
+    "native_dropout glu view_as_complex view_as_real floor_divide complex polar outer nan_to_num where".split()
 )
 _NOTHING = set(
     "empty empty_like new_empty empty_strided new_empty_strided empty_permuted sym_size sym_numel sym_stride "
-    "sym_storage_offset is_contiguous set_ resize_ _assert_async _assert_scalar _assert_tensor_metadata".split()
+    "sym_storage_offset detach_ lift_fresh lift is_contiguous set_ resize_ _assert_async _assert_scalar "
+    "_assert_tensor_metadata".split()
 )
 
 

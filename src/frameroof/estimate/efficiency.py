@@ -45,7 +45,7 @@ DEFAULT_UTILIZATION = Utilization(
 
 def parse_utilization(text: str) -> Utilization:
     """``"0.5"``, or ``"0.5,attention=0.7,conv2d=0.4"``; `ValueError` with a sentence for anything else."""
-    default = DEFAULT_UTILIZATION.default
+    default, source = DEFAULT_UTILIZATION.default, f"kinds not named: {DEFAULT_UTILIZATION.source}"
     by_kind: dict[str, float] = {}
     for item in text.split(","):
         kind, equals, number = item.strip().rpartition("=")
@@ -54,9 +54,9 @@ def parse_utilization(text: str) -> Utilization:
         except ValueError:
             raise ValueError(f"{item!r} is not a utilisation; write 0.5 or attention=0.7") from None
         if not equals:
-            default = share
+            default, source = share, "chosen by the user"
         elif kind in KINDS:
             by_kind[kind] = share
         else:
             raise ValueError(f"unknown kind {kind!r}; kinds are {', '.join(KINDS)}")
-    return Utilization(default, by_kind)
+    return Utilization(default, by_kind, source)

@@ -20,7 +20,7 @@ from ..workload.records import DTYPE_BITS, MATRIX_KINDS, Stage, Workload
 from .cost import cost_of
 from .efficiency import DEFAULT_UTILIZATION, Utilization
 from .limits import Machine
-from .memory import weight_bytes
+from .memory import resident_bytes
 
 Floats = NDArray[np.float64]
 Sizes = Mapping[str, NDArray[np.int64]]
@@ -64,8 +64,7 @@ def estimate_grid(
         chunk = {name: array[part] for name, array in values.items()}
         for stage in stages:
             stage.add(chunk, machines, Sums(limit[:, part], expected[:, part], held[part]))
-    weights = {stage.weights_name or stage.name: weight_bytes(stage) for stage in workload.stages}
-    peak = np.broadcast_to(held + sum(weights.values()), limit.shape)
+    peak = np.broadcast_to(held + resident_bytes(workload), limit.shape)
     batch = values["batch"] if "batch" in values else np.ones(count, dtype=np.int64)
     prices = [cost_of(node, 1.0, 1).usd_per_hour for node in nodes]
     usd = np.array([np.nan if price is None else price / 3600 for price in prices])[:, None] * expected / batch
@@ -73,7 +72,11 @@ def estimate_grid(
 
 
 def _checked(workload: Workload, sizes: Mapping[str, Any]) -> dict[str, NDArray[np.int64]]:
-    given = {name: np.atleast_1d(np.asarray(array, dtype=np.int64)) for name, array in sizes.items()}
+    given = {name: np.atleast_1d(np.asarray(array)) for name, array in sizes.items()}
+    for name, array in given.items():
+        if array.dtype.kind not in "iu" or not array.size:
+            raise ValueError(f"{name} must be an array of whole numbers")
+    given = {name: array.astype(np.int64) for name, array in given.items()}
     lengths = {len(array) for array in given.values()} or {1}
     if len(lengths) > 1:
         raise ValueError(f"the arrays of sizes differ in length: {sorted(lengths)}")

@@ -18,6 +18,8 @@ from ..workload.expr import expr
 from ..workload.records import MATRIX_KINDS, Op, Stage, Workload
 from .efficiency import DEFAULT_UTILIZATION, Utilization
 
+MOST_TURNS = 1_000_000
+
 
 @dataclass(frozen=True)
 class OpEstimate:
@@ -170,6 +172,8 @@ def estimate(
 
 def _stage(stage: Stage, values: Mapping[str, int], machine: Machine, utilization: Utilization) -> StageEstimate:
     repeat = int(expr(stage.repeat)(values))
+    if repeat < 0:
+        raise ValueError(f"stage {stage.name} would run {repeat} times")
     if not stage.loop:
         env: dict[str, Any] = stage.bind(values)
         turns = 1
@@ -178,6 +182,8 @@ def _stage(stage: Stage, values: Mapping[str, int], machine: Machine, utilizatio
 
         variable, count = stage.loop
         turns = int(expr(count)(values))
+        if not 0 <= turns <= MOST_TURNS:
+            raise ValueError(f"stage {stage.name} would loop {turns:,} times; at most {MOST_TURNS:,}")
         env = stage.bind({**values, variable: np.arange(turns, dtype=np.int64)})
     ops = tuple(_op(op, env, turns, repeat, machine, utilization) for op in stage.ops) if turns * repeat else ()
     return StageEstimate(stage.name, repeat * turns, ops)
@@ -217,7 +223,9 @@ def _larger(a: Any, b: Any) -> Any:
 
 def _total(value: Any, turns: int) -> Any:
     """The sum over a loop: of an array, or of a value that does not depend on the loop variable."""
-    return value.sum() if hasattr(value, "sum") else value * turns
+    if not hasattr(value, "sum"):
+        return value * turns
+    return sum(value.tolist()) if value.dtype.kind == "i" else value.sum()  # Python integers do not overflow
 
 
 __all__ = ["Estimate", "OpEstimate", "StageEstimate", "estimate"]

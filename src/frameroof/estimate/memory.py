@@ -38,14 +38,21 @@ class Memory:
 
 def memory_of(workload: Workload, node: Node, sizes: Mapping[str, int]) -> Memory:
     """Peak memory of a workload at (checked) sizes on a node."""
-    weights: dict[str, int] = {}
     largest, cache, at = 0, 0, ""
     for stage in workload.stages:
-        weights[stage.weights_name or stage.name] = weight_bytes(stage)
         held, cached = _activations(stage, workload.dtype, sizes)
         if held > largest:
             largest, cache, at = held, cached, stage.name
-    return Memory(sum(weights.values()), largest - cache, cache, node.memory_bytes, at)
+    return Memory(resident_bytes(workload), largest - cache, cache, node.memory_bytes, at)
+
+
+def resident_bytes(workload: Workload) -> int:
+    """Bytes of all parameters; of stages that share theirs, the largest counts once."""
+    weights: dict[str, int] = {}
+    for stage in workload.stages:
+        name = stage.weights_name or stage.name
+        weights[name] = max(weights.get(name, 0), weight_bytes(stage))
+    return sum(weights.values())
 
 
 def weight_bytes(stage: Stage) -> int:

@@ -57,6 +57,8 @@ def _rule(part: str, dtype: str, stages: Sequence[str]) -> Rule:
 
 def set_precision(workload: Workload, choice: str) -> Workload:
     """The workload with the dtypes of `choice`; `ValueError` with a sentence for an unknown part or dtype."""
+    if any(done.startswith("precision") for done in workload.passes):
+        raise ValueError("the precision of this workload is already set; name all parts in one choice")
     rules = parse_precision(choice, [stage.name for stage in workload.stages])
     stages = tuple(_stage(stage, rules, workload.dtype) for stage in workload.stages)
     return workload.with_stages(stages, f"precision {choice}")
@@ -96,6 +98,8 @@ def _weights(stage: Stage, rules: list[Rule], base: str) -> dict[str, int]:
     left = weights.pop(base, 0)
     for kind, elements in _weights_by_kind(stage.ops, base).items():
         moved = min(elements, left)
+        if not moved:
+            continue
         dtype = _dtype(base, True, kind, rules, base)
         weights[dtype] = weights.get(dtype, 0) + moved
         left -= moved

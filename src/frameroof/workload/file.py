@@ -12,7 +12,7 @@ import msgspec
 
 from .expr import GRAMMAR_VERSION, Poly, expr, poly
 from .recipe import Size
-from .records import DTYPE_BITS, KINDS, Held, Op, Stage, Tensor, Workload
+from .records import DIMS_OF, DTYPE_BITS, KINDS, Held, Op, Stage, Tensor, Workload
 
 FORMAT = "frameroof.workload"
 VERSION = 1
@@ -129,11 +129,15 @@ def _pack_size(size: Size) -> _Size:
 
 
 def _size(packed: _Size) -> Size:
+    if packed.step < 1:
+        raise ValueError(f"a size's step is at least 1, not {packed.step}")
     return Size(packed.default, packed.step, packed.offset, packed.least, packed.most, packed.doc)
 
 
 def _stage(packed: _Stage) -> Stage:
     tensors = [tensor_of(text) for text in packed.tensors]
+    if any(dtype not in DTYPE_BITS or n < 0 for dtype, n in packed.weights.items()):
+        raise ValueError(f"stage {packed.name}: weights are counts by dtype, not {packed.weights}")
     for text in (packed.repeat, *packed.let.values(), *packed.loop[1:]):
         expr(text)
     if packed.loop and len(packed.loop) != 2:
@@ -142,6 +146,9 @@ def _stage(packed: _Stage) -> Stage:
     for op in packed.ops:
         if op.kind not in KINDS:
             raise ValueError(f"operation {op.path}: unknown kind {op.kind!r}")
+        missing = [name for name in DIMS_OF.get(op.kind, ()) if name not in op.dims]
+        if missing or (op.kind == "attention" and "piece" not in op.attrs and len(op.reads) < 3):
+            raise ValueError(f"operation {op.path}: a {op.kind} needs {missing or 'three operands'}")
         dims = {name: Poly.of(value) for name, value in op.dims.items()}
         reads, writes = (tuple(tensors[i] for i in group) for group in (op.reads, op.writes))
         ops.append(Op(op.path, op.kind, op.name, reads, writes, dims, op.attrs, Poly.of(op.count)))
@@ -221,10 +228,12 @@ def loads(data: bytes, where: str = "this file") -> Workload:
             made_by=file.made_by,
             passes=tuple(file.passes),
         )
+        if workload.dtype not in DTYPE_BITS or not workload.stages:
+            raise ValueError(f"it has {len(workload.stages)} stages and the dtype {workload.dtype!r}")
         for stage in workload.stages:
             _check_names(stage, workload)
         return workload
-    except (msgspec.ValidationError, ValueError, IndexError) as error:
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, RecursionError) as error:
         raise ValueError(f"{where} is a broken workload file: {error}") from error
 
 

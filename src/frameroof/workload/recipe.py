@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 Builder = Callable[..., tuple[Any, tuple[Any, ...], dict[str, Any]]]
 B = TypeVar("B", bound=Builder)
+ABSURD = 10**9
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Size:
             raise ValueError(f"{name} must be a whole number, not {value!r}")
         if value < self.lowest:
             raise ValueError(f"{name}={value} is too small; the smallest is {self.lowest}")
+        if value > ABSURD:
+            raise ValueError(f"{name}={value} is absurd; sizes go up to {ABSURD:,}")
         if self.most is not None and value > self.most:
             raise ValueError(f"{name}={value} is too large; the largest is {self.most}")
         if (value - self.offset) % self.step:

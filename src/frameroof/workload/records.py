@@ -18,6 +18,16 @@ DTYPE_BITS: dict[str, int] = {
 MATRIX_KINDS = ("linear", "matmul", "attention", "conv1d", "conv2d", "conv3d")
 KINDS = (*MATRIX_KINDS, "norm", "softmax", "elementwise", "reduction", "embedding", "copy", "other")
 
+# The sizes that each kind's FLOP rule needs.
+DIMS_OF = {
+    "linear": ("b", "m", "n", "k"),
+    "matmul": ("b", "m", "n", "k"),
+    "attention": ("b", "heads", "kv_heads", "q", "kv", "d", "dv"),
+    "conv1d": ("n", "k"),
+    "conv2d": ("n", "k"),
+    "conv3d": ("n", "k"),
+}
+
 # Arithmetic per element outside of matrix work, a convention: a pointwise function is one operation
 # whatever it computes; softmax = max, subtract, exp, sum, divide; a norm = mean, subtract, square,
 # mean, add eps and rsqrt, multiply, scale and shift.
@@ -104,10 +114,11 @@ class Op:
         return d["b"] * d["heads"] * d["q"] * d["kv"]
 
     def executed_flops(self) -> Poly:
-        """Matrix FLOPs that a kernel must execute: causal attention skips the masked triangle."""
-        if self.kind == "attention" and self.attrs.get("causal"):
-            d = self.dims
-            masked = d["q"] * (d["q"] - 1)  # twice the masked pairs: query i sees kv - q + i + 1 keys
+        """Matrix FLOPs that a kernel must execute: causal attention of as many queries as keys skips the
+        masked triangle; with other lengths the whole rectangle is taken."""
+        d = self.dims
+        if self.kind == "attention" and self.attrs.get("causal") and d["q"] == d["kv"]:
+            masked = d["q"] * (d["q"] - 1)  # twice the masked pairs
             return self.flops() - d["b"] * d["heads"] * masked * (d["d"] + d["dv"])
         return self.flops()
 
@@ -118,7 +129,10 @@ class Op:
         each = 1 if self.attrs.get("part") else VECTOR_FLOPS_PER_ELEMENT.get(self.kind, 0)
         if not each:
             return Poly()
-        basis = self.reads[:1] if self.kind in ("reduction", "norm", "softmax") else self.writes[:1]
+        read = self.kind in ("reduction", "norm", "softmax")
+        if self.attrs.get("part"):  # a piece of a norm is a reduction or pointwise
+            read = self.name in ("mean", "sum", "var", "std", "amax", "linalg_vector_norm")
+        basis = self.reads[:1] if read else self.writes[:1]
         return basis[0].elements * each if basis else Poly()
 
     def bits(self) -> Poly:
