@@ -117,12 +117,12 @@ def test_goldens_similarity_matrix_is_what_the_unet_counts():
     for op in stage.ops:
         if op.kind == "attention":
             counted += op.scores()(env) // op.dims["heads"](env) * 2 * op.count(env)
-    levels = [similarity_matrix_bytes(64 >> n, 64 >> n, 77, depth=0) for n in range(4)]
+    tokens = [64 * 64, 32 * 32, 16 * 16, 8 * 8]
+    levels = [2 * n * (n + 77) for n in tokens]  # one self- and one cross-attention, fp16, one head
     # transformer blocks: 2 down + 3 up at each of the three upper levels, 1 in the middle
     assert counted == sum(5 * level for level in levels[:3]) + levels[3]
-    # the formula's own count of them: down and up once each, the bottom once
-    formula = similarity_matrix_bytes(64, 64, 77, depth=3)
-    assert formula == sum(2 * level for level in levels[:3]) + levels[3]
+    # the formula takes one block down and one up at each level, and one at the bottom
+    assert similarity_matrix_bytes(64, 64, 77, depth=3) == sum(2 * level for level in levels[:3]) + levels[3]
 
 
 def test_every_workload_has_a_source_and_evaluates():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,7 +40,7 @@ def count(
     from ..workload.file import save
 
     sizes = parse_sizes(size)
-    with status(f"counting {what}") as say:
+    with status(f"counting {what}") as say, redirect_stdout(sys.stderr):  # what a builder prints is not ours
         recipe = _recipe(what, sizes, dtype, parametric=out is not None, say=say)
         workload = record_recipe(recipe if out is not None else fixed_recipe(recipe, sizes), say)
     if out is not None:

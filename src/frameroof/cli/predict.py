@@ -14,6 +14,14 @@ Int = int | None
 def predict(
     model: Annotated[str, typer.Argument(help="A model of the catalogue, or a workload file.")],
     on: Annotated[str, typer.Option("--on", help="The machine: H100, 8xH100, MI300X …")] = "H100",
+    hardware_file: Annotated[
+        str | None,
+        typer.Option(help="TOML file with machines of your own; --on finds them by name."),
+    ] = None,
+    set_: Annotated[
+        list[str],
+        typer.Option("--set", help="What if: mem_bandwidth=4TB/s, bf16=1.2e15, memory=96GB, tdp=600 …; repeatable."),
+    ] = [],  # noqa: B006
     batch: Annotated[Int, typer.Option(help="Items generated at once.")] = None,
     steps: Annotated[Int, typer.Option(help="Denoising steps.")] = None,
     height: Annotated[Int, typer.Option(help="Height in pixels.")] = None,
@@ -34,13 +42,15 @@ def predict(
 ) -> None:
     """Predict how fast a model could run on a machine, and what it costs; nothing is run."""
     from ..estimate import DEFAULT_UTILIZATION, parse_utilization
+    from ..hardware import load_devices, parse_changes, parse_node, what_if
     from ..study.predict import predict as run
 
     if price is not None and not 0 < price < 1e6:
         raise ValueError(f"--price is US dollars per device and hour, above 0, not {price:g}")
+    node = parse_node(on, load_devices(hardware_file) if hardware_file else ())
     prediction = run(
         model,
-        on,
+        what_if(node, parse_changes(set_)),
         sizes=parse_sizes(size, batch=batch, steps=steps, height=height, width=width, frames=frames),
         dtype=dtype,
         utilization=parse_utilization(utilization) if utilization else DEFAULT_UTILIZATION,

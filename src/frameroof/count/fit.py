@@ -50,7 +50,7 @@ class Fitter:
     def _search(self, y: Ints) -> Poly | None:
         if (y == y[0]).all():
             return Poly({(): int(y[0])})
-        quotient = y[0] // self.table[:, 0]
+        quotient = y[0] // np.where(self.table[:, 0] == 0, 1, self.table[:, 0])
         exact = (self.table * quotient[:, None] == y).all(axis=1)
         if exact.any():
             at = int(np.argmax(exact))

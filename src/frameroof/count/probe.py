@@ -15,8 +15,9 @@ from .load import size_defaults
 from .record import Progress, declared, record_stage, trace
 from .recorder import CannotCount, Trace
 
-STEPS = (1, 2, 4, 8, 16, 32, 64)
-SPREAD = (1, 2, 3, 5, 8)
+STEPS = (1, 2, 3, 4, 6, 7, 8, 12, 14, 16, 24, 28, 32, 48, 56, 64, 96, 112, 128)
+NEAR = (1, 2, 3, 5)  # in steps above the default
+FAR = (2, 4)  # times the default: a division or a branch that is constant nearby shows there
 SHORT = {"batch": "b", "batch_size": "b", "height": "h", "width": "w", "frames": "t", "num_frames": "t"}
 
 
@@ -80,28 +81,30 @@ def discover(build: Builder, chosen: Mapping[str, int], dtype: str, progress: Pr
             continue
         offset = value % step
         sizes[name] = Size(value, step, offset, least=_least(build, base, name, step, dtype, first))
-        short = SHORT.get(name, f"{name}_")
+        short = SHORT.get(name, f"u_{name}")
         let[short] = name if step == 1 else f"({name}-{offset})//{step}" if offset else f"{name}//{step}"
     found = Sizes(sizes, let, tuple(let))
     try:
         record_stage("forward", _mark(build, found), dtype)
-    except (StructureChanges, CannotCount):
-        fixed = {n: Size(s.default, s.step, s.offset, s.default, s.most) for n, s in sizes.items()}
-        return Sizes(fixed, let, tuple(let)), [
-            *notes,
-            "sizes below the recorded ones were not found to follow the same rule",
-        ]
+    except (StructureChanges, CannotCount) as error:
+        fixed = {n: Size(s.default, least=s.default, most=s.default) for n, s in sizes.items()}
+        together = f"all sizes are fixed: together they follow no rule ({error}); count again for others"
+        return Sizes(fixed), [*notes, together]
     return found, notes
 
 
 def _follows(build: Builder, base: Mapping[str, int], name: str, step: int, dtype: str, first: Trace) -> bool:
+    """Whether every dimension is a polynomial of this size at multiples of `step`, near the default and far."""
     traces, points = [first], [{"x": base[name] // step}]
-    for k in SPREAD:
-        value = base[name] + k * step
+    near = [base[name] + k * step for k in NEAR]
+    far = [base[name] + -(-base[name] * (k - 1) // step) * step for k in FAR]
+    for at, value in enumerate([*near[:2], *far, *near[2:]]):
         try:
             traces.append(trace(build, {**base, name: value}, dtype))
             points.append({"x": value // step})
-            if k >= 2:
+            if traces[-1].params != first.params:
+                return False
+            if at >= 2:
                 align(traces, Fitter(points, ("x",)))
         except (CannotCount, StructureChanges):
             return False

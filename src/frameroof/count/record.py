@@ -34,7 +34,7 @@ def trace(build: Builder, values: Mapping[str, int], dtype: str = "bf16") -> Tra
     with _meta(dtype):
         try:
             module, args, kwargs = build(**values)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise CannotCount(f"the builder failed at {_said(values)}: {type(error).__name__}: {error}") from error
     result = record(module, args, kwargs)
     merge_eager_attention(result)
@@ -184,6 +184,8 @@ def record_stage(name: str, build: Builder, dtype: str = "bf16") -> Stage:
             envs.append(_variables(spec, beyond, names))
         except CannotCount:  # the module ends before twice its default; what it admits is checked when used
             pass
+    if any(t.params != traces[0].params for t in traces):
+        raise StructureChanges("the number of parameters changes with the sizes")
     rows, fitted, fitter, batch_of_one = align_batches(traces, envs, spec.squared)
     ops, where = fold([_with_axis(row.op, envs) for row in rows])
     held, reached = held_candidates(fitted, rows, fitter, dtype)

@@ -285,7 +285,7 @@ def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
                 recorder._raw(tensor)
         with torch.inference_mode(), torch.device("meta"), _hooks(recorder), recorder:
             out = module(*args, **kwargs)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise CannotCount(f"{type(module).__name__} cannot run on meta tensors: {_line(error)}") from error
     end = len(recorder.trace.ops)
     for tensor in tree_leaves(out):

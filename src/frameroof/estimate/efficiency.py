@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 from ..workload.records import KINDS
 
+LEAST = 1e-6
+
 
 @dataclass(frozen=True)
 class Utilization:
@@ -21,8 +23,11 @@ class Utilization:
 
     def __post_init__(self) -> None:
         for share in (self.default, *self.by_kind.values()):
-            if not 0 < share <= 1:
-                raise ValueError(f"a utilisation is above 0 and at most 1, not {share:g}: nothing runs above its limit")
+            if not LEAST <= share <= 1:
+                raise ValueError(
+                    f"a utilisation is above 0 (at least {LEAST:g}) and at most 1, not {share:g}: "
+                    "nothing runs above its limit"
+                )
 
     def of(self, kind: str) -> float:
         """The share for one kind."""

@@ -4,8 +4,9 @@ One TOML file per family holds the data, `records.py` says what it means, `load.
 To add a device, add a ``[[device]]`` to its family's file with its source and date.
 """
 
-from frameroof.hardware.load import device, devices, parse_node, seed_machines
+from frameroof.hardware.load import device, devices, load_devices, parse_node, seed_machines
 from frameroof.hardware.records import DTYPES, Device, Node, Price, SeedMachine
+from frameroof.hardware.whatif import parse_changes, what_if
 
 __all__ = [
     "DTYPES",
@@ -15,6 +16,9 @@ __all__ = [
     "SeedMachine",
     "device",
     "devices",
+    "load_devices",
+    "parse_changes",
     "parse_node",
     "seed_machines",
+    "what_if",
 ]

@@ -6,8 +6,11 @@ the two entry records here spell out that form, reject what does not belong and 
 
 from __future__ import annotations
 
+import math
+import os
 import re
 import tomllib
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -51,6 +54,8 @@ class _DeviceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     launch_price: str | None = None
     usd_per_hour: Price | None = None
     flags: tuple[str, ...] = ()
+    confirmed: tuple[str, ...] = ()
+    confirmed_by: tuple[str, ...] = ()
 
 
 class _SeedEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,13 +129,34 @@ def read_family(text: str, family: str) -> tuple[Device, ...]:
     for entry in content.device:
         if problem := _problem(entry):
             raise ValueError(f"{family}.toml: {entry.name or 'a device without a name'} {problem}")
-    return tuple(_to_device(entry, family, content.vendor) for entry in content.device)
+    made = tuple(_to_device(entry, family, content.vendor) for entry in content.device)
+    for one in made:
+        if unknown := [name for name in one.confirmed if name not in one.values]:
+            raise ValueError(f"{family}.toml: {one.name} confirms {unknown[0]!r}; it has: {', '.join(one.values)}")
+    return made
+
+
+def load_devices(path: str | os.PathLike[str]) -> tuple[Device, ...]:
+    """Devices from a user's own TOML file, written as the family files beside this one are.
+
+    Price and link may be missing; a source and a date may not. Raises `ValueError`, with a sentence
+    that names the file, when it cannot be read or an entry is wrong.
+    """
+    try:
+        text = Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"the hardware file {os.fspath(path)} cannot be read: {error}") from error
+    return read_family(text, Path(path).name.removesuffix(".toml"))
 
 
 def _problem(entry: _DeviceEntry) -> str | None:
     """What is wrong with `entry` as the end of a sentence, None when nothing is."""
     if not entry.source or not all(source.strip() for source in entry.source):
         return "has no source; every entry needs at least one"
+    if not entry.name.strip():
+        return "has an empty name"
+    if entry.confirmed and not all(entry.confirmed_by or ("",)):
+        return "confirms values without saying by what; give confirmed_by"
     if not _is_date(entry.date):
         return f"has the date {entry.date!r}; it must be YYYY-MM-DD or YYYY-MM"
     price = entry.usd_per_hour
@@ -145,7 +171,7 @@ def _problem(entry: _DeviceEntry) -> str | None:
             return f"has a peak for {dtype!r}; allowed are {', '.join(DTYPES)}"
     values = (*entry.dense_tflops.values(), *entry.sparse_tflops.values(), entry.memory_gb, entry.memory_gb_s)
     optional = (entry.l2_mb, entry.link_gb_s_per_direction, entry.pcie_gb_s_per_direction, entry.tdp_w)
-    if any(v is not None and v <= 0 for v in (*values, *optional, entry.vector_fp32_tflops, entry.chips)):
+    if any(v is not None and not 0 < v < math.inf for v in (*values, *optional, entry.vector_fp32_tflops, entry.chips)):
         return "has a value that is not above zero; leave out what is unknown"
     return None
 
@@ -175,6 +201,8 @@ def _to_device(entry: _DeviceEntry, family: str, vendor: str) -> Device:
         launch_price=entry.launch_price,
         usd_per_hour=entry.usd_per_hour,
         flags=entry.flags,
+        confirmed=entry.confirmed,
+        confirmed_by=entry.confirmed_by,
         source=entry.source,
         date=entry.date,
         confidence=entry.confidence,
@@ -193,34 +221,39 @@ def _times(value: float | None, factor: float) -> float | None:
 # -------------------------------------------------------------------------------- finding by name
 
 
-def device(name: str) -> Device:
+def device(name: str, own: Sequence[Device] = ()) -> Device:
     """The device called `name`: its own name or an alias, whatever the case and punctuation.
 
     Its vendor's brand may stand in front, so names as drivers give them ("NVIDIA H100 80GB HBM3") are
-    found too. Raises `ValueError` with close matches when there is none.
+    found too. Devices in `own` (see `load_devices`) come before those of the catalogue. Raises
+    `ValueError` with close matches when there is none.
     """
+    for one in own:
+        if _key(name) in {_key(known) for known in (one.name, *one.aliases)}:
+            return one
     found = _index().get(_key(name))
     if found is None:
-        raise ValueError(_unknown(name))
+        also = f" The file has: {', '.join(one.name for one in own)}." if own else ""
+        raise ValueError(_unknown(name) + also)
     return found
 
 
-def parse_node(text: str) -> Node:
-    """A node from ``"8xH100"``, ``"8 x H100"`` or ``"H100"`` (one device).
+def parse_node(text: str, own: Sequence[Device] = ()) -> Node:
+    """A node from ``"8xH100"``, ``"8 x H100"`` or ``"H100"`` (one device), names as in `device`.
 
     Raises `ValueError`, with a sentence that quotes `text`, for a count that is not a whole number
     from 1 to 100000 and for a device that is not known.
     """
     match = _NODE_RE.fullmatch(text.strip())
     if match is None:
-        return Node(device(text))
+        return Node(device(text, own))
     count, name = match[1], match[2]
     if not re.fullmatch(r"[+-]?\d{1,12}", count):
         raise ValueError(f"{text!r}: {count!r} is no number of devices; write a whole number, as in 8xH100")
     if not name:
         raise ValueError(f"{text!r} names no device; write one after the x, such as {count}xH100")
     try:
-        return Node(device(name), int(count))
+        return Node(device(name, own), int(count))
     except ValueError as error:
         raise ValueError(f"{text!r}: {error}") from None
 

@@ -50,7 +50,9 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     and no estimate uses them. `link_bandwidth` and `pcie_bandwidth` are bytes per second in one
     direction; vendors usually quote the sum of both. `vector_peak` is the fp32 rate outside of
     matrix units, which bounds elementwise work, None when unknown. Every value comes from `source`
-    as read on `date`; a source that says "recalled" or "estimate" was not confirmed.
+    as read on `date`; a source that says "recalled" or "estimate" was not confirmed. `confirmed` names
+    the values that a person or a session re-read at the documents in `confirmed_by`, a dtype standing
+    for its dense peak; every other value is unconfirmed.
     """
 
     name: str
@@ -75,6 +77,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     launch_price: str | None = None
     usd_per_hour: Price | None = None
     flags: tuple[str, ...] = ()
+    confirmed: tuple[str, ...] = ()
+    confirmed_by: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
         return hash((self.name, self.date))
@@ -94,6 +98,26 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     def ridge(self, dtype: str) -> float:
         """FLOPs per byte of memory from which work in `dtype` is bound by compute; errors as `peak`."""
         return self.peak(dtype) / self.bandwidth
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Names of all values that are known, as `confirmed` uses them."""
+        optional = {
+            "vector_fp32": self.vector_peak,
+            "l2": self.l2_bytes,
+            "link": self.link_bandwidth,
+            "pcie": self.pcie_bandwidth,
+            "tdp": self.tdp_w,
+            "price": self.usd_per_hour,
+        }
+        known = tuple(name for name, value in optional.items() if value is not None)
+        sparse = tuple(f"{dtype}_sparse" for dtype in self.sparse_flops)
+        return (*self.dense_flops, *sparse, "memory", "mem_bandwidth", *known)
+
+    @property
+    def unconfirmed_values(self) -> tuple[str, ...]:
+        """Names of the values that no one has re-read at a source."""
+        return tuple(name for name in self.values if name not in self.confirmed)
 
     @property
     def unconfirmed(self) -> bool:

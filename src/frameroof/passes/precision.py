@@ -30,14 +30,17 @@ class Rule:
 
 def parse_precision(text: str, stages: Sequence[str]) -> list[Rule]:
     """Rules of a choice such as ``"denoise.linear=fp8,weights=int8"``; later ones override earlier ones."""
-    rules = []
+    rules: list[Rule] = []
     for item in text.split(","):
         part, equals, dtype = item.strip().rpartition("=")
         if dtype not in CHOICES:
             raise ValueError(f"unknown dtype {dtype!r}; known: {', '.join(CHOICES)}")
         if equals and not part:
             raise ValueError(f"{item!r} names no part; write PART={dtype} or just {dtype}")
-        rules.append(_rule(part, dtype, stages))
+        rule = _rule(part, dtype, stages)
+        if any((r.stage, r.kind, r.operands) == (rule.stage, rule.kind, rule.operands) for r in rules):
+            raise ValueError(f"{text!r} gives {part or 'everything'} two dtypes")
+        rules.append(rule)
     return rules
 
 

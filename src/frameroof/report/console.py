@@ -9,12 +9,14 @@ from rich.console import Console
 from rich.table import Table
 
 
-def console() -> Console:
-    """A console on standard output; piped output is as wide as its tables need."""
+def console(least: int = 116) -> Console:
+    """A console on standard output, at least `least` columns wide: numbers are never cut.
+
+    A narrower terminal wraps the lines; piped output is as wide as its tables need.
+    """
     found = Console(highlight=False, markup=False)
-    if not found.is_terminal:
-        found = Console(highlight=False, markup=False, width=160)
-    return found
+    width = max(found.width, least) if found.is_terminal else 160
+    return Console(highlight=False, markup=False, width=width)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1, title: str | None = None) -> Table:

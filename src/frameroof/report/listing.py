@@ -147,6 +147,31 @@ def print_device(device: Device, as_json: bool) -> None:
         out.print(f"note: {line}", style="dim")
     for line in device.source:
         out.print(f"source: {line} ({device.date}, confidence {device.confidence})", style="dim")
+    for line in device.confirmed_by:
+        out.print(f"confirmed: {', '.join(device.confirmed)} ({line})", style="dim")
+    if device.unconfirmed_values:
+        out.print(f"unconfirmed: {', '.join(device.unconfirmed_values)}", style="dim")
+
+
+def print_unconfirmed(devices: Sequence[Device], as_json: bool) -> None:
+    """Every value that no one has re-read at a source, device by device, and how many were."""
+    left = [d for d in devices if d.unconfirmed_values]
+    if as_json:
+        print_json(
+            [
+                {"name": d.name, "unconfirmed": d.unconfirmed_values, "confirmed": d.confirmed, "source": d.source}
+                for d in left
+            ]
+        )
+        return
+    rows = [(d.name, ", ".join(d.confirmed) or "-", ", ".join(d.unconfirmed_values)) for d in left]
+    console().print(table(("machine", "confirmed", "unconfirmed"), rows, left=3))
+    some = sum(bool(d.confirmed) for d in devices)
+    console().print(
+        f"{some} of {len(devices)} machines have values that were re-read at a document; "
+        "`frameroof hardware NAME` shows which.",
+        style="dim",
+    )
 
 
 def _sparse(device: Device, dtype: str) -> str:

@@ -123,7 +123,11 @@ def _answers(prediction: Prediction, target: Target | None) -> list[str]:
     if cost.joules_per_item is not None:
         lines[0] += f"   at most {cost.joules_per_item / 3600:,.3g} Wh per {item}"
     if target is not None:
-        price = "" if target.usd_per_hour is None else f", {format_usd(target.usd_per_hour)}/h"
+        price = (
+            ", price unknown (--price gives one)"
+            if target.usd_per_hour is None
+            else f", {format_usd(target.usd_per_hour)}/h"
+        )
         device = prediction.estimate.node.device.name
         lines.append(f"target    {target.items_per_hour:,.4g} {item}s/hour need {target.devices:,} x {device}{price}")
     return lines

@@ -29,7 +29,7 @@ def print_reproduction(result: Reproduction, as_json: bool) -> None:
     if as_json:
         print_json(result.to_dict())
         return
-    page = console()
+    page = console(least=150)
     page.print(f"{result.title}\n{result.source}", style="bold")
     width = max(len(text) for row in result.rows for text in _numbers(row))
     for (section, where), rows in groupby(result.rows, key=lambda row: (row.section, row.where)):

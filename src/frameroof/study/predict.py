@@ -144,7 +144,7 @@ def prepare(
     }
     if elementwise == "fused":
         workload = fuse_elementwise(workload)
-    if dtype and dtype != workload.dtype:
+    if dtype is not None and dtype != workload.dtype:
         workload = set_precision(workload, dtype)
     if attention == "baseline":
         workload = materialise_attention(workload)
@@ -157,7 +157,7 @@ def predict(
     *,
     sizes: Mapping[str, int] | None = None,
     dtype: str | None = None,
-    utilization: Utilization = DEFAULT_UTILIZATION,
+    utilization: Utilization | float = DEFAULT_UTILIZATION,
     attention: str = "fused",
     elementwise: str = "fused",
     usd_per_device_hour: float | None = None,
@@ -171,6 +171,10 @@ def predict(
     memory bytes, prices US dollars. Raises `ValueError`, a sentence, for anything that is not
     admissible. Method: the roofline of Williams et al. (2009) for every operation, summed.
     """
+    if usd_per_device_hour is not None and not 0 < usd_per_device_hour < 1e6:
+        raise ValueError(f"a price is US dollars per device and hour, above 0, not {usd_per_device_hour:g}")
+    if not isinstance(utilization, Utilization):
+        utilization = Utilization(utilization)
     workload = model if isinstance(model, Workload) else catalogue.load(model)
     node = on if isinstance(on, Node) else parse_node(on)
     prepared, choices = prepare(workload, dtype, attention, elementwise)

@@ -205,7 +205,7 @@ def loads(data: bytes, where: str = "this file") -> Workload:
     """Read a workload; `ValueError` with a sentence for a broken, foreign or future file."""
     try:
         head = msgspec.json.decode(data, type=_Head)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{where} is not a workload file: {error}") from error
     if head.format != FORMAT:
         raise ValueError(f"{where} is not a workload file: its format is {head.format or 'not named'!r}")
@@ -252,6 +252,9 @@ def _check_names(stage: Stage, workload: Workload) -> None:
     polys |= {d for op in stage.ops for t in (*op.reads, *op.writes) for d in t.shape}
     polys |= {p for h in stage.held for p in (h.elements, h.fixed_bytes)}
     _need({name for p in polys for name in p.names}, known, f"stage {stage.name}: operations")
+    negative = [p for p in polys if not p.names and p({}) < 0]
+    if negative:
+        raise ValueError(f"stage {stage.name}: a size of {negative[0]} is negative")
     if any(not 0 <= h.row < len(stage.ops) for h in stage.held):
         raise ValueError(f"stage {stage.name}: held names a row that is not there")
 
