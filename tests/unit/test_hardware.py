@@ -11,7 +11,21 @@ import msgspec
 import pytest
 
 import frameroof.hardware as hardware
-from frameroof.hardware import DTYPES, Device, Node, Price, device, devices, load, parse_node, seed_machines
+from frameroof.cli import main
+from frameroof.hardware import (
+    DTYPES,
+    Device,
+    Node,
+    Price,
+    device,
+    devices,
+    load,
+    load_devices,
+    parse_changes,
+    parse_node,
+    seed_machines,
+    what_if,
+)
 
 ENTRY = """
 vendor = 'NVIDIA'
@@ -40,11 +54,11 @@ NOT_TWICE = {
 
 
 def test_every_device_and_price_has_a_source_and_a_date():
-    assert len(devices()) == 50
+    assert len(devices()) == 53
     for one in devices():
         assert one.source, one.name
         assert all(source.strip() for source in one.source), one.name
-        assert one.date == "2026-11-20", one.name
+        assert one.date in ("2026-11-20", "2026-11-21"), one.name
         if one.usd_per_hour:
             assert one.usd_per_hour.source, one.name
             assert one.usd_per_hour.date >= "2026", one.name
@@ -71,6 +85,14 @@ def test_every_device_and_price_has_a_source_and_a_date():
         ("kind = 'gpu'", "kind = 'toaster'", "Invalid enum value 'toaster'"),
         ("kind = 'gpu'", "kind = 'gpu'\ncolour = 'green'", "unknown field `colour`"),
         ("kind = 'gpu'", "kind = ", "nvidia.toml: Invalid value"),
+        ("memory_gb = 10\n", "memory_gb = inf\n", "X1 has a value that is not above zero"),
+        ("'X1'", "' '", "has an empty name"),
+        ("kind = 'gpu'", "kind = 'gpu'\nconfirmed = ['bf16']", "X1 confirms values without saying by what"),
+        (
+            "kind = 'gpu'",
+            "kind = 'gpu'\nconfirmed = ['tdp']\nconfirmed_by = ['a page']",
+            "X1 confirms 'tdp'; it has: bf16, memory, mem_bandwidth, price",
+        ),
     ],
 )
 def test_a_bad_entry_is_refused(old, new, sentence):
@@ -118,6 +140,10 @@ def test_peak_never_is_the_sparse_figure():
 
 # FLOPs per clock and unit, units, boost clock in GHz: from the architectures, not from the catalogue.
 BY_CLOCK = [
+    ("V100", "fp16", 1024, 80, 1.53),
+    ("V100", "fp32", 128, 80, 1.53),
+    ("MI210", "bf16", 1024, 104, 1.7),
+    ("MI210", "fp32", 256, 104, 1.7),
     ("A100", "bf16", 2048, 108, 1.41),
     ("A100", "fp32", 128, 108, 1.41),
     ("H100", "bf16", 4096, 132, 1.83),
@@ -144,6 +170,8 @@ def test_peaks_agree_with_units_times_clock(name, dtype, flops_per_clock, units,
 
 # Bus width in bits, Gbit/s per pin.
 BY_PINS = [
+    ("V100", 4096, 1.754),
+    ("MI210", 4096, 3.2),
     ("4090", 384, 21),
     ("5090", 512, 28),
     ("L4", 192, 12.5),
@@ -163,11 +191,12 @@ def test_bandwidths_agree_with_bus_width_times_pin_rate(name, bits, gbit_s):
 
 def test_values_are_si_and_plausible():
     for one in devices():
-        assert 1e12 < one.peak("bf16") < 1e16, one.name
+        half = "fp16" if one.name.startswith("V100") else "bf16"
+        assert 1e12 < one.peak(half) < 1e16, one.name
         assert 1e9 < one.memory_bytes / one.chips < 1e12, one.name
         assert 1e11 < one.bandwidth / one.chips < 1e13, one.name
-        assert 20 < one.ridge("bf16") < 600, one.name
-        assert one.dense_flops.get("fp8", 1e18) >= one.peak("bf16"), one.name
+        assert 20 < one.ridge(half) < 600, one.name
+        assert one.dense_flops.get("fp8", 1e18) >= one.peak(half), one.name
         assert list(one.dense_flops) == [dtype for dtype in DTYPES if dtype in one.dense_flops]
         if one.link_bandwidth:
             assert 1e10 < one.link_bandwidth < one.bandwidth, one.name
@@ -185,7 +214,8 @@ def test_the_catalogue_carries_the_facts_over():
     if not path.exists():
         pytest.skip("no shared facts here")
     facts = msgspec.json.decode(path.read_bytes())["devices"]
-    assert {one["name"] for one in facts} == {one.name for one in devices()}
+    added = {"V100-SXM2-16GB", "V100-SXM2-32GB", "MI210"}  # the traces name them, the facts do not
+    assert {one["name"] for one in facts} | added == {one.name for one in devices()}
     for fact in facts:
         one = device(fact["name"])
         matrix_fp32 = {"fp32": 95.7} if one.name.startswith("MI250X") else {}  # facts hold the vector rate
@@ -218,6 +248,18 @@ def test_the_catalogue_carries_the_facts_over():
         ("B300", "B300-SXM (HGX, 270-288GB)"),
         ("GB200", "GB200 (per GPU)"),
         ("GB300", "GB300 (per GPU)"),
+        ("h200", "H200-SXM-141GB"),
+        ("NVIDIA B200", "B200-SXM-180GB"),
+        ("NVIDIA A100-SXM4-40GB", "A100-SXM4-40GB"),
+        ("NVIDIA A100-SXM4-80GB", "A100-SXM4-80GB"),
+        ("NVIDIA A100-PG509-200", "A100-SXM4-40GB"),
+        ("V100", "V100-SXM2-32GB"),
+        ("Tesla V100-SXM2-16GB", "V100-SXM2-16GB"),
+        ("Tesla V100-SXM2-32GB", "V100-SXM2-32GB"),
+        ("Tesla V100-DGXS-32GB", "V100-SXM2-32GB"),
+        ("AMD Instinct MI210", "MI210"),
+        ("AMD Instinct MI300X", "MI300X"),
+        ("AMD Instinct MI300X VF", "MI300X"),
         ("mi300x", "MI300X"),
         ("AMD Instinct MI325X 256GB HBM3e", "MI325X"),
         ("MI250X", "MI250X (2 GCDs)"),
@@ -337,6 +379,203 @@ def test_a_node_is_the_sum_of_its_devices():
     own = Price(low=2.0, high=2.0, date="2024-10-20", source="the seed post")
     assert Node(device("H100"), 8, own).usd_per_hour == Price(16.0, 16.0, "2024-10-20", "the seed post")
     assert {node: "hashable"}[parse_node("8 x H100")] == "hashable"
+
+
+# ---------------------------------------------------------------------------- confirmed or not
+
+
+def test_what_was_re_read_is_named_with_its_document_and_the_rest_is_unconfirmed():
+    documents = [line for one in devices() for line in one.confirmed_by]
+    assert all(line.startswith(("vendor: ", "second hand: ", "device: ")) for line in documents)
+    assert all("read 2026-11-21" in line for line in documents)
+    n300 = device("n300")
+    assert n300.confirmed == ("fp16", "fp8", "memory", "mem_bandwidth", "tdp")
+    assert "docs.tenstorrent.com" in n300.confirmed_by[0]
+    assert "bf16" in n300.unconfirmed_values
+    assert device("Apple M4 Max").unconfirmed_values == device("Apple M4 Max").values
+    for one in devices():
+        assert bool(one.confirmed) == bool(one.confirmed_by), one.name
+        assert sorted((*one.confirmed, *one.unconfirmed_values)) == sorted(one.values), one.name
+    assert sum(bool(one.confirmed) for one in devices()) >= 20
+
+
+def run(capsys, monkeypatch, *words: str) -> tuple[int, str]:
+    """Exit status and everything printed by a command."""
+    monkeypatch.setattr(sys, "argv", ["frameroof", *words])
+    monkeypatch.setenv("COLUMNS", "200")
+    try:
+        status = main() or 0
+    except SystemExit as stop:
+        status = stop.code if isinstance(stop.code, int) else int(bool(stop.code))
+    said = capsys.readouterr()
+    return status, said.out + said.err
+
+
+def test_the_unconfirmed_are_listed(capsys, monkeypatch):
+    status, said = run(capsys, monkeypatch, "hardware", "--unconfirmed", "--json")
+    listed = {one["name"]: one for one in msgspec.json.decode(said.encode())}
+    assert status == 0
+    assert set(listed) == {one.name for one in devices() if one.unconfirmed_values}
+    assert listed["M4 Max (40c)"]["confirmed"] == []
+    assert "l2" in listed["H100-SXM5-80GB"]["unconfirmed"]
+    assert "bf16" not in listed["H100-SXM5-80GB"]["unconfirmed"]
+    status, said = run(capsys, monkeypatch, "hardware", "--unconfirmed")
+    assert status == 0
+    assert "of 53 machines" in said
+    status, said = run(capsys, monkeypatch, "hardware", "n150", "--unconfirmed")
+    assert status == 0
+    assert "n150" in said
+    assert "H100" not in said
+    status, said = run(capsys, monkeypatch, "hardware", "n150")
+    assert "confirmed: fp16, fp8, memory, mem_bandwidth, tdp\nconfirmed by vendor: docs.tenstorrent.com" in said
+    assert "\nunconfirmed: bf16, link, pcie" in said or "\nunconfirmed: bf16, l2, link, pcie" in said
+
+
+# ---------------------------------------------------------------------------- what if
+
+
+def test_what_if_changes_what_is_asked_and_its_name():
+    real = parse_node("8xH100")
+    node = what_if(real, {"mem_bandwidth": 4e12, "tdp": 600, "fp4": 2e15})
+    assert node.name == "8 x H100-SXM5-80GB with mem_bandwidth=4 TB/s, tdp=600 W, fp4=2 PFLOP/s"
+    assert (node.bandwidth, node.tdp_w, node.peak("fp4")) == (32e12, 4800, 16e15)
+    assert node.peak("bf16") == real.peak("bf16")
+    assert node.memory_bytes == real.memory_bytes
+    assert list(node.device.dense_flops)[-1] == "fp4"
+    assert node.device.confirmed == ()
+    assert node.device.flags[0].startswith("what-if: mem_bandwidth=4 TB/s")
+    assert "bf16" not in what_if(real, {"bf16": 1.2e15}).device.sparse_flops
+    assert what_if(real, {}) is real
+    assert real.device is device("H100")
+    assert real.device.bandwidth == 3.35e12
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("mem_bandwidth=4.0e12", "mem_bandwidth", 4e12),
+        ("mem_bandwidth=4TB/s", "mem_bandwidth", 4e12),
+        ("mem_bandwidth = 4000 GB/s", "mem_bandwidth", 4e12),
+        ("bf16=1.2e15", "bf16", 1.2e15),
+        ("BF16=1200TFLOPS", "bf16", 1.2e15),
+        ("int8=1200 TOPS", "int8", 1.2e15),
+        ("memory=96e9", "memory", 96e9),
+        ("memory=96GB", "memory", 96e9),
+        ("tdp=600", "tdp", 600),
+        ("tdp=0.6kW", "tdp", 600),
+        ("link=450GB/s", "link", 450e9),
+    ],
+)
+def test_changes_read(text, key, value):
+    assert parse_changes([text]) == {key: pytest.approx(value)}
+
+
+@pytest.mark.parametrize(
+    ("texts", "sentence"),
+    [
+        (["speed=3"], "'speed' cannot be set; what can: mem_bandwidth, link, pcie, memory, vector_fp32, tdp, fp32"),
+        (["tdp"], "--set takes KEY=VALUE, such as mem_bandwidth=4TB/s, not 'tdp'"),
+        (["tdp=0"], "--set tdp=0: the value must be above zero and finite"),
+        (["tdp=-5"], "the value must be above zero and finite"),
+        (["tdp=1e999"], "the value must be above zero and finite"),
+        (["tdp=nan"], "'nan' is no value; write a number in W"),
+        (["tdp="], "'' is no value"),
+        (["memory=4TB/s"], "'4TB/s' is no value; write a number in B, or with a unit such as TB"),
+        (["bf16=4TB"], "'4TB' is no value; write a number in FLOP/s"),
+        (["tdp=5", "tdp=6"], "--set tdp=6: tdp is set twice"),
+    ],
+)
+def test_changes_refused_with_a_sentence(texts, sentence):
+    with pytest.raises(ValueError, match=r"set") as caught:
+        parse_changes(texts)
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("changes", [{"speed": 1.0}, {"tdp": 0.0}, {"tdp": float("nan")}, {"memory": 0.1}])
+def test_what_if_refuses_with_a_sentence(changes):
+    with pytest.raises(ValueError, match=r"cannot be set; what can|must be"):
+        what_if(parse_node("H100"), changes)
+
+
+# ---------------------------------------------------------------------------- a file of one's own
+
+
+OWN = """
+vendor = 'Me'
+[[device]]
+name = 'Dream 1'
+aliases = ['dream']
+kind = 'accelerator'
+dense_tflops = { bf16 = 1978.8 }
+memory_gb = 100
+memory_gb_s = 6700
+source = ['an idea']
+date = '2026-11-21'
+confidence = 'low'
+"""
+
+
+def test_own_devices_are_found_by_name(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(OWN)
+    own = load_devices(path)
+    assert [one.name for one in own] == ["Dream 1"]
+    assert own[0].usd_per_hour is None
+    node = parse_node("8xdream", own)
+    assert (node.name, node.peak("bf16"), node.bandwidth) == ("8 x Dream 1", 8 * 1978.8e12, 8 * 6.7e12)
+    assert parse_node("H100", own).device is device("H100")
+    with pytest.raises(ValueError, match=r"no device is called 'nightmare'.*The file has: Dream 1"):
+        parse_node("nightmare", own)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("source = ['an idea']\n", "", "mine.toml: Object missing required field `source`"),
+        ("['an idea']", "[]", "mine.toml: Dream 1 has no source"),
+        ("'Dream 1'", "'H100'", "mine.toml: the name of H100 already means H100-SXM5-80GB; give it another"),
+        ("['dream']", "['h-100']", "the name of Dream 1 already means H100-SXM5-80GB"),
+        ("vendor = 'Me'", "vendor =", "mine.toml: Invalid value"),
+    ],
+)
+def test_a_bad_own_file_is_refused(tmp_path, old, new, sentence):
+    path = tmp_path / "mine.toml"
+    path.write_text(OWN.replace(old, new))
+    with pytest.raises(ValueError, match=r"mine\.toml") as caught:
+        load_devices(path)
+    assert sentence in str(caught.value)
+
+
+def test_an_own_file_that_cannot_be_read_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"the hardware file .*none\.toml cannot be read: .*No such file"):
+        load_devices(tmp_path / "none.toml")
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_devices(tmp_path / "bytes.toml")
+
+
+def test_predict_takes_own_devices_and_what_ifs(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "mine.toml"
+    path.write_text(OWN)
+
+    def total(*words: str) -> tuple[float, str]:
+        status, said = run(capsys, monkeypatch, "predict", "sdxl-base", "--json", *words)
+        assert status == 0, said
+        data = msgspec.json.decode(said.encode())
+        return data["total"]["limit_s"], data["hardware"]["name"]
+
+    changes = ("--set", "mem_bandwidth=6.7TB/s", "--set", "bf16=1978.8TFLOPS")
+    changed, name = total("--on", "H100", *changes)
+    assert name == "H100-SXM5-80GB with mem_bandwidth=6.7 TB/s, bf16=1.9788 PFLOP/s"
+    real, _ = total("--on", "H100")
+    assert real / 2.1 < changed < real / 1.5  # both limits were doubled, vector work was not
+    _, name = total("--on", "8xdream", "--hardware-file", str(path))
+    assert name == "8 x Dream 1"
+    for words in (("--set", "speed=1"), ("--set", "tdp=0"), ("--hardware-file", str(tmp_path / "none.toml"))):
+        status, said = run(capsys, monkeypatch, "predict", "sdxl-base", *words)
+        assert status != 0
+        assert said.startswith("frameroof: ")
+        assert "Traceback" not in said
 
 
 # ---------------------------------------------------------------------------- seeds, speed

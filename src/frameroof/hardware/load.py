@@ -20,7 +20,7 @@ from frameroof.hardware.records import DTYPES, Confidence, Device, Kind, Node, P
 
 FAMILIES = ("nvidia", "amd", "google", "intel", "amazon", "tenstorrent", "apple")
 _BRANDS = {
-    "NVIDIA": ("NVIDIA", "GeForce", "NVIDIA GeForce"),
+    "NVIDIA": ("NVIDIA", "GeForce", "NVIDIA GeForce", "Tesla", "NVIDIA Tesla"),
     "AMD": ("AMD", "Instinct", "AMD Instinct"),
     "Google": ("Google", "Cloud", "Google Cloud"),
     "Intel": ("Intel",),
@@ -140,13 +140,21 @@ def load_devices(path: str | os.PathLike[str]) -> tuple[Device, ...]:
     """Devices from a user's own TOML file, written as the family files beside this one are.
 
     Price and link may be missing; a source and a date may not. Raises `ValueError`, with a sentence
-    that names the file, when it cannot be read or an entry is wrong.
+    that names the file, when it cannot be read, an entry is wrong or a name is taken already.
     """
     try:
         text = Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"the hardware file {os.fspath(path)} cannot be read: {error}") from error
-    return read_family(text, Path(path).name.removesuffix(".toml"))
+    family = Path(path).name.removesuffix(".toml")
+    found = read_family(text, family)
+    taken = {key: known.name for key, known in _index().items()}
+    for one in found:
+        for key in dict.fromkeys(_key(name) for name in (one.name, *one.aliases)):
+            if key in taken:
+                raise ValueError(f"{family}.toml: the name of {one.name} already means {taken[key]}; give it another")
+            taken[key] = one.name
+    return found
 
 
 def _problem(entry: _DeviceEntry) -> str | None:

@@ -117,6 +117,9 @@ def _said(value: float, unit: str) -> str:
     """`value` for a name: short, without the zeros of a table."""
     if unit == "W":
         return f"{value:g} W"
-    form = {"B/s": format_bandwidth, "B": format_bytes, "FLOP/s": format_rate}[unit]
-    number, _, word = form(float(value), 6).partition(" ")
+    if unit == "B":
+        text = format_bytes(float(value), 6)
+    else:
+        text = format_bandwidth(value, 6) if unit == "B/s" else format_rate(value, 6)
+    number, _, word = text.partition(" ")
     return f"{float(number):g} {word}"

@@ -147,8 +147,10 @@ def print_device(device: Device, as_json: bool) -> None:
         out.print(f"note: {line}", style="dim")
     for line in device.source:
         out.print(f"source: {line} ({device.date}, confidence {device.confidence})", style="dim")
+    if device.confirmed:
+        out.print(f"confirmed: {', '.join(device.confirmed)}", style="dim")
     for line in device.confirmed_by:
-        out.print(f"confirmed: {', '.join(device.confirmed)} ({line})", style="dim")
+        out.print(f"confirmed by {line}", style="dim")
     if device.unconfirmed_values:
         out.print(f"unconfirmed: {', '.join(device.unconfirmed_values)}", style="dim")
 
@@ -167,9 +169,10 @@ def print_unconfirmed(devices: Sequence[Device], as_json: bool) -> None:
     rows = [(d.name, ", ".join(d.confirmed) or "-", ", ".join(d.unconfirmed_values)) for d in left]
     console().print(table(("machine", "confirmed", "unconfirmed"), rows, left=3))
     some = sum(bool(d.confirmed) for d in devices)
+    vendor = sum(any(line.startswith("vendor:") for line in d.confirmed_by) for d in devices)
     console().print(
-        f"{some} of {len(devices)} machines have values that were re-read at a document; "
-        "`frameroof hardware NAME` shows which.",
+        f"Values were re-read at a document for {some} of {len(devices)} machines, for {vendor} of them at one of the "
+        "vendor's own; `frameroof hardware NAME` names the documents.",
         style="dim",
     )
 
