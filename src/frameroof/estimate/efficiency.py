@@ -34,7 +34,7 @@ class Utilization:
         return self.by_kind.get(kind, self.default)
 
     def described(self) -> str:
-        """The numbers alone: ``0.52`` or ``0.5, attention 0.7``."""
+        """The numbers alone: ``0.51`` or ``0.5, attention 0.7``."""
         return f"{self.default:g}" + "".join(f", {kind} {share:g}" for kind, share in self.by_kind.items())
 
     def __str__(self) -> str:
@@ -42,9 +42,9 @@ class Utilization:
 
 
 DEFAULT_UTILIZATION = Utilization(
-    0.52,
+    0.51,
     source="median over 15 models of limit over published time on one device; the middle half of 41 rows "
-    "lies between 0.43 and 0.64 (benchmarks/results/utilization-2026-11-21.json)",
+    "lies between 0.43 and 0.63 (benchmarks/results/utilization-2026-11-21.json)",
 )
 
 

@@ -71,6 +71,10 @@ VAE_22 = (
 )
 
 
+# diffusers' Wan takes the last 512 states for text when there is an image: no other length works.
+IMAGE_TEXT = Size(512, least=512, most=512, doc="tokens of a prompt, padding included")
+
+
 def transformer(cls: str, config: Mapping[str, Any], scale: int = 8, *, timestep_per_token: bool = False) -> Builder:
     """One forward of the denoiser; `scale` is the VAE's in space.
 
@@ -79,6 +83,7 @@ def transformer(cls: str, config: Mapping[str, Any], scale: int = 8, *, timestep
     """
     channels, text_dim = config.get("in_channels", 16), config.get("text_dim", 4096)
     grid = Grid(pixel_step=2 * scale, least_pixels=4 * scale)
+    text = IMAGE_TEXT if config.get("image_dim") else Size(512, least=8)
 
     @sizes(
         let={
@@ -89,7 +94,7 @@ def transformer(cls: str, config: Mapping[str, Any], scale: int = 8, *, timestep
             "s": "text_tokens",
         },
         **grid.video(81, 480, 832),
-        text_tokens=Size(512, least=8),
+        text_tokens=text,
     )
     def build(batch: int = 1, frames: int = 81, height: int = 480, width: int = 832, text_tokens: int = 512) -> Built:
         t, h, w = (frames - 1) // 4 + 1, height // scale, width // scale
@@ -154,6 +159,8 @@ def recipe(name: str, components: Components, setting: Setting = BASE) -> Recipe
     notes = [NO_TILING, "Prompts are padded to text_tokens and attended without a mask."]
     if from_image:
         notes.append(IMAGE_NOTE)
+    if config.get("image_dim"):
+        params["text_tokens"] = IMAGE_TEXT
     if per_token:
         notes.append("Every token carries its own timestep (expand_timesteps), so modulation is per token.")
     if "transformer_2" in components:
