@@ -1,7 +1,6 @@
 """The shipped catalogue is what its builders count: a subset re-made, and every family at random sizes.
 
-`python benchmarks/catalogue.py check` does the same for every model at twenty sizes a family; its
-dated result lies in benchmarks/results/.
+`python benchmarks/catalogue.py check` does the same for every model at twenty sizes a family.
 """
 
 from dataclasses import replace

@@ -182,7 +182,7 @@ def record_stage(name: str, build: Builder, dtype: str = "bf16") -> Stage:
         try:
             traces.append(trace(build, beyond, dtype))
             envs.append(_variables(spec, beyond, names))
-        except CannotCount:  # the module ends before twice its default; what it admits is checked when used
+        except CannotCount:  # the module ends before twice its default: nothing above the default is verified
             pass
     if any(t.params != traces[0].params for t in traces):
         raise StructureChanges("the number of parameters changes with the sizes")
