@@ -1,0 +1,135 @@
+"""A graph replay seen through the trace of its capture: the kernels of a replay get the operators and modules that
+launched them when the graph was recorded.
+
+During capture nothing runs, but every launch is in the trace with its kernel's name (HIP) or stands under an operator
+(CUDA). A replay runs the same kernels in the same order, so the two sequences are aligned by name and order; CUDA
+traces that carry the node's number need no alignment at all within one trace, but the capture must still be aligned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+
+import numpy as np
+
+from .classify import classify
+from .columns import Array, Problem, Trace
+from .link import link, module_paths
+from .placed import Placed
+from .schema import Kind
+from .shapes import parse
+
+
+@dataclass(frozen=True)
+class Captured:
+    """The launches between the begin and the end of a capture, in order."""
+
+    trace: Trace
+    kernel: list[str]  # "" where the file does not name it
+    operator: list[str]
+    arguments: list[int]
+    module: list[str]
+
+
+def read_capture(trace: Trace) -> list[Captured]:
+    """Every capture in a trace (there may be several graphs)."""
+    host, names = trace.host, trace.names
+    calls = np.flatnonzero(host.kind == int(Kind.RUNTIME))
+    named = [names[n] for n in host.name[calls].tolist()]
+    begins = [int(calls[i]) for i, n in enumerate(named) if "BeginCapture" in n]
+    ends = [int(calls[i]) for i, n in enumerate(named) if "EndCapture" in n]
+    links = link(trace)
+    paths = module_paths(trace, links)
+    found = []
+    for begin in begins:
+        after = [e for e in ends if host.thread[e] == host.thread[begin] and host.start[e] > host.start[begin]]
+        if not after:
+            continue
+        until = host.start[min(after, key=lambda e: int(host.start[e]))]
+        rows = [
+            int(row)
+            for row, name in zip(calls.tolist(), named, strict=True)
+            if "Launch" in name
+            and "GraphLaunch" not in name
+            and host.thread[row] == host.thread[begin]
+            and host.start[begin] < host.start[row] < until
+        ]
+        operator = links.operator[rows].tolist()
+        found.append(
+            Captured(
+                trace,
+                [names[d] if d >= 0 else "" for d in host.detail[rows].tolist()],
+                [names[host.name[o]] if o >= 0 else "" for o in operator],
+                [int(host.args[o]) if o >= 0 else -1 for o in operator],
+                [paths.get(m, "") for m in links.module[rows].tolist()],
+            )
+        )
+    return found
+
+
+def with_capture(placed: Placed, captures: list[Captured]) -> tuple[Placed, float]:
+    """Give the rows of graph replays the operators and modules of their capture.
+
+    Returns the rows and the share of replayed time that was matched. A replay is matched with the capture that
+    agrees best; a kernel that agrees with no launch stays as it was.
+    """
+    operator, module = list(placed.operator), list(placed.module)
+    arguments, classes = list(placed.arguments), list(placed.classes)
+    inputs = list(placed.inputs)
+    offsets = []
+    for capture in captures:
+        offsets.append(len(inputs))
+        inputs += [parse(a) for a in capture.trace.arguments]
+    matched = total = 0
+    for rows in _replays(placed):
+        total += int(placed.duration[rows].sum())
+        best, pairs = -1, []
+        kernels = [placed.kernel[r] for r in rows]
+        for i, capture in enumerate(captures):
+            found = _align(kernels, capture.kernel)
+            if len(found) > len(pairs):
+                best, pairs = i, found
+        for at, launch in pairs:
+            row, capture = int(rows[at]), captures[best]
+            matched += int(placed.duration[row])
+            operator[row] = capture.operator[launch]
+            module[row] = _below(module[row], capture.module[launch])
+            given = capture.arguments[launch]
+            arguments[row] = given + offsets[best] if given >= 0 else -1
+            classes[row] = classify(operator[row], placed.kernel[row], placed.kind[row])
+    share = matched / total if total else 0.0
+    if total and share < 1:
+        action = f"{1 - share:.1%} of the replayed time keeps the operator of its launch"
+        placed.trace.problems.append(Problem("graph replays that do not agree with their capture", 1, action))
+    changed = replace(
+        placed, operator=operator, module=module, arguments=arguments, classes=classes, inputs=inputs
+    )
+    return changed, share
+
+
+def _replays(placed: Placed) -> list[Array]:
+    """The rows of each graph launch, in the order they ran."""
+    rows = np.flatnonzero(placed.graph & (placed.launch >= 0))
+    launches = placed.launch[rows]
+    return [rows[launches == launch] for launch in np.unique(launches)]
+
+
+def _align(replayed: list[str], captured: list[str]) -> list[tuple[int, int]]:
+    """Pairs of positions with the same kernel, in order; equal sequences need no search."""
+    wanted = [_plain(k) for k in replayed]
+    given = [_plain(k) for k in captured]
+    if wanted == given:
+        return [(i, i) for i in range(len(wanted))]
+    blocks = SequenceMatcher(None, wanted, given, autojunk=False).get_matching_blocks()
+    return [(b.a + i, b.b + i) for b in blocks for i in range(b.size) if wanted[b.a + i]]
+
+
+def _plain(kernel: str) -> str:
+    """A kernel's name without what only one of the two writers adds."""
+    return kernel.removesuffix(".kd").removeprefix("void ").split("(")[0].strip()
+
+
+def _below(outer: str, inner: str) -> str:
+    """The module path of the capture; the replay's own where the capture knows none."""
+    return inner or outer

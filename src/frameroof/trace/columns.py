@@ -1,0 +1,116 @@
+"""The events of a trace as columns: what the reader fills and everything else in this room reads.
+
+Times are integer nanoseconds since the base of the file; -1 stands for "none" in every column of identifiers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .flows import Flows
+from .schema import Header, Kind
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Host:
+    """What the processors did: operators, runtime calls, annotations, Python frames; one row an event.
+
+    Rows stand in order of (thread, start, longest first), so that a parent stands before its children.
+    """
+
+    kind: Array  # uint8, schema.Kind
+    name: Array  # int32, index into Trace.names
+    thread: Array  # int32, index into Trace.threads
+    start: Array  # int64 ns
+    end: Array  # int64 ns
+    correlation: Array  # int64: of runtime calls, shared with the work they launched
+    external: Array  # int64: the operator's own number
+    args: Array  # int32, index into Trace.arguments
+    detail: Array  # int32, index into Trace.names: kernel name of a launch, collective, or module hierarchy
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the devices did: kernels, copies and fills; one row each, in order of start."""
+
+    kind: Array  # uint8
+    name: Array  # int32
+    device: Array  # int32, as the file numbers them
+    stream: Array  # int64
+    start: Array  # int64 ns
+    end: Array  # int64 ns
+    correlation: Array  # int64
+    external: Array  # int64
+    bytes: Array  # int64, of copies and fills; -1 unknown
+    graph_node: Array  # int64; 0 or -1: in no graph
+    detail: Array  # int32, index into Trace.names: the collective of a communication kernel
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The recorded inputs of an operator, as the JSON text that the file holds; shared by all equal calls."""
+
+    dims: bytes
+    types: bytes
+    concrete: bytes
+
+
+@dataclass
+class Problem:
+    """Something in the file that was broken, clipped or lost: what, how many, and what was done about it."""
+
+    what: str
+    count: int
+    action: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"what": self.what, "count": self.count, "action": self.action}
+
+
+@dataclass
+class Trace:
+    """A trace file as read; nothing is linked or classified yet."""
+
+    path: str
+    header: Header
+    names: list[str]
+    threads: list[tuple[str, str]]
+    arguments: list[Arguments]
+    host: Host
+    work: Work
+    device_spans: Work
+    """Annotations drawn over the device's work (never work themselves)."""
+    events: int
+    """Events in the file, of every sort."""
+    ignored: dict[str, int]
+    """Categories that the reader does not know, with their count."""
+    problems: list[Problem] = field(default_factory=list)
+    flows: Flows = field(default_factory=Flows)
+    """Arrows from launches to work; kept only where the file has no correlation numbers."""
+    nanosecond: bool = True
+    """Whether the times are finer than whole microseconds."""
+
+    @property
+    def is_rocm(self) -> bool:
+        """Whether an AMD runtime wrote it."""
+        return self.header.hip_runtime is not None or any("AMD" in d.name for d in self.header.devices)
+
+
+def kinds(array: Array, *wanted: Kind) -> Array:
+    """Mask of the rows whose kind is one of `wanted`."""
+    mask = array == int(wanted[0])
+    for kind in wanted[1:]:
+        mask |= array == int(kind)
+    return mask

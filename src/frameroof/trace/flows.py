@@ -1,0 +1,33 @@
+"""Arrows ("flow events") from a launch to its work: the only link in files that hold no correlation numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .schema import FLOWS
+from .times import exact
+
+Place = tuple[str, str, int]
+"""(pid, tid, start in ns) of the event that an arrow touches."""
+
+
+class Flows:
+    """Starts and ends of arrows by their number."""
+
+    def __init__(self) -> None:
+        self.starts: dict[Any, Place] = {}
+        self.ends: dict[Any, Place] = {}
+
+    def add(self, events: Sequence[Any]) -> None:
+        """Keep the arrows among some events."""
+        for event in events:
+            if event.cat in FLOWS and event.ph in ("s", "f") and event.id is not None:
+                start = exact(event.ts)
+                if start is not None:
+                    ends = self.starts if event.ph == "s" else self.ends
+                    ends[event.id] = (str(event.pid), str(event.tid), start)
+
+    def arrows(self) -> list[tuple[Place, Place]]:
+        """(where an arrow starts, where it ends), for every arrow that has both."""
+        return [(start, self.ends[number]) for number, start in self.starts.items() if number in self.ends]

@@ -1,0 +1,198 @@
+"""Why the device stood still, gap by gap.
+
+A gap ends with the start of some work. That work could not have started before its launch call plus the launch
+latency floor of the run (the least time that any launch took to reach the idle device). So of a gap,
+
+    up to launch + floor   the device waited for the host: because the host itself had waited for the device
+                           (synchronisation) or sat in a copy when the gap began, or else because it had only now come
+                           to the launch (host_launch)
+    the rest               the work was queued and the device still waited (dependency: streams, events, the hardware)
+
+A gap within one graph replay is `graph`: no host takes part in it, and on ROCm its length is not reliable.
+Time under the profiler's own overhead rows is `profiler`; a gap before work whose launch is unknown is `unknown`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .columns import Array
+from .intervals import merged, overlap
+from .placed import Placed
+from .schema import Kind
+
+CAUSES = ("host_launch", "synchronisation", "copy", "dependency", "graph", "profiler", "unknown")
+BUCKETS_US = (1, 10, 100)
+
+SYNC_CALL = re.compile(r"Synchronize|EventQuery|StreamQuery")
+BLOCKING_SYNC = re.compile(r"Synchronize")
+COPY_CALL = re.compile(r"Memcpy|memcpy|MemcpyWithStream")
+
+
+@dataclass
+class Idle:
+    """Gaps of the device and their causes, in nanoseconds."""
+
+    span_ns: int = 0
+    busy_ns: int = 0
+    causes: dict[str, int] = field(default_factory=dict)
+    before_ns: int = 0
+    """From the start of the window on the host to the first work."""
+    after_ns: int = 0
+    """From the last work to the end of that window."""
+    floor_ns: int = 0
+    """The least latency from a launch call to its work (5th percentile, against measuring noise)."""
+    latency_ns: tuple[int, int, int] = (0, 0, 0)
+    """Median, 90th and 99th percentile of that latency, queueing included."""
+    depth: tuple[float, int] = (0.0, 0)
+    """Mean and largest number of launched, unfinished pieces of work, seen at each launch."""
+    buckets: list[tuple[str, int, int]] = field(default_factory=list)
+    """(range of lengths, gaps, ns in them)."""
+    gap_start: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    gap_end: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    gap_cause: list[str] = field(default_factory=list)
+    """The cause of the larger part of each gap."""
+    gap_row: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """The work that ends each gap."""
+    reliable: bool = True
+    """False where the file's own gaps cannot be trusted (HIP graph replays)."""
+
+    @property
+    def idle_ns(self) -> int:
+        """Span less busy time: the sum of all causes."""
+        return self.span_ns - self.busy_ns
+
+
+def explain_idle(placed: Placed) -> Idle:
+    """Account for every nanosecond in which no work ran between the first and the last work."""
+    idle = Idle()
+    if not len(placed):
+        return idle
+    start, end = merged(placed.start, placed.end)
+    idle.busy_ns = int((end - start).sum())
+    idle.span_ns = int(end[-1] - start[0])
+    _window(placed, idle, int(start[0]), int(end[-1]))
+    if placed.on_cpu:
+        idle.causes = {"unknown": idle.idle_ns} if idle.idle_ns else {}
+        return idle
+    lo, hi = end[:-1], start[1:]
+    _latencies(placed, idle, lo, hi)
+    _split(placed, idle, lo, hi)
+    lengths = hi - lo
+    edges = [0, *(1000 * b for b in BUCKETS_US), np.iinfo(np.int64).max]
+    labels = ["up to 1 us", "1 to 10 us", "10 to 100 us", "over 100 us"]
+    for label, low, high in zip(labels, edges, edges[1:], strict=False):
+        inside = (lengths > low) & (lengths <= high)
+        idle.buckets.append((label, int(inside.sum()), int(lengths[inside].sum())))
+    return idle
+
+
+def _window(placed: Placed, idle: Idle, first: int, last: int) -> None:
+    host = placed.trace.host
+    rows = np.flatnonzero((host.kind == int(Kind.ANNOTATION)) | (host.kind == int(Kind.OPERATOR)))
+    if len(rows):
+        idle.before_ns = max(0, first - int(host.start[rows].min()))
+        idle.after_ns = max(0, int(host.end[rows].max()) - last)
+
+
+def _latencies(placed: Placed, idle: Idle, lo: Array, hi: Array) -> None:
+    known = placed.launch >= 0
+    kernels = known & ~placed.graph & (np.array(placed.kind) == int(Kind.KERNEL))
+    if not kernels.any():
+        return
+    called = placed.trace.host.start[placed.launch[kernels]]
+    latency = placed.start[kernels] - called
+    latency = latency[latency >= 0]
+    if not len(latency):
+        return
+    idle.latency_ns = tuple(int(v) for v in np.percentile(latency, (50, 90, 99)))  # type: ignore[assignment]
+    idle.floor_ns = min(_floor(placed, lo, hi), int(latency.min()) if len(lo) < MANY else LATEST_FLOOR_NS)
+    done = np.sort(placed.end[kernels])
+    calls = np.sort(called)
+    waiting = np.arange(1, len(calls) + 1) - np.searchsorted(done, calls, side="right")
+    idle.depth = float(waiting.mean()), int(waiting.max())
+
+
+MANY = 20
+LATEST_FLOOR_NS = 20_000
+"""No launch that finds the device idle should take longer; on all machines seen it takes 5 to 11 us."""
+
+
+def _floor(placed: Placed, lo: Array, hi: Array) -> int:
+    """The launch latency floor: 5th percentile over launches that came while the device was already idle."""
+    row = np.searchsorted(placed.start, hi, side="left")
+    launch = placed.launch[row]
+    late = (launch >= 0) & ~placed.graph[row]
+    called = placed.trace.host.start[np.maximum(launch, 0)]
+    late &= called >= lo
+    return int(np.percentile((hi - called)[late], 5)) if late.any() else LATEST_FLOOR_NS
+
+
+def _split(placed: Placed, idle: Idle, lo: Array, hi: Array) -> None:
+    """Divide every gap [lo, hi) among the causes."""
+    row = np.searchsorted(placed.start, hi, side="left")
+    launch = placed.launch[row]
+    host = placed.trace.host
+    length = hi - lo
+    known = launch >= 0
+    called = np.where(known, host.start[np.maximum(launch, 0)], 0) if len(host) else np.zeros(len(lo), dtype=np.int64)
+    in_graph = placed.graph[row] & (row > 0) & (placed.launch[np.maximum(row - 1, 0)] == launch) & known
+    waiting = np.where(known & ~in_graph, np.clip(called + idle.floor_ns - lo, 0, length), 0)
+    overhead = _profiler(placed, lo, lo + waiting)
+    kind = _blocked(placed, lo)
+    parts = {name: np.zeros(len(lo), dtype=np.int64) for name in CAUSES}
+    for cause in ("host_launch", "synchronisation", "copy"):
+        parts[cause] = np.where(kind == cause, waiting - overhead, 0)
+    parts["profiler"] = overhead
+    parts["graph"] = np.where(in_graph, length, 0)
+    parts["unknown"] = np.where(~known, length, 0)
+    parts["dependency"] = np.where(known & ~in_graph, length - waiting, 0)
+    idle.causes = {name: int(values.sum()) for name, values in parts.items() if values.any()}
+    table = np.stack([parts[name] for name in CAUSES]) if len(lo) else np.zeros((len(CAUSES), 0))
+    idle.gap_cause = [CAUSES[i] for i in table.argmax(axis=0).tolist()] if len(lo) else []
+    idle.gap_start, idle.gap_end, idle.gap_row = lo, hi, row
+    idle.reliable = not (bool(in_graph.any()) and placed.trace.is_rocm)
+
+
+def _profiler(placed: Placed, lo: Array, hi: Array) -> Array:
+    """How much of each interval lies under overhead of the profiler itself."""
+    host = placed.trace.host
+    rows = host.kind == int(Kind.OVERHEAD)
+    if not rows.any():
+        return np.zeros(len(lo), dtype=np.int64)
+    return overlap(lo, hi, *merged(host.start[rows], host.end[rows]))
+
+
+def _blocked(placed: Placed, at: Array) -> Array:
+    """What the host was doing when each gap began: "synchronisation", "copy", or "host_launch" for anything else.
+
+    A device-to-host copy that the host waits for is a synchronisation; one that only stages data is a copy.
+    """
+    out = np.full(len(at), "host_launch", dtype=object)
+    for cause, pattern in (("copy", COPY_CALL), ("synchronisation", BLOCKING_SYNC)):
+        rows = calls(placed, pattern)
+        if len(rows):
+            host = placed.trace.host
+            start, end = merged(host.start[rows], host.end[rows])
+            i = np.searchsorted(start, at, side="right") - 1
+            inside = (i >= 0) & (at < end[np.maximum(i, 0)])
+            out[inside] = cause
+    back = placed.end[copies_to_host(placed)]
+    out[(out == "copy") & np.isin(at, back)] = "synchronisation"
+    return out
+
+
+def copies_to_host(placed: Placed) -> list[int]:
+    """Work rows that copy from the device to the host."""
+    return [row for row, name in enumerate(placed.kernel) if "DtoH" in name or "Device -> Host" in name]
+
+
+def calls(placed: Placed, pattern: re.Pattern[str]) -> Array:
+    """Host rows of the runtime calls whose name matches."""
+    trace = placed.trace
+    wanted = [i for i, name in enumerate(trace.names) if pattern.search(name)]
+    host = trace.host
+    return np.flatnonzero((host.kind == int(Kind.RUNTIME)) & np.isin(host.name, wanted))

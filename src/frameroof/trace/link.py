@@ -1,0 +1,194 @@
+"""From work on a device back to the host: the call that launched it, the operator, the module and the annotation.
+
+kernel -> launch: the correlation number; where a file has none, the External id that both carry, then the arrows.
+launch -> operator, module, annotation: what encloses the launch on its own thread (one sweep with a stack).
+Work whose launch is missing from the file is linked to its operator by External id, but only where that number is
+trusted: from late 2022 to February 2024 writers put the correlation number there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .columns import Array, Host, Trace, kinds
+from .schema import Kind
+
+
+@dataclass(frozen=True)
+class Links:
+    """For every host row and every work row, the host row that it belongs to; -1 where none is known."""
+
+    parent: Array  # host row -> the operator, module or annotation that encloses it
+    operator: Array  # host row -> innermost operator (itself, if it is one)
+    module: Array  # host row -> innermost module call
+    mark: Array  # host row -> innermost annotation
+    launch: Array  # work row -> runtime call
+    work_operator: Array  # work row -> innermost operator
+    work_module: Array
+    work_mark: Array
+
+
+def link(trace: Trace) -> Links:
+    """Link all work of a trace to the host rows it comes from."""
+    parent, operator, module, mark = _enclosing(trace)
+    launch = _launches(trace)
+    found = launch >= 0
+    safe = np.where(found, launch, 0)
+
+    def through(column: Array) -> Array:
+        return np.where(found, column[safe], -1) if len(column) else np.full(len(launch), -1)
+
+    work_operator = through(operator)
+    missing = work_operator < 0
+    if missing.any():
+        by_number = _by_external(trace)
+        work_operator = np.where(missing, by_number, work_operator)
+    of_operator = work_operator >= 0
+    at = np.where(of_operator, work_operator, 0)
+
+    def filled(column: Array) -> Array:
+        direct = through(column)
+        return np.where((direct < 0) & of_operator, column[at], direct) if len(column) else direct
+
+    return Links(parent, operator, module, mark, launch, work_operator, filled(module), filled(mark))
+
+
+def _enclosing(trace: Trace) -> tuple[Array, Array, Array, Array]:
+    """(parent, innermost operator, module, annotation) of every host row, by containment on its thread."""
+    host = trace.host
+    count = len(host)
+    out = [np.full(count, -1, dtype=np.int32) for _ in range(4)]
+    rows = np.flatnonzero(kinds(host.kind, Kind.OPERATOR, Kind.RUNTIME, Kind.ANNOTATION, Kind.MODULE))
+    if not len(rows):
+        return out[0], out[1], out[2], out[3]
+    grace = 0 if trace.nanosecond else 1  # in files of whole microseconds a call may seem to start where its parent ends
+    swept = _sweep(host, rows, grace)
+    for target, values in zip(out, swept, strict=True):
+        target[rows] = values
+    return out[0], out[1], out[2], out[3]
+
+
+def _sweep(host: Host, rows: Array, grace: int) -> tuple[list[int], list[int], list[int], list[int]]:
+    parents: list[int] = []
+    operators: list[int] = []
+    modules: list[int] = []
+    marks: list[int] = []
+    stack: list[tuple[int, int, int, int, int]] = []  # end, row, operator, module, annotation
+    current = -1
+    runtime, op, note = int(Kind.RUNTIME), int(Kind.OPERATOR), int(Kind.ANNOTATION)
+    for row, thread, start, end, kind in zip(
+        rows.tolist(),
+        host.thread[rows].tolist(),
+        host.start[rows].tolist(),
+        host.end[rows].tolist(),
+        host.kind[rows].tolist(),
+        strict=True,
+    ):
+        if thread != current:
+            stack.clear()
+            current = thread
+        limit = start - grace if kind == runtime else start
+        while stack and stack[-1][0] <= limit:
+            stack.pop()
+        _, above, operator, module, mark = stack[-1] if stack else (0, -1, -1, -1, -1)
+        parents.append(above)
+        if kind != runtime:
+            if kind == op:
+                operator = row
+            elif kind == note:
+                mark = row
+            else:
+                module = row
+            stack.append((end, row, operator, module, mark))
+        operators.append(operator)
+        modules.append(module)
+        marks.append(mark)
+    return parents, operators, modules, marks
+
+
+def _launches(trace: Trace) -> Array:
+    """Work row -> the runtime call that launched it."""
+    host, work = trace.host, trace.work
+    calls = np.flatnonzero(host.kind == int(Kind.RUNTIME))
+    launch = _match(work.correlation, host.correlation[calls], calls)
+    missing = (launch < 0) & (work.correlation <= 0)
+    if missing.any():
+        unique = _unique_only(host.external[calls], calls)
+        by_number = _match(work.external, *unique)
+        launch = np.where(missing, by_number, launch)
+        missing = (launch < 0) & (work.correlation <= 0)
+    if missing.any():
+        by_arrow = _by_arrow(trace)
+        if by_arrow:
+            keys = zip(work.device.tolist(), work.stream.tolist(), work.start.tolist(), strict=True)
+            arrows = np.array([by_arrow.get((str(d), str(s), t), -1) for d, s, t in keys], dtype=np.int64)
+            launch = np.where(missing, arrows, launch)
+    return launch
+
+
+def _match(wanted: Array, numbers: Array, rows: Array) -> Array:
+    """For each number wanted, the (first) row that carries it; -1 for none. Numbers up to 0 match nothing."""
+    out = np.full(len(wanted), -1, dtype=np.int64)
+    keep = numbers > 0
+    numbers, rows = numbers[keep], rows[keep]
+    if not len(numbers) or not len(wanted):
+        return out
+    order = np.argsort(numbers, kind="stable")
+    numbers, rows = numbers[order], rows[order]
+    at = np.minimum(np.searchsorted(numbers, wanted), len(numbers) - 1)
+    hit = (numbers[at] == wanted) & (wanted > 0)
+    out[hit] = rows[at[hit]]
+    return out
+
+
+def _unique_only(numbers: Array, rows: Array) -> tuple[Array, Array]:
+    """Those numbers, with their rows, that stand only once."""
+    values, first, counts = np.unique(numbers, return_index=True, return_counts=True)
+    single = counts == 1
+    return values[single], rows[first[single]]
+
+
+def _by_external(trace: Trace) -> Array:
+    """Work row -> operator of the same External id; nothing where those numbers are correlation numbers."""
+    host, work = trace.host, trace.work
+    none = np.full(len(work), -1, dtype=np.int64)
+    has = (work.external > 0) & (work.correlation > 0)
+    if not len(work) or (has.any() and bool((work.external[has] == work.correlation[has]).all())):
+        return none
+    operators = np.flatnonzero(host.kind == int(Kind.OPERATOR))
+    return _match(work.external, host.external[operators], operators)
+
+
+def _by_arrow(trace: Trace) -> dict[tuple[str, str, int], int]:
+    """(device, stream, start) of work -> the runtime call at the other end of its arrow."""
+    host = trace.host
+    calls = np.flatnonzero(host.kind == int(Kind.RUNTIME))
+    places = {
+        (*trace.threads[host.thread[row]], int(host.start[row])): int(row) for row in calls.tolist()
+    }
+    found = {}
+    for start, end in trace.flows.arrows():
+        row = places.get(start)
+        if row is not None:
+            found[end[0], end[1].rsplit(" ", 1)[-1], end[2]] = row
+    return found
+
+
+def module_paths(trace: Trace, links: Links) -> dict[int, str]:
+    """Module row -> its path: the names that our profiler wrote (`mod::a.b`), or classes with their number
+    joined by "/", outermost first, as far as the file holds them."""
+    host = trace.host
+    paths: dict[int, str] = {}
+    for row in np.flatnonzero(host.kind == int(Kind.MODULE)).tolist():  # parents stand before children
+        name = trace.names[host.name[row]]
+        if name.startswith("mod::"):
+            paths[row] = name[5:]
+            continue
+        above = int(links.parent[row])
+        while above >= 0 and above not in paths:
+            above = int(links.parent[above])
+        own = name.removeprefix("nn.Module: ")
+        paths[row] = f"{paths[above]}/{own}" if above >= 0 else own
+    return paths

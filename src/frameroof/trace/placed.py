@@ -1,0 +1,153 @@
+"""Every piece of work in its place: operator, inputs, module path and class, as flat columns for all that follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .classify import classify
+from .clip import clip_absurd
+from .columns import Array, Trace, Work, kinds
+from .link import Links, link, module_paths
+from .schema import Kind
+from .shapes import Inputs, parse
+
+
+@dataclass
+class Placed:
+    """Work rows in order of start, each with where it came from.
+
+    On a trace without a device the processor is the device: its rows are the operators that have no operator
+    inside them, with their own time.
+    """
+
+    trace: Trace
+    links: Links
+    on_cpu: bool
+    kind: list[int]
+    kernel: list[str]
+    operator: list[str]  # "" unknown
+    operator_row: Array  # host row of the operator's call; -1 unknown
+    arguments: list[int]  # index into `inputs`, -1 none recorded
+    module: list[str]  # path, "" unknown
+    module_row: Array  # host row of the innermost module's call; -1 unknown
+    mark_row: Array  # host row of the innermost annotation; -1 unknown
+    launch: Array  # host row of the launch; -1 unknown
+    device: Array
+    stream: Array
+    start: Array  # int64 ns
+    end: Array  # int64 ns, absurd durations clipped
+    duration: Array  # int64 ns; on the processor an operator's own time, otherwise end - start
+    bytes: Array  # of copies and fills, -1 unknown
+    classes: list[str]
+    graph: Array  # bool: part of a graph replay
+    inputs: list[Inputs | None]
+
+    def __len__(self) -> int:
+        return len(self.kernel)
+
+    def input(self, row: int) -> Inputs | None:
+        """The recorded inputs of the operator of a row."""
+        at = self.arguments[row]
+        return self.inputs[at] if at >= 0 else None
+
+
+def place(trace: Trace) -> Placed:
+    """Link, clip and classify all work of a trace."""
+    links = link(trace)
+    if not len(trace.work) and bool(kinds(trace.host.kind, Kind.OPERATOR).any()):
+        return _on_cpu(trace, links)
+    work, names = trace.work, trace.names
+    end = clip_absurd(trace)
+    rows = links.work_operator.tolist()
+    operator = [names[n] for n in trace.host.name[links.work_operator].tolist()] if len(trace.host) else [""] * len(work)
+    operator = [name if row >= 0 else "" for name, row in zip(operator, rows, strict=True)]
+    arguments = trace.host.args[links.work_operator].tolist() if len(trace.host) else [-1] * len(work)
+    return _placed(
+        trace, links, work, end, operator, [a if r >= 0 else -1 for a, r in zip(arguments, rows, strict=True)]
+    )
+
+
+def _placed(
+    trace: Trace, links: Links, work: Work, end: Array, operator: list[str], arguments: list[int]
+) -> Placed:  # six: the columns that two sources fill differently
+    kernel = [trace.names[n] for n in work.name.tolist()]
+    kind = work.kind.tolist()
+    paths = module_paths(trace, links)
+    return Placed(
+        trace=trace,
+        links=links,
+        on_cpu=False,
+        kind=kind,
+        kernel=kernel,
+        operator=operator,
+        operator_row=links.work_operator,
+        arguments=arguments,
+        module=[paths.get(row, "") for row in links.work_module.tolist()],
+        module_row=links.work_module,
+        mark_row=links.work_mark,
+        launch=links.launch,
+        device=work.device,
+        stream=work.stream,
+        start=work.start,
+        end=end,
+        duration=end - work.start,
+        bytes=work.bytes,
+        classes=[classify(o, k, n) for o, k, n in zip(operator, kernel, kind, strict=True)],
+        graph=_in_graph(trace, links),
+        inputs=[parse(a) for a in trace.arguments],
+    )
+
+
+def _in_graph(trace: Trace, links: Links) -> Array:
+    """Rows that a graph replay launched: their launch says so, or they carry the number of a graph node."""
+    graph = trace.work.graph_node > 0
+    launches = np.array([i for i, name in enumerate(trace.names) if "GraphLaunch" in name], dtype=np.int64)
+    if len(launches) and len(trace.host):
+        named = trace.host.name[links.launch]
+        graph = graph | ((links.launch >= 0) & np.isin(named, launches))
+    return graph
+
+
+def _on_cpu(trace: Trace, links: Links) -> Placed:
+    """The operators of a trace without a device, each with its own time (what its inner operators leave)."""
+    host, names = trace.host, trace.names
+    rows = np.flatnonzero(host.kind == int(Kind.OPERATOR))
+    own = (host.end - host.start).astype(np.int64)
+    above = links.parent[rows]
+    while True:  # the nearest enclosing operator: annotations and modules between take no time of their own
+        skip = (above >= 0) & (host.kind[np.maximum(above, 0)] != int(Kind.OPERATOR))
+        if not skip.any():
+            break
+        above = np.where(skip, links.parent[np.maximum(above, 0)], above)
+    inner = above >= 0
+    np.subtract.at(own, above[inner], (host.end - host.start)[rows[inner]])
+    rows = rows[own[rows] > 0]
+    rows = rows[np.argsort(host.start[rows], kind="stable")]
+    paths = module_paths(trace, links)
+    name = [names[n] for n in host.name[rows].tolist()]
+    none = np.full(len(rows), -1, dtype=np.int64)
+    return Placed(
+        trace=trace,
+        links=links,
+        on_cpu=True,
+        kind=[int(Kind.OPERATOR)] * len(rows),
+        kernel=name,
+        operator=name,
+        operator_row=rows,
+        arguments=host.args[rows].tolist(),
+        module=[paths.get(row, "") for row in links.module[rows].tolist()],
+        module_row=links.module[rows],
+        mark_row=links.mark[rows],
+        launch=none,
+        device=none,
+        stream=host.thread[rows].astype(np.int64),
+        start=host.start[rows],
+        end=host.end[rows],
+        duration=own[rows],
+        bytes=none,
+        classes=[classify(n, "", int(Kind.OPERATOR)) for n in name],
+        graph=np.zeros(len(rows), dtype=bool),
+        inputs=[parse(a) for a in trace.arguments],
+    )

@@ -1,0 +1,205 @@
+"""Recorded inputs of an operator -> its dimensions, FLOPs and bytes. FLOPs: 2 per multiply-add (design, rule 1).
+
+Legend of dimensions: B batch, H heads, Q query length, K key length, D head dim; m x k times k x n.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from .columns import Arguments
+
+_ITEM = {
+    "float": 4, "double": 8, "int": 4, "long int": 8, "short int": 2, "signed char": 1, "unsigned char": 1, "bool": 1,
+    "c10::BFloat16": 2, "c10::Half": 2, "c10::Float8_e4m3fn": 1, "c10::Float8_e5m2": 1, "c10::Float8_e4m3fnuz": 1,
+    "c10::Float8_e5m2fnuz": 1, "c10::complex<float>": 8, "c10::complex<double>": 16, "BFloat16": 2, "Half": 2,
+    "Float": 4,
+}  # fmt: skip
+DTYPES = {
+    "float": "fp32", "Float": "fp32", "double": "fp64", "c10::BFloat16": "bf16", "BFloat16": "bf16", "c10::Half": "fp16",
+    "Half": "fp16", "c10::Float8_e4m3fn": "fp8", "c10::Float8_e5m2": "fp8", "c10::Float8_e4m3fnuz": "fp8",
+    "c10::Float8_e5m2fnuz": "fp8", "signed char": "int8", "unsigned char": "uint8",
+}  # fmt: skip
+"""Type names of traces -> names of `frameroof.hardware`."""
+
+Dims = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The recorded inputs of one call: dimensions (None for what is no tensor), types, values of scalars as text."""
+
+    dims: tuple[Dims | tuple[Dims, ...], ...]
+    types: tuple[str, ...]
+    concrete: tuple[str, ...]
+
+    def tensor(self, index: int) -> Dims | None:
+        """Dimensions of the tensor at `index`, or None."""
+        if index >= len(self.dims) or not self.dims[index]:
+            return None
+        dims = self.dims[index]
+        return dims if all(isinstance(d, int) for d in dims) else None  # type: ignore[return-value]
+
+    @property
+    def tensors(self) -> list[tuple[Dims, int]]:
+        """(dimensions, bytes of an element) of every tensor, lists of tensors included."""
+        found: list[tuple[Dims, int]] = []
+        for i, dims in enumerate(self.dims):
+            size = _ITEM.get(self.types[i] if i < len(self.types) else "", 0)
+            if not dims:
+                continue
+            if isinstance(dims[0], int):
+                found.append((dims, size))  # type: ignore[arg-type]
+            else:
+                found += [(d, size or 2) for d in dims if d]  # type: ignore[misc]
+        return [(dims, size) for dims, size in found if size]
+
+    @property
+    def dtype(self) -> str | None:
+        """The type of the first floating tensor, in the words of `frameroof.hardware`."""
+        return next((DTYPES[t] for t in self.types if t in DTYPES), None)
+
+    def value(self, index: int) -> str:
+        """The scalar at `index` as text; "" if it was not recorded."""
+        return self.concrete[index] if index < len(self.concrete) else ""
+
+
+def parse(arguments: Arguments) -> Inputs | None:
+    """The recorded inputs; None where the text is none that a profiler writes."""
+    try:
+        dims = msgspec.json.decode(arguments.dims)
+        types = msgspec.json.decode(arguments.types) if arguments.types else []
+        concrete = msgspec.json.decode(arguments.concrete) if arguments.concrete else []
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if not all(isinstance(x, list) for x in (dims, types, concrete)):
+        return None
+    return Inputs(
+        tuple(_dims(d) for d in dims),
+        tuple(t if isinstance(t, str) else "" for t in types),
+        tuple(c if isinstance(c, str) else "" for c in concrete),
+    )
+
+
+def _dims(value: Any) -> Any:
+    if not isinstance(value, list):
+        return ()
+    if all(type(d) is int and 0 <= d < 2**48 for d in value):
+        return tuple(value)
+    return tuple(d for d in map(_dims, value) if d)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a call must compute and move at least: FLOPs of multiply-adds, bytes of its inputs and output once each."""
+
+    flops: int
+    bytes: int
+
+
+def cost(operator: str, inputs: Inputs) -> Cost | None:
+    """FLOPs and bytes of a matrix product or a convolution; bytes alone of others; None where nothing is known."""
+    name = operator.removeprefix("aten::")
+    tensors = inputs.tensors
+    if not tensors:
+        return None
+    size = tensors[0][1]
+    read = sum(math.prod(dims) * item for dims, item in tensors)
+    product = matmul(name, inputs)
+    if product is not None:
+        batch, m, k, n = product
+        return Cost(2 * batch * m * k * n, read + batch * m * n * size)
+    if name in _CONVOLUTIONS:
+        made = _convolution(name, inputs)
+        return None if made is None else Cost(2 * made[0], read + made[1] * size)
+    largest = max(math.prod(dims) * item for dims, item in tensors)
+    return Cost(0, read + largest)
+
+
+def matmul(name: str, inputs: Inputs) -> tuple[int, int, int, int] | None:
+    """(batch, m, k, n) of a matrix product; None if `name` is none or its dimensions do not fit."""
+    if name not in _PRODUCTS:
+        return None
+    a_at, b_at, transposed = _PRODUCTS[name]
+    a, b = inputs.tensor(a_at), inputs.tensor(b_at)
+    if a is None or b is None or not a or not b:
+        return None
+    if transposed:
+        b = (*b[:-2], b[-1], b[-2]) if len(b) > 1 else b
+    k, n = (b[-2], b[-1]) if len(b) > 1 else (b[0], 1)
+    if a[-1] != k:
+        return None
+    if len(b) <= 2:
+        return 1, math.prod(a[:-1]), k, n
+    return math.prod(a[:-2]), a[-2] if len(a) > 1 else 1, k, n
+
+
+_PRODUCTS: dict[str, tuple[int, int, bool]] = {
+    "mm": (0, 1, False),
+    "bmm": (0, 1, False),
+    "matmul": (0, 1, False),
+    "addmm": (1, 2, False),
+    "_addmm_activation": (1, 2, False),
+    "baddbmm": (1, 2, False),
+    "addmv": (1, 2, False),
+    "mv": (0, 1, False),
+    "linear": (0, 1, True),
+    "_scaled_mm": (0, 1, False),
+    "_int_mm": (0, 1, False),
+}
+"""Operator -> (position of the left factor, of the right one, whether the right one is transposed)."""
+
+
+_CONVOLUTIONS: dict[str, tuple[int, int, int, int]] = {
+    "convolution": (3, 4, 5, 6),
+    "_convolution": (3, 4, 5, 6),
+    "conv1d": (3, 4, 5, -1),
+    "conv2d": (3, 4, 5, -1),
+    "conv3d": (3, 4, 5, -1),
+    "cudnn_convolution_relu": (3, 4, 5, -1),
+    "cudnn_convolution": (3, 2, 4, -1),
+    "miopen_convolution": (4, 3, 5, -1),
+    "mkldnn_convolution": (4, 3, 5, -1),
+    "_conv_depthwise2d": (4, 5, 6, -1),
+    "conv_depthwise3d": (4, 5, 6, -1),
+}
+"""Operator -> positions of stride, padding, dilation and of the flag `transposed` among its inputs (-1: has none)."""
+
+
+def _convolution(name: str, inputs: Inputs) -> tuple[int, int] | None:
+    """(multiply-adds, elements of the output) of a convolution, transposed or not."""
+    x, w = inputs.tensor(0), inputs.tensor(1)
+    if x is None or w is None or len(x) != len(w) or len(x) < 3:
+        return None
+    at = _CONVOLUTIONS[name]
+    vectors = [_numbers(inputs.value(i), len(x) - 2) for i in at[:3]]
+    stride, padding, dilation = vectors
+    if stride is None or padding is None or dilation is None:
+        return None
+    if at[3] >= 0 and inputs.value(at[3]) == "True":
+        size = [
+            (i - 1) * s - 2 * p + d * (f - 1) + 1
+            for i, p, d, f, s in zip(x[2:], padding, dilation, w[2:], stride, strict=True)
+        ]
+        return math.prod(x) * math.prod(w[1:]), x[0] * w[1] * math.prod(size)
+    size = [
+        (i + 2 * p - d * (f - 1) - 1) // max(s, 1) + 1
+        for i, p, d, f, s in zip(x[2:], padding, dilation, w[2:], stride, strict=True)
+    ]
+    elements = x[0] * w[0] * math.prod(size)
+    return elements * math.prod(w[1:]), elements
+
+
+def _numbers(text: str, count: int) -> tuple[int, ...] | None:
+    """"[2, 2]" -> (2, 2), one number repeated `count` times; None for anything else."""
+    if not (text.startswith("[") and text.endswith("]")):
+        return None
+    try:
+        found = tuple(int(float(part)) for part in text[1:-1].split(",") if part.strip())
+    except (ValueError, OverflowError):
+        return None
+    return found * count if len(found) == 1 else found if len(found) == count else None

@@ -1,0 +1,142 @@
+"""Which stage of the pipeline, and which of its calls, each piece of work belongs to: from the device's side, so that
+asynchronous launches do not blur it.
+
+A stage is, first, a range that our profiler or the user named `stage::…`; else the outermost module call around the
+launch (a diffusion pipeline calls its text encoders, its denoiser and its decoder one after the other), named by the
+role its class has; else what no module encloses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .columns import Array
+from .intervals import covered
+from .placed import Placed
+from .schema import Kind
+
+STAGE_ANNOTATION = "stage::"
+OUTSIDE = "(outside modules)"
+UNLINKED = "(unlinked)"
+
+_ROLES: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("text encode", re.compile(r"CLIPText|T5|TextModel|TextEncoder|GemmaModel|Gemma2Model|BertModel|Qwen2.*ForCond|ChatGLM")),
+    (
+        "denoise",
+        re.compile(r"UNet|Transformer2D|Transformer3D|DiT|Flux.*Transformer|WanModel|MMDiT|VideoTransformer|Denois"),
+    ),
+    ("vae decode", re.compile(r"^Decoder|Autoencoder|VAE|WanDecoder|.*Decoder3d|Vqgan|VQ", re.I)),
+    ("vae encode", re.compile(r"^Encoder_|.*Encoder3d")),
+    ("image encode", re.compile(r"CLIPVision|VisionModel|VisionTransformer|Siglip")),
+)  # fmt: skip
+
+
+@dataclass
+class Stage:
+    """One stage: its work on the device, and its calls in order of launch."""
+
+    name: str
+    source: str
+    """What names it: an annotation, or the class of a module."""
+    rows: list[int] = field(default_factory=list)
+    calls: list[list[int]] = field(default_factory=list)
+    """The rows of each call; a denoiser's calls are its steps (twice as many where guidance takes two)."""
+
+    def busy_ns(self, placed: Placed) -> int:
+        """Union of its work."""
+        return covered(placed.start[self.rows], placed.end[self.rows])
+
+    def time_ns(self, placed: Placed) -> int:
+        """Sum of its work."""
+        return int(placed.duration[self.rows].sum())
+
+
+def find_stages(placed: Placed) -> list[Stage]:
+    """The stages in order of their first work; all rows of work are in exactly one."""
+    key, names = _keys(placed)
+    stages: dict[str, Stage] = {}
+    calls: dict[int, list[int]] = {}
+    for row, call in enumerate(key.tolist()):
+        name, source = names[call]
+        stage = stages.setdefault(name, Stage(name, source))
+        if source and source not in stage.source.split(", "):
+            stage.source += f", {source}"
+        stage.rows.append(row)
+        if call not in calls:
+            calls[call] = []
+            stage.calls.append(calls[call])
+        calls[call].append(row)
+    return list(stages.values())
+
+
+def _keys(placed: Placed) -> tuple[Array, dict[int, tuple[str, str]]]:
+    """(the call that each row belongs to, call -> (stage, what names it)); -1 outside, -2 unlinked."""
+    trace = placed.trace
+    key = np.full(len(placed), -1, dtype=np.int64)
+    linked = (placed.launch >= 0) | (placed.operator_row >= 0)
+    key[~linked] = -2
+    names = {-1: (OUTSIDE, ""), -2: (UNLINKED, "")}
+    ranges = {i for i, name in enumerate(trace.names) if name.startswith(STAGE_ANNOTATION)}
+    if ranges:
+        tops = _outermost(placed, placed.mark_row, lambda row: int(trace.host.name[row]) in ranges)
+        for row in set(tops.tolist()) - {-1}:
+            label = trace.names[trace.host.name[row]].removeprefix(STAGE_ANNOTATION)
+            names[row] = (label, "annotation")
+        return np.where(tops >= 0, tops, key), names
+    tops = _outermost(placed, placed.module_row, lambda row: True)
+    found = sorted(set(tops.tolist()) - {-1})
+    classes = {row: _class_of(trace.names[trace.host.name[_unwrapped(placed, row)]]) for row in found}
+    roles = {row: _role(name) for row, name in classes.items()}
+    for row in found:
+        names[row] = (roles[row] or classes[row], classes[row])
+    return np.where(tops >= 0, tops, key), names
+
+
+def _outermost(placed: Placed, rows: Array, wanted: Callable[[int], bool]) -> Array:
+    """For each host row, the outermost row of its own kind that encloses it and is `wanted`; itself included."""
+    host, parent = placed.trace.host, placed.links.parent
+    top: dict[int, int] = {-1: -1}
+    for row in set(rows.tolist()) - {-1}:
+        best, at = -1, row
+        while at >= 0:
+            kind = host.kind[at]
+            if kind == host.kind[row] and kind in (int(Kind.MODULE), int(Kind.ANNOTATION)) and wanted(at):
+                best = at
+            at = int(parent[at])
+        top[row] = best
+    return np.array([top[row] for row in rows.tolist()], dtype=np.int64)
+
+
+_WRAPPERS = ("OptimizedModule", "DistributedDataParallel", "FullyShardedDataParallel", "FSDP", "DataParallel")
+
+
+def _unwrapped(placed: Placed, row: int) -> int:
+    """The module call that a wrapper's call (torch.compile, DDP, FSDP) is about: the first one inside it."""
+    host, names = placed.trace.host, placed.trace.names
+    at = row
+    while _class_of(names[host.name[at]]).endswith(_WRAPPERS):
+        end, inner = host.end[at], at + 1
+        while inner < len(host) and host.thread[inner] == host.thread[at] and host.start[inner] < end:
+            if host.kind[inner] == int(Kind.MODULE):
+                break
+            inner += 1
+        else:
+            return at
+        if host.kind[inner] != int(Kind.MODULE):
+            return at
+        at = inner
+    return at
+
+
+def _class_of(name: str) -> str:
+    """"nn.Module: Decoder_0" -> "Decoder"; "mod::vae.decoder" -> "vae.decoder"."""
+    plain = name.removeprefix("nn.Module: ").removeprefix("mod::")
+    return re.sub(r"_\d+$", "", plain)
+
+
+def _role(name: str) -> str | None:
+    return next((role for role, pattern in _ROLES if pattern.search(name)), None)

@@ -1,0 +1,111 @@
+"""Calls in which the host waits for the device: which operator made them, on which line, and what idle time followed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .columns import Array
+from .idle import BLOCKING_SYNC, Idle, calls, copies_to_host
+from .placed import Placed
+from .schema import Kind
+
+MOST_LOOKED_UP = 2000
+"""So many calls are traced back to their line; the others of a busy loop share lines anyway."""
+
+
+@dataclass
+class Sync:
+    """All waits from one place."""
+
+    call: str
+    operator: str  # outermost operator around it, "" for a direct call
+    line: str  # "file.py(12): function", "" where the trace holds no Python frames
+    count: int = 0
+    host_ns: int = 0
+    """Time the host spent inside."""
+    idle_ns: int = 0
+    """Time the device stood still because of it."""
+
+
+def find_syncs(placed: Placed, idle: Idle) -> list[Sync]:
+    """Waits of the host grouped by place, those with the most idle time first."""
+    host, names = placed.trace.host, placed.trace.names
+    copied = placed.launch[copies_to_host(placed)]
+    rows = np.union1d(calls(placed, BLOCKING_SYNC), copied[copied >= 0])
+    caused = _idle_after(placed, idle, rows)
+    found: dict[tuple[str, str, str], Sync] = {}
+    python = _Frames(placed)
+    for i, row in enumerate(rows.tolist()):
+        operator = _outermost_operator(placed, row)
+        line = python.line(row) if i < MOST_LOOKED_UP else ""
+        key = names[host.name[row]], operator, line
+        sync = found.setdefault(key, Sync(*key))
+        sync.count += 1
+        sync.host_ns += int(host.end[row] - host.start[row])
+        sync.idle_ns += int(caused[i])
+    return sorted(found.values(), key=lambda s: (-s.idle_ns, -s.host_ns))
+
+
+def _idle_after(placed: Placed, idle: Idle, rows: Array) -> Array:
+    """Idle time of the gaps that began while the host was inside each call."""
+    host = placed.trace.host
+    caused = np.zeros(len(rows), dtype=np.int64)
+    wanted = [i for i, cause in enumerate(idle.gap_cause) if cause == "synchronisation"]
+    if not wanted or not len(rows):
+        return caused
+    order = np.argsort(host.start[rows], kind="stable")
+    start, end = host.start[rows][order], host.end[rows][order]
+    at = np.searchsorted(start, idle.gap_start[wanted], side="right") - 1
+    for gap, i in zip(wanted, at.tolist(), strict=True):
+        if i >= 0 and idle.gap_start[gap] < end[i]:
+            caused[order[i]] += int(idle.gap_end[gap] - idle.gap_start[gap])
+    return caused
+
+
+def _outermost_operator(placed: Placed, row: int) -> str:
+    host, links = placed.trace.host, placed.links
+    at, name = int(links.operator[row]), ""
+    while at >= 0:
+        if host.kind[at] == int(Kind.OPERATOR):
+            name = placed.trace.names[host.name[at]]
+        elif host.kind[at] == int(Kind.MODULE):
+            break
+        at = int(links.parent[at])
+    return name
+
+
+class _Frames:
+    """Looks up the Python line at a moment of a thread."""
+
+    def __init__(self, placed: Placed) -> None:
+        host = placed.trace.host
+        self.trace = placed.trace
+        self.rows = np.flatnonzero(host.kind == int(Kind.PYTHON))
+        self.thread = host.thread[self.rows]
+        self.start = host.start[self.rows]
+        self.end = host.end[self.rows]
+
+    def line(self, row: int) -> str:
+        """The innermost frame of user code around a host row."""
+        host = self.trace.host
+        lo, hi = np.searchsorted(self.thread, (host.thread[row], host.thread[row] + 1))
+        last = lo + int(np.searchsorted(self.start[lo:hi], host.start[row], side="right"))
+        around: list[int] = []
+        step = 4096
+        for high in range(last, lo, -step):  # innermost frames start last: most often the first block suffices
+            low = max(lo, high - step)
+            around = (np.flatnonzero(self.end[low:high] > host.start[row]) + low).tolist() + around
+            found = next((n for n in map(self._name, reversed(around)) if _is_users(n)), "")
+            if found:
+                return found
+        return next((n for n in map(self._name, reversed(around)) if not n.startswith("<built-in")), "")
+
+    def _name(self, index: int) -> str:
+        return self.trace.names[self.trace.host.name[self.rows[index]]]
+
+
+def _is_users(name: str) -> bool:
+    """Whether a frame is neither built in nor inside torch itself."""
+    return not name.startswith("<built-in") and "torch/" not in name and "(" in name
