@@ -121,15 +121,15 @@ def _fused(placed: Placed) -> Iterator[Attention]:
     for row, name in enumerate(placed.classes):
         if name != ATTENTION:
             continue
-        at = int(placed.operator_row[row])
-        if at >= 0 and not placed.graph[row] and at in calls:
+        at = int(placed.call[row])
+        if at in calls:
             calls[at].rows.append(row)
             continue
         call = Attention([row], fused=True)
         inputs = placed.input(row)
         if inputs is not None:
             _measure(call, placed.operator[row], inputs)
-        if at >= 0 and not placed.graph[row]:
+        if at >= 0:
             calls[at] = call
         else:
             yield call

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
+from itertools import count
 
 import numpy as np
 
@@ -28,6 +29,7 @@ class Captured:
     trace: Trace
     kernel: list[str]  # "" where the file does not name it
     operator: list[str]
+    call: list[int]  # host row of that operator
     arguments: list[int]
     module: list[str]
 
@@ -61,6 +63,7 @@ def read_capture(trace: Trace) -> list[Captured]:
                 trace,
                 [names[d] if d >= 0 else "" for d in host.detail[rows].tolist()],
                 [names[host.name[o]] if o >= 0 else "" for o in operator],
+                operator,
                 [int(host.args[o]) if o >= 0 else -1 for o in operator],
                 [paths.get(m, "") for m in links.module[rows].tolist()],
             )
@@ -76,6 +79,7 @@ def with_capture(placed: Placed, captures: list[Captured]) -> tuple[Placed, floa
     """
     operator, module = list(placed.operator), list(placed.module)
     arguments, classes = list(placed.arguments), list(placed.classes)
+    call, numbers = placed.call.copy(), count(len(placed.trace.host))
     inputs = list(placed.inputs)
     offsets = []
     for capture in captures:
@@ -90,8 +94,11 @@ def with_capture(placed: Placed, captures: list[Captured]) -> tuple[Placed, floa
             found = _align(kernels, capture.kernel)
             if len(found) > len(pairs):
                 best, pairs = i, found
+        known: dict[int, int] = {}
         for at, launch in pairs:
             row, capture = int(rows[at]), captures[best]
+            if capture.call[launch] >= 0:
+                call[row] = known.setdefault(capture.call[launch], next(numbers))
             matched += int(placed.duration[row])
             operator[row] = capture.operator[launch]
             module[row] = _below(module[row], capture.module[launch])
@@ -103,7 +110,7 @@ def with_capture(placed: Placed, captures: list[Captured]) -> tuple[Placed, floa
         action = f"{1 - share:.1%} of the replayed time keeps the operator of its launch"
         placed.trace.problems.append(Problem("graph replays that do not agree with their capture", 1, action))
     changed = replace(
-        placed, operator=operator, module=module, arguments=arguments, classes=classes, inputs=inputs
+        placed, operator=operator, call=call, module=module, arguments=arguments, classes=classes, inputs=inputs
     )
     return changed, share
 

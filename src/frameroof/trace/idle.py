@@ -20,14 +20,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .columns import Array
-from .intervals import merged, overlap
+from .intervals import covered, merged, overlap
 from .placed import Placed
 from .schema import Kind
 
 CAUSES = ("host_launch", "synchronisation", "copy", "dependency", "graph", "profiler", "unknown")
 BUCKETS_US = (1, 10, 100)
 
-SYNC_CALL = re.compile(r"Synchronize|EventQuery|StreamQuery")
 BLOCKING_SYNC = re.compile(r"Synchronize")
 COPY_CALL = re.compile(r"Memcpy|memcpy|MemcpyWithStream")
 
@@ -47,6 +46,8 @@ class Idle:
     """The least latency from a launch call to its work (5th percentile, against measuring noise)."""
     latency_ns: tuple[int, int, int] = (0, 0, 0)
     """Median, 90th and 99th percentile of that latency, queueing included."""
+    host_active_ns: int = 0
+    """From the first launch to the last, without the calls in which the host waited for the device."""
     depth: tuple[float, int] = (0.0, 0)
     """Mean and largest number of launched, unfinished pieces of work, seen at each launch."""
     buckets: list[tuple[str, int, int]] = field(default_factory=list)
@@ -81,6 +82,7 @@ def explain_idle(placed: Placed) -> Idle:
     lo, hi = end[:-1], start[1:]
     _latencies(placed, idle, lo, hi)
     _split(placed, idle, lo, hi)
+    idle.host_active_ns = _host_active(placed)
     lengths = hi - lo
     edges = [0, *(1000 * b for b in BUCKETS_US), np.iinfo(np.int64).max]
     labels = ["up to 1 us", "1 to 10 us", "10 to 100 us", "over 100 us"]
@@ -114,6 +116,25 @@ def _latencies(placed: Placed, idle: Idle, lo: Array, hi: Array) -> None:
     calls = np.sort(called)
     waiting = np.arange(1, len(calls) + 1) - np.searchsorted(done, calls, side="right")
     idle.depth = float(waiting.mean()), int(waiting.max())
+
+
+ORDINARY_LAUNCH_NS = 50_000
+"""A launch that takes longer was waiting for room in the queue: the rest of it is not the host's own time."""
+
+
+def _host_active(placed: Placed) -> int:
+    rows = np.unique(placed.launch[placed.launch >= 0])
+    if not len(rows):
+        return 0
+    host = placed.trace.host
+    first, last = int(host.start[rows].min()), int(host.start[rows].max())
+    waits = np.union1d(calls(placed, BLOCKING_SYNC), placed.launch[copies_to_host(placed)])
+    waits = waits[waits >= 0]
+    late = rows[host.end[rows] - host.start[rows] > ORDINARY_LAUNCH_NS]
+    start = np.concatenate([host.start[waits], host.start[late] + ORDINARY_LAUNCH_NS])
+    end = np.concatenate([host.end[waits], host.end[late]])
+    waited = covered(np.clip(start, first, last), np.clip(end, first, last))
+    return last - first - waited
 
 
 MANY = 20

@@ -29,6 +29,7 @@ class Placed:
     kernel: list[str]
     operator: list[str]  # "" unknown
     operator_row: Array  # host row of the operator's call; -1 unknown
+    call: Array  # number of the operator's call, equal for all work of one call; -1 unknown
     arguments: list[int]  # index into `inputs`, -1 none recorded
     module: list[str]  # path, "" unknown
     module_row: Array  # host row of the innermost module's call; -1 unknown
@@ -75,6 +76,7 @@ def _placed(
     kernel = [trace.names[n] for n in work.name.tolist()]
     kind = work.kind.tolist()
     paths = module_paths(trace, links)
+    graph = _in_graph(trace, links)
     return Placed(
         trace=trace,
         links=links,
@@ -83,6 +85,7 @@ def _placed(
         kernel=kernel,
         operator=operator,
         operator_row=links.work_operator,
+        call=np.where(graph, -1, links.work_operator),
         arguments=arguments,
         module=[paths.get(row, "") for row in links.work_module.tolist()],
         module_row=links.work_module,
@@ -95,7 +98,7 @@ def _placed(
         duration=end - work.start,
         bytes=work.bytes,
         classes=[classify(o, k, n) for o, k, n in zip(operator, kernel, kind, strict=True)],
-        graph=_in_graph(trace, links),
+        graph=graph,
         inputs=[parse(a) for a in trace.arguments],
     )
 
@@ -136,6 +139,7 @@ def _on_cpu(trace: Trace, links: Links) -> Placed:
         kernel=name,
         operator=name,
         operator_row=rows,
+        call=rows.astype(np.int64),
         arguments=host.args[rows].tolist(),
         module=[paths.get(row, "") for row in links.module[rows].tolist()],
         module_row=links.module[rows],

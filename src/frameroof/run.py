@@ -1,0 +1,254 @@
+"""Run: what was measured, in one record that is saved as a folder and read by `gap`, `compare` and the reports.
+
+`run.json` holds the record (times in integer nanoseconds); `work.parquet` one row per piece of work, when there is any.
+The JSON of `frameroof analyze --json` is this record; `version` changes with its meaning.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .files import write_whole
+
+VERSION = 1
+
+
+class Summary(msgspec.Struct):
+    """The run as a whole; times of the device in ns."""
+
+    device: str | None
+    """The device's name as the file gives it."""
+    hardware: str | None
+    """The same device in `frameroof hardware`, if it is known."""
+    busy_ns: int
+    """Union of all work."""
+    span_ns: int
+    """First start to last end."""
+    idle_ns: int
+    """Span less busy."""
+    kernel_ns: int
+    """Sum over kernels."""
+    memory_ns: int
+    """Sum over copies and fills."""
+    kernels: int
+    copies: int
+    events: int
+    streams: int
+    devices: int
+    short_kernels: int
+    """Kernels under 10 us."""
+    flops: float | None
+    bytes: float | None
+    on_cpu: bool = False
+
+
+class OperatorRow(msgspec.Struct):
+    """All work of one operator in one class."""
+
+    class_: str = msgspec.field(name="class")
+    name: str = ""
+    time_ns: int = 0
+    count: int = 0
+    """Calls of the operator; pieces of work where the operator is unknown."""
+    kernels: int = 0
+    flops: float | None = None
+    bytes: float | None = None
+    flops_per_s: float | None = None
+    bytes_per_s: float | None = None
+    share_of_peak: float | None = None
+    """Achieved FLOP/s over the device's dense peak at the operator's dtype."""
+    dtype: str | None = None
+
+
+class ShapeRow(msgspec.Struct):
+    """All calls of one operator with the same inputs in one stage: what `gap` matches with a workload."""
+
+    class_: str = msgspec.field(name="class")
+    name: str = ""
+    stage: str = ""
+    module: str = ""
+    """Deepest module path that all its calls share."""
+    dims: list[Any] = msgspec.field(default_factory=list)
+    dtype: str | None = None
+    time_ns: int = 0
+    count: int = 0
+    flops: float | None = None
+    bytes: float | None = None
+
+
+class GroupRow(msgspec.Struct):
+    """Time of a class, a kernel or a module."""
+
+    name: str
+    time_ns: int
+    count: int
+    share: float
+    flops: float | None = None
+    bytes: float | None = None
+
+
+class AttentionRow(msgspec.Struct):
+    """All attention calls of one geometry."""
+
+    kind: str
+    query_len: int
+    key_len: int
+    heads: int
+    head_dim: int
+    batch: int
+    time_ns: int
+    count: int
+    fused: bool
+    causal: bool | None
+    flops: float
+    bytes: float
+    matrix_bytes: float
+    """The similarity matrix of one call, written once."""
+    saved_at_most_ns: int
+    """What a fused kernel could save at most: everything but its own limit; 0 where it is fused already."""
+
+
+class StageRow(msgspec.Struct):
+    """One stage of the pipeline and its calls."""
+
+    name: str
+    source: str
+    time_ns: int
+    busy_ns: int
+    count: int
+    call_ns: list[int]
+    """Device time of each call, in order: the denoising steps, where it is the denoiser."""
+    classes: dict[str, int]
+    share: float
+
+
+class SequenceRow(msgspec.Struct):
+    """One point of the sequence length over the run (Golden et al., figures 8 and 9)."""
+
+    start_ns: int
+    query_len: int
+    key_len: int
+    time_ns: int
+
+
+class SyncRow(msgspec.Struct):
+    """A place in which the host waits for the device."""
+
+    call: str
+    operator: str
+    line: str
+    count: int
+    host_ns: int
+    idle_ns: int
+
+
+class Launch(msgspec.Struct):
+    """How work reached the device."""
+
+    floor_ns: int
+    median_ns: int
+    p90_ns: int
+    p99_ns: int
+    mean_queue_depth: float
+    max_queue_depth: int
+    graph_launches: int
+    graph_kernels: int
+    host_active_ns: int
+    """The host's own time from the first launch to the last, without what it spent waiting: the run cannot take
+    less, however fast the device."""
+    gaps: list[GroupRow]
+
+
+class Coverage(msgspec.Struct):
+    """Shares of device time."""
+
+    operator: float
+    module: float
+    stage: float
+    shapes: float
+    graph_capture: float | None = None
+    workload: float | None = None
+
+
+class ProblemRow(msgspec.Struct):
+    """What was broken, clipped or lost."""
+
+    what: str
+    count: int
+    action: str
+
+
+class Advice(msgspec.Struct):
+    """One change worth making; `max_gain_s` is a bound, not a promise."""
+
+    title: str
+    evidence: str
+    max_gain_s: float
+    how: str
+    kind: str
+    """host: shortens idle time; device: shortens busy time."""
+
+
+class Run(msgspec.Struct):
+    """A measured run, analysed."""
+
+    source: dict[str, Any]
+    summary: Summary
+    classes: list[GroupRow]
+    operators: list[OperatorRow]
+    shapes: list[ShapeRow]
+    kernels: list[GroupRow]
+    modules: list[GroupRow]
+    attention: list[AttentionRow]
+    sequence: list[SequenceRow]
+    stages: list[StageRow]
+    idle: dict[str, int]
+    outside: dict[str, int]
+    idle_reliable: bool
+    launch: Launch
+    syncs: list[SyncRow]
+    communication: dict[str, int]
+    coverage: Coverage
+    problems: list[ProblemRow]
+    advice: list[Advice] = msgspec.field(default_factory=list)
+    environment: dict[str, Any] = msgspec.field(default_factory=dict)
+    measured: dict[str, Any] = msgspec.field(default_factory=dict)
+    """What a clock said without the profiler: repetitions, median, spread, memory peak."""
+    version: int = VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        data: dict[str, Any] = msgspec.to_builtins(self)
+        return data
+
+
+def save_run(run: Run, folder: str | os.PathLike[str], force: bool = False) -> Path:
+    """Write `run.json` into `folder` (made if missing); `ValueError` if one is there already."""
+    target = Path(folder)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{target} cannot be made: {error.strerror}") from error
+    return write_whole(target / "run.json", msgspec.json.format(msgspec.json.encode(run), indent=1), force)
+
+
+def load_run(path: str | os.PathLike[str]) -> Run:
+    """Read a run from its folder or its `run.json`; `ValueError` with a sentence where that is none."""
+    target = Path(path)
+    file = target / "run.json" if target.is_dir() else target
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror}; a run is a folder made by analyze or profile") from error
+    try:
+        head = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        version = msgspec.json.decode(head.get("version", b"0"))
+        if version != VERSION:
+            raise ValueError(f"{file} is a run of version {version}; this frameroof reads version {VERSION}")
+        return msgspec.json.decode(text, type=Run)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"{file} is no run: {error}") from error

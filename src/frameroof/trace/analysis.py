@@ -1,0 +1,335 @@
+"""A trace -> `Run`: every table of the report, as data."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..hardware import Device, device
+from ..run import (
+    AttentionRow,
+    Coverage,
+    GroupRow,
+    Launch,
+    OperatorRow,
+    ProblemRow,
+    Run,
+    SequenceRow,
+    ShapeRow,
+    StageRow,
+    Summary,
+    SyncRow,
+)
+from .account import account, reclassify
+from .advice import advise
+from .attention import Attention, find_attention
+from .capture import read_capture, with_capture
+from .columns import Array
+from .communication import exposed
+from .idle import Idle, explain_idle
+from .placed import Placed, place
+from .read import Progress, read
+from .schema import Kind
+from .stages import UNLINKED, Stage, find_stages
+from .syncs import find_syncs
+
+SHORT_NS = 10_000
+
+
+def analyze(
+    path: str | os.PathLike[str],
+    *,
+    capture: str | os.PathLike[str] | None = None,
+    on: Device | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Where the time of a trace went (docs/reference/analyze-json.rst).
+
+    `capture` is the trace in which the graphs that this one replays were captured; `on` is the device whose peak
+    measures are compared with, by default the one that the trace names.
+    Raises `TraceError` (a sentence) where a file cannot be read.
+    """
+    trace = read(path, progress=progress)
+    placed, covered_graph = place(trace), None
+    if capture is not None:
+        captures = read_capture(read(capture, progress=progress))
+        if not captures:
+            raise ValueError(f"{capture} holds no graph capture (no BeginCapture … EndCapture)")
+        placed, covered_graph = with_capture(placed, captures)
+    return describe(placed, on=on, graph_capture=covered_graph)
+
+
+def describe(placed: Placed, *, on: Device | None = None, graph_capture: float | None = None) -> Run:
+    """The tables of one trace whose work is in its place."""
+    attention = find_attention(placed)
+    flops, moved = account(placed, attention)
+    reclassify(placed, attention)
+    stages = find_stages(placed)
+    idle = explain_idle(placed)
+    table = Table(placed, flops, moved, on or known_device(placed), _stage_of(placed, stages))
+    run = Run(
+        source={"path": Path(placed.trace.path).name, "kind": "trace", "times": "ns" if placed.trace.nanosecond else "us"},
+        summary=table.summary(idle),
+        classes=table.groups(placed.classes),
+        operators=table.operators(),
+        shapes=table.shapes(),
+        kernels=table.groups(placed.kernel),
+        modules=table.modules(),
+        attention=_attention(attention, table),
+        sequence=[SequenceRow(a.start, a.query_len, a.key_len, a.duration) for a in attention if a.query_len],
+        stages=_stages(placed, stages),
+        idle=idle.causes,
+        outside={"before_first": idle.before_ns, "after_last": idle.after_ns},
+        idle_reliable=idle.reliable,
+        launch=_launch(placed, idle),
+        syncs=[SyncRow(s.call, s.operator, s.line, s.count, s.host_ns, s.idle_ns) for s in find_syncs(placed, idle)],
+        communication=exposed(placed),
+        coverage=table.coverage(stages, graph_capture),
+        problems=[ProblemRow(p.what, p.count, p.action) for p in placed.trace.problems],
+    )
+    run.advice = advise(run, table.device)
+    return run
+
+
+def known_device(placed: Placed) -> Device | None:
+    """The device that the trace names, as `frameroof hardware` knows it; None if it does not."""
+    named = device_name(placed)
+    if named is None:
+        return None
+    try:
+        return device(named)
+    except ValueError:
+        return None
+
+
+def device_name(placed: Placed) -> str | None:
+    """The name in the file of the device that did the work; ROCm numbers devices otherwise than it lists them."""
+    listed = placed.trace.header.devices
+    if placed.on_cpu or not listed:
+        return None
+    used = {int(d) for d in placed.device.tolist()}
+    return next((d.name for d in listed if d.id in used and d.name), listed[0].name or None)
+
+
+class Table:
+    """Sums over the rows of work by whatever names them."""
+
+    def __init__(self, placed: Placed, flops: Array, moved: Array, on: Device | None, stage: Sequence[str]) -> None:
+        self.placed, self.flops, self.moved, self.device = placed, flops, moved, on
+        self.stage = stage
+        self.total = max(1, int(placed.duration.sum()))
+        self.memory = np.isin(np.array(placed.kind), (int(Kind.MEMCPY), int(Kind.MEMSET)))
+
+    def summary(self, idle: Idle) -> Summary:
+        """The run as a whole."""
+        p = self.placed
+        kernels = ~self.memory
+        return Summary(
+            device="CPU" if p.on_cpu else device_name(p),
+            hardware=self.device.name if self.device else None,
+            busy_ns=idle.busy_ns,
+            span_ns=idle.span_ns,
+            idle_ns=idle.idle_ns,
+            kernel_ns=int(p.duration[kernels].sum()),
+            memory_ns=int(p.duration[self.memory].sum()),
+            kernels=int(kernels.sum()),
+            copies=int(self.memory.sum()),
+            events=p.trace.events,
+            streams=len(set(zip(p.device.tolist(), p.stream.tolist(), strict=True))),
+            devices=len(set(p.device.tolist())),
+            short_kernels=int((p.duration[kernels] < SHORT_NS).sum()),
+            flops=_known_sum(self.flops),
+            bytes=_known_sum(self.moved),
+            on_cpu=p.on_cpu,
+        )
+
+    def groups(self, names: Sequence[str]) -> list[GroupRow]:
+        """Time by name, the longest first."""
+        return [
+            GroupRow(
+                name,
+                int(self.placed.duration[rows].sum()),
+                len(rows),
+                float(self.placed.duration[rows].sum() / self.total),
+                _known_sum(self.flops[rows]),
+                _known_sum(self.moved[rows]),
+            )
+            for name, rows in self._by(names)
+        ]
+
+    def operators(self) -> list[OperatorRow]:
+        """Time by class and operator, with what it achieved."""
+        p = self.placed
+        names = [o or f"(kernel) {k}" for o, k in zip(p.operator, p.kernel, strict=True)]
+        found = []
+        for (name, operator), rows in self._by(list(zip(p.classes, names, strict=True))):
+            time = int(p.duration[rows].sum())
+            flops, moved = _known_sum(self.flops[rows]), _known_sum(self.moved[rows])
+            dtype = self._dtype(rows)
+            rate = flops / time * 1e9 if flops and time else None
+            peak = self.device.dense_flops.get(dtype) if self.device and dtype else None
+            found.append(
+                OperatorRow(
+                    name, operator, time, self._calls(rows), len(rows), flops, moved,
+                    rate, moved / time * 1e9 if moved and time else None,
+                    rate / peak if rate and peak else None, dtype,
+                )
+            )  # fmt: skip
+        return found
+
+    def shapes(self) -> list[ShapeRow]:
+        """Time by class, operator, inputs and stage."""
+        p = self.placed
+        keys = list(zip(p.classes, p.operator, p.arguments, self.stage, strict=True))
+        found = []
+        for (name, operator, at, stage), rows in self._by(keys):
+            if not operator:
+                continue
+            inputs = p.inputs[at] if at >= 0 else None
+            found.append(
+                ShapeRow(
+                    name, operator, stage, _common(p.module[r] for r in rows),
+                    [list(d) for d in inputs.dims] if inputs else [], inputs.dtype if inputs else None,
+                    int(p.duration[rows].sum()), self._calls(rows),
+                    _known_sum(self.flops[rows]), _known_sum(self.moved[rows]),
+                )
+            )  # fmt: skip
+        return found
+
+    def modules(self, most: int = 400) -> list[GroupRow]:
+        """Time under every module path and all that encloses it, the longest first, at most `most`."""
+        p = self.placed
+        times: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        for path, rows in self._by(p.module):
+            time = int(p.duration[rows].sum())
+            for part in enclosing(path):
+                times[part][0] += time
+                times[part][1] += len(rows)
+        ordered = sorted(times.items(), key=lambda item: (-item[1][0], item[0]))[:most]
+        return [GroupRow(path, time, count, time / self.total) for path, (time, count) in ordered]
+
+    def coverage(self, stages: Sequence[Stage], graph_capture: float | None) -> Coverage:
+        """Shares of the time that could be told."""
+        p = self.placed
+
+        def share(mask: Any) -> float:
+            return float(p.duration[np.asarray(mask, dtype=bool)].sum() / self.total) if len(p) else 0.0
+
+        staged = np.zeros(len(p), dtype=bool)
+        for stage in stages:
+            if stage.source:
+                staged[stage.rows] = True
+        return Coverage(
+            operator=share([bool(o) for o in p.operator]),
+            module=share([bool(m) for m in p.module]),
+            stage=share(staged),
+            shapes=share([a >= 0 for a in p.arguments]),
+            graph_capture=graph_capture,
+        )
+
+    def _by(self, names: Sequence[Any]) -> list[tuple[Any, list[int]]]:
+        """(name, its rows), by time, longest first."""
+        rows: dict[Any, list[int]] = defaultdict(list)
+        for row, name in enumerate(names):
+            rows[name].append(row)
+        return sorted(rows.items(), key=lambda item: -int(self.placed.duration[item[1]].sum()))
+
+    def _calls(self, rows: list[int]) -> int:
+        calls = self.placed.call[rows]
+        return int(len(np.unique(calls[calls >= 0])) + (calls < 0).sum())
+
+    def _dtype(self, rows: list[int]) -> str | None:
+        """The type of the inputs in most of the time of some rows."""
+        times: dict[str, int] = defaultdict(int)
+        for row in rows:
+            inputs = self.placed.input(row)
+            if inputs and inputs.dtype:
+                times[inputs.dtype] += int(self.placed.duration[row])
+        return max(times, key=lambda d: times[d]) if times else None
+
+
+def enclosing(path: str) -> list[str]:
+    """ "a/b/c" -> a, a/b, a/b/c; "a.b" -> a, a.b; "" -> nothing."""
+    if not path:
+        return []
+    sign = "/" if "/" in path else "."
+    parts = path.split(sign)
+    return [sign.join(parts[: i + 1]) for i in range(len(parts))]
+
+
+def _common(paths: Iterable[str]) -> str:
+    """The deepest path that encloses all of `paths`."""
+    found = sorted(set(paths))
+    first, last = enclosing(found[0]), enclosing(found[-1])
+    same = [a for a, b in zip(first, last, strict=False) if a == b]
+    return same[-1] if same else ""
+
+
+def _known_sum(values: Array) -> float | None:
+    known = values[values >= 0]
+    return float(known.sum()) if len(known) else None
+
+
+def _stage_of(placed: Placed, stages: Sequence[Stage]) -> list[str]:
+    names = [UNLINKED] * len(placed)
+    for stage in stages:
+        for row in stage.rows:
+            names[row] = stage.name
+    return names
+
+
+def _attention(calls: Sequence[Attention], table: Table) -> list[AttentionRow]:
+    groups: dict[Any, list[Attention]] = defaultdict(list)
+    for call in calls:
+        groups[call.kind, call.geometry, call.fused, call.causal].append(call)
+    rows = []
+    for (kind, (batch, heads, query, key, head), fused, causal), found in groups.items():
+        time, flops, moved = (sum(getattr(c, n) for c in found) for n in ("duration", "flops", "bytes"))
+        rows.append(
+            AttentionRow(
+                kind, query, key, heads, head, batch, time, len(found), fused, causal, flops, moved,
+                batch * heads * query * key * found[0].item,
+                0 if fused else max(0, time - _limit_ns(table.device, flops, moved, found[0].item)),
+            )
+        )  # fmt: skip
+    return sorted(rows, key=lambda row: -row.time_ns)
+
+
+def _limit_ns(on: Device | None, flops: float, moved: float, item: int) -> int:
+    """The least time of a fused attention on a device; 0 where the device is unknown (nothing can be promised less)."""
+    if on is None:
+        return 0
+    dtype = {1: "fp8", 2: "bf16", 4: "fp32"}.get(item, "bf16")
+    peak = on.dense_flops.get(dtype) or on.dense_flops.get("bf16") or on.dense_flops.get("fp16") or max(on.dense_flops.values())
+    return int(1e9 * max(flops / peak, moved / on.bandwidth))
+
+
+def _stages(placed: Placed, stages: Sequence[Stage]) -> list[StageRow]:
+    total = max(1, int(placed.duration.sum()))
+    rows = []
+    for stage in stages:
+        classes: dict[str, int] = defaultdict(int)
+        for row in stage.rows:
+            classes[placed.classes[row]] += int(placed.duration[row])
+        time = stage.time_ns(placed)
+        rows.append(
+            StageRow(
+                stage.name, stage.source, time, stage.busy_ns(placed), len(stage.calls),
+                [int(placed.duration[call].sum()) for call in stage.calls],
+                dict(sorted(classes.items(), key=lambda item: -item[1])), time / total,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _launch(placed: Placed, idle: Idle) -> Launch:
+    graph = placed.graph
+    replays = len(np.unique(placed.launch[graph])) if graph.any() else 0
+    span = max(1, idle.span_ns)
+    gaps = [GroupRow(label, ns, count, ns / span) for label, count, ns in idle.buckets]
+    return Launch(idle.floor_ns, *idle.latency_ns, *idle.depth, replays, int(graph.sum()), idle.host_active_ns, gaps)
