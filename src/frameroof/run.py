@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from .files import write_whole
+from .hardware import Device
 
 VERSION = 1
 
@@ -110,6 +111,10 @@ class AttentionRow(msgspec.Struct):
     """The similarity matrix of one call, written once."""
     saved_at_most_ns: int
     """What a fused kernel could save at most: everything but its own limit; 0 where it is fused already."""
+    stage: str = ""
+    module: str = ""
+    """Deepest module path that all its calls share."""
+    dtype: str | None = None
 
 
 class StageRow(msgspec.Struct):
@@ -224,6 +229,12 @@ class Run(msgspec.Struct):
         """For JSON."""
         data: dict[str, Any] = msgspec.to_builtins(self)
         return data
+
+
+def probed_device(run: Run) -> Device | None:
+    """The device that `profile` measured itself, where the run carries one (`environment.probe`)."""
+    probe = run.environment.get("probe")
+    return msgspec.convert(probe, Device) if probe else None
 
 
 def save_run(run: Run, folder: str | os.PathLike[str], force: bool = False) -> Path:

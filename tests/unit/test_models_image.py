@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,13 +12,12 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
-from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+from meta_device import TINY_CLIP, counted, fact_of, part_of, quiet_and_offline, recipes_of  # noqa: E402, F401
 
-from frameroof.models.common import catalogued, component  # noqa: E402
+from frameroof.models.common import catalogued, component, levels  # noqa: E402
 from frameroof.workload.recipe import Part, Recipe  # noqa: E402
 
 FAMILIES = ["stable_diffusion", "sd3", "flux", "pixart", "dit", "sana", "qwen_image", "amused", "deepfloyd"]
-FACTS = json.loads((Path(__file__).parents[1] / "golden" / "model_facts.json").read_text("utf-8"))["components"]
 full = pytest.mark.full
 T5 = "text_encoder(T5-XXL v1.1)"
 
@@ -94,23 +89,9 @@ ODD = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def quiet_and_offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No hub, and the libraries' own warnings stay theirs."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 @cache
 def catalogue() -> Mapping[str, Recipe]:
-    modules = (import_module(f"frameroof.models.{family}") for family in FAMILIES)
-    return {recipe.name: recipe for module in modules for recipe in module.recipes()}
-
-
-def part_of(recipe: Recipe, stage: str) -> Part:
-    return next(part for part in recipe.parts if part.name == stage)
+    return recipes_of(FAMILIES)
 
 
 def sizes_of(recipe: Recipe, part: Part, changed: Mapping[str, int]) -> dict[str, int]:
@@ -124,26 +105,13 @@ def sizes_of(recipe: Recipe, part: Part, changed: Mapping[str, int]) -> dict[str
     return found
 
 
-def counted(part: Part, sizes: Mapping[str, int]) -> tuple[int, int, Any]:
-    """Parameters, FLOPs and output of one forward on meta, weights in bf16."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.bfloat16)
-    try:
-        with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as flops:
-            module, args, kwargs = part.build(**sizes)
-            output = module(*args, **kwargs)
-    finally:
-        torch.set_default_dtype(before)
-    return sum(p.numel() for p in module.parameters()), flops.get_total_flops(), output
-
-
 @pytest.mark.parametrize(("name", "stage", "role", "changed"), CASES)
 def test_component_equals_the_facts(name: str, stage: str, role: str, changed: dict[str, int]) -> None:
-    fact = next(each for each in FACTS if (each["model"], each["role"]) == (name, role))
+    fact = fact_of(name, role)
     recipe = catalogue()[name]
     part = part_of(recipe, stage)
 
-    params, flops, _ = counted(part, sizes_of(recipe, part, changed))
+    params, flops, _ = counted(part.build, sizes_of(recipe, part, changed))
 
     assert params == fact["params_counted"]
     if fact["flops_counted_per_forward"] is not None:
@@ -155,7 +123,7 @@ def test_a_size_off_the_grid_runs(name: str, stage: str, changed: dict[str, int]
     recipe = catalogue()[name]
     part = part_of(recipe, stage)
 
-    _, flops, output = counted(part, sizes_of(recipe, part, changed))
+    _, flops, output = counted(part.build, sizes_of(recipe, part, changed))
 
     first = output if isinstance(output, torch.Tensor) else output[0]
     assert first.shape[0] == changed.get("batch", 1)
@@ -191,17 +159,6 @@ def test_a_small_folder_of_the_users_runs() -> None:
         "cross_attention_dim": 32,
         "attention_head_dim": 8,
     }
-    tiny_clip = {
-        "architectures": ["CLIPTextModel"],
-        "model_type": "clip_text_model",
-        "torch_dtype": "float32",
-        "hidden_size": 32,
-        "intermediate_size": 37,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "vocab_size": 1000,
-        "max_position_embeddings": 20,
-    }
     tiny_vae = {
         "block_out_channels": [32, 64],
         "down_block_types": ["DownEncoderBlock2D"] * 2,
@@ -213,7 +170,7 @@ def test_a_small_folder_of_the_users_runs() -> None:
         "tiny",
         {
             "unet": ("UNet2DConditionModel", tiny_unet),
-            "text_encoder": ("CLIPTextModel", tiny_clip),
+            "text_encoder": ("CLIPTextModel", TINY_CLIP),
             "vae": ("AutoencoderKL", tiny_vae),
         },
     )
@@ -222,10 +179,38 @@ def test_a_small_folder_of_the_users_runs() -> None:
     denoise = part_of(recipe, "denoise")
     assert sizes_of(recipe, denoise, {})["text_tokens"] == 20
     for part in recipe.parts:
-        _, flops, _ = counted(part, sizes_of(recipe, part, {"batch": 2}))
+        _, flops, _ = counted(part.build, sizes_of(recipe, part, {"batch": 2}))
         assert flops > 0
 
 
 def test_catalogued_reads_roles_under_a_pipelines_names() -> None:
     found = catalogued("flux.1-dev", text_encoder_2="text_encoder#2")
     assert found == {"text_encoder_2": component("flux.1-dev", "text_encoder#2")}
+
+
+def test_levels_of_a_unet_halve_and_round_up() -> None:
+    found = levels(3)
+    assert list(found) == ["h", "h2", "h4", "w", "w2", "w4"]
+    assert (found["h"], found["h2"], found["w4"]) == ("height//8", "ceil(h, 2)", "ceil(w2, 2)")
+
+
+@pytest.mark.parametrize(
+    ("family", "pipeline", "tokens", "steps", "guidance"),
+    [
+        ("pixart", "PixArtSigmaPipeline", 300, 20, 2),
+        ("pixart", "PixArtAlphaPipeline", 120, 20, 2),
+        ("flux", "FluxPipeline", 512, 28, 1),
+        ("flux", "Flux2KleinPipeline", 512, 50, 1),
+        ("sana", "SanaPipeline", 300, 20, 2),
+        ("sd3", "StableDiffusion3Pipeline", 256, 28, 2),
+    ],
+)
+def test_a_users_folder_gets_its_pipelines_own_defaults(
+    family: str, pipeline: str, tokens: int, steps: int, guidance: int
+) -> None:
+    components = {"transformer": ("Transformer", {"guidance_embeds": False}), "vae": ("AutoencoderKL", {})}
+    recipe = import_module(f"frameroof.models.{family}").PIPELINES[pipeline]("mine", components)
+
+    asked = {name: size.default for name, size in recipe.params.items()}
+    assert (recipe.title, recipe.source) == ("mine", ())
+    assert (asked["text_tokens"], asked["steps"], asked["guidance"]) == (tokens, steps, guidance)

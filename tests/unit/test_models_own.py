@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from meta_device import bf16_on_meta, fact_of, part_of  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from frameroof.models import (  # noqa: E402
@@ -30,18 +29,12 @@ from frameroof.workload.recipe import Part, Recipe  # noqa: E402
 
 FAMILIES = (llama, mllama, movie_gen, muse, parti, imagen, make_a_video, phenaki, vlm)
 RECIPES = {recipe.name: recipe for family in FAMILIES for recipe in family.recipes()}
-FACTS = json.loads((Path(__file__).parents[1] / "golden" / "model_facts.json").read_text("utf-8"))["components"]
 
 
 def on_meta(build: Callable[..., Any], **sizes: int) -> Any:
     """What the builder returns, made as the recorder makes it."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.bfloat16)
-    try:
-        with torch.device("meta"):
-            return build(**sizes)
-    finally:
-        torch.set_default_dtype(before)
+    with bf16_on_meta():
+        return build(**sizes)
 
 
 def parameters(build: Callable[..., Any]) -> int:
@@ -58,11 +51,7 @@ def flops(build: Callable[..., Any], **sizes: int) -> dict[str, int]:
 
 
 def part(recipe: str, name: str) -> Part:
-    return next(p for p in RECIPES[recipe].parts if p.name == name)
-
-
-def fact(model: str, role: str) -> dict[str, Any]:
-    return next(f for f in FACTS if f["model"] == model and f["role"] == role)
+    return part_of(RECIPES[recipe], name)
 
 
 # ---- recipes as data ----
@@ -107,7 +96,7 @@ def test_steps_of_an_answer_read_one_entry_more_each() -> None:
     ],
 )
 def test_llama_prefill_counts_what_the_facts_count(name: str) -> None:
-    expected = fact(name, "decoder")
+    expected = fact_of(name, "decoder")
     prefill = part(name, "prefill").build
     assert parameters(prefill) == expected["params_counted"]
     if expected["flops_counted_per_forward"]:
@@ -171,8 +160,8 @@ def test_llama_vision_layer_is_the_seeds() -> None:
 @pytest.mark.parametrize("name", ["llama3.2-11b-vision", pytest.param("llama3.2-90b-vision", marks=pytest.mark.full)])
 def test_llama_vision_stages_hold_the_whole_model(name: str) -> None:
     stages = [part(name, stage).build for stage in ("vision_encoder", "projector", "prefill")]
-    assert sum(map(parameters, stages)) == fact(name, "full model")["params_counted"]
-    expected = fact(name, "vision encoder 560px")["flops_counted_per_forward"]
+    assert sum(map(parameters, stages)) == fact_of(name, "full model")["params_counted"]
+    expected = fact_of(name, "vision encoder 560px")["flops_counted_per_forward"]
     assert flops(stages[0])["Global"] == expected
 
 
@@ -184,8 +173,8 @@ def test_llama_vision_decoding_reads_the_image_without_projecting_it() -> None:
 
 def test_llava_stages_hold_the_whole_model() -> None:
     stages = [part("llava-1.5-7b", stage).build for stage in ("vision_encoder", "projector", "prefill")]
-    assert sum(map(parameters, stages)) == fact("llava-1.5-7b", "full model")["params_counted"]
-    assert flops(stages[0])["Global"] == fact("llava-1.5-7b", "vision tower")["flops_counted_per_forward"]
+    assert sum(map(parameters, stages)) == fact_of("llava-1.5-7b", "full model")["params_counted"]
+    assert flops(stages[0])["Global"] == fact_of("llava-1.5-7b", "vision tower")["flops_counted_per_forward"]
 
 
 # ---- models that exist as papers ----
@@ -202,12 +191,12 @@ def test_movie_gen_block_is_the_seeds_table() -> None:
     assert products == 4 * tokens**2 * dim  # scores and attn_out, 66,795.33 GFLOP each
     assert round(products / 2e9, 2) == 66795.33
     assert counts["Global"] == pytest.approx(
-        fact("movie-gen-30b", "transformer")["flops_counted_per_forward"], rel=0.01
+        fact_of("movie-gen-30b", "transformer")["flops_counted_per_forward"], rel=0.01
     )
 
 
 def test_muse_base_counts_near_the_open_reimplementation() -> None:
-    expected = fact("muse-3b", "base transformer")
+    expected = fact_of("muse-3b", "base transformer")
     base = part("muse-3b", "base").build
     assert flops(base)["Global"] == pytest.approx(expected["flops_counted_per_forward"], rel=1e-3)
     assert parameters(base) == pytest.approx(expected["params_counted"], rel=0.02)
@@ -244,7 +233,7 @@ def test_parti_layers_hold_what_the_facts_count() -> None:
     encoder, _, _ = on_meta(part("parti-20b", "text_encoder").build)
     decoder, _, _ = on_meta(part("parti-20b", "decode").build)
     matrices = [p for m in (encoder, decoder) for p in m.blocks.parameters() if p.dim() == 2]
-    assert sum(p.numel() for p in matrices) == fact("parti-20b", "encoder+decoder")["params_counted"]
+    assert sum(p.numel() for p in matrices) == fact_of("parti-20b", "encoder+decoder")["params_counted"]
 
 
 OWN = ("movie-gen-30b", "muse-3b", "parti-20b", "imagen", "make-a-video", "phenaki")

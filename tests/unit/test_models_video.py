@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,12 +13,12 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
-from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+from meta_device import TINY_CLIP, counted, fact_of, part_of, quiet_and_offline, recipes_of  # noqa: E402, F401
 
 from frameroof.models import longlive, wan  # noqa: E402
 from frameroof.models.common import component  # noqa: E402
 from frameroof.workload.expr import Expr  # noqa: E402
-from frameroof.workload.recipe import Builder, Part, Recipe  # noqa: E402
+from frameroof.workload.recipe import Part, Recipe  # noqa: E402
 
 FAMILIES = [
     "wan",
@@ -35,7 +32,6 @@ FAMILIES = [
     "modelscope",
     "longlive",
 ]
-FACTS = json.loads((Path(__file__).parents[1] / "golden" / "model_facts.json").read_text("utf-8"))["components"]
 T5 = "text_encoder(T5-XXL v1.1)"
 UMT5 = "text_encoder(UMT5-XXL)"
 
@@ -106,23 +102,9 @@ OTHER = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def quiet_and_offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No hub, and the libraries' own warnings stay theirs."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 @cache
 def catalogue() -> Mapping[str, Recipe]:
-    modules = (import_module(f"frameroof.models.{family}") for family in FAMILIES)
-    return {recipe.name: recipe for module in modules for recipe in module.recipes()}
-
-
-def part_of(recipe: Recipe, stage: str) -> Part:
-    return next(part for part in recipe.parts if part.name == stage)
+    return recipes_of(FAMILIES)
 
 
 def turns(recipe: Recipe, part: Part, changed: Mapping[str, int]) -> list[dict[str, int]]:
@@ -144,23 +126,6 @@ def turns(recipe: Recipe, part: Part, changed: Mapping[str, int]) -> list[dict[s
     return found
 
 
-def counted(build: Builder, sizes: Mapping[str, int]) -> tuple[int, int]:
-    """Parameters and FLOPs of one forward on meta, weights in bf16."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.bfloat16)
-    try:
-        with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as flops:
-            module, args, kwargs = build(**sizes)
-            module(*args, **kwargs)
-    finally:
-        torch.set_default_dtype(before)
-    return sum(p.numel() for p in module.parameters()), flops.get_total_flops()
-
-
-def fact_of(name: str, role: str) -> dict[str, Any]:
-    return next(each for each in FACTS if (each["model"], each["role"]) == (name, role))
-
-
 @pytest.mark.parametrize(("name", "stage", "role", "changed"), CASES)
 def test_component_equals_the_facts(name: str, stage: str, role: str, changed: dict[str, int]) -> None:
     fact = fact_of(name, role)
@@ -168,9 +133,9 @@ def test_component_equals_the_facts(name: str, stage: str, role: str, changed: d
 
     per_turn = [counted(part.build, sizes) for sizes in turns(catalogue()[name], part, changed)]
 
-    assert {params for params, _ in per_turn} == {fact["params_counted"]}
+    assert {params for params, _, _ in per_turn} == {fact["params_counted"]}
     if fact["flops_counted_per_forward"] is not None:
-        total = sum(flops for _, flops in per_turn)
+        total = sum(flops for _, flops, _ in per_turn)
         assert total == pytest.approx(fact["flops_counted_per_forward"], rel=1e-3)
 
 
@@ -226,19 +191,20 @@ def test_a_timestep_per_token_is_what_the_facts_leave_out() -> None:
     fact = fact_of("wan2.2-ti2v-5b", "transformer")
     tokens, dim, frequencies = 31 * 22 * 40, 24 * 128, 256
 
-    once = counted(wan.transformer(cls, config, 16), sizes)
-    per_token = counted(wan.transformer(cls, config, 16, timestep_per_token=True), sizes)
+    params, once, _ = counted(wan.transformer(cls, config, 16), sizes)
+    _, per_token, _ = counted(wan.transformer(cls, config, 16, timestep_per_token=True), sizes)
 
-    assert once == (fact["params_counted"], pytest.approx(fact["flops_counted_per_forward"], rel=1e-3))
-    assert per_token[1] - once[1] == (tokens - 1) * 2 * (frequencies * dim + dim * dim + dim * 6 * dim)
+    assert params == fact["params_counted"]
+    assert once == pytest.approx(fact["flops_counted_per_forward"], rel=1e-3)
+    assert per_token - once == (tokens - 1) * 2 * (frequencies * dim + dim * dim + dim * 6 * dim)
 
 
 def test_longlive_has_wan_s_weights_and_attends_to_the_window() -> None:
     frame, dim, layers = 1560, 1536, 30
     new = 3 * frame
 
-    params, first = counted(longlive.block, {"kv_frames": 3})
-    _, steady = counted(longlive.block, {"kv_frames": 12})
+    params, first, _ = counted(longlive.block, {"kv_frames": 3})
+    _, steady, _ = counted(longlive.block, {"kv_frames": 12})
 
     assert params == fact_of("longlive-1.3b", "transformer(bidirectional stand-in)")["params_counted"]
     assert steady - first == layers * 4 * new * 9 * frame * dim
@@ -254,15 +220,6 @@ def test_longlive_fills_its_window_and_stays_there() -> None:
     assert turns(recipe, part_of(recipe, "vae_decode"), {})[0]["frames"] == 477
 
 
-TINY_CLIP = {
-    "architectures": ["CLIPTextModel"],
-    "hidden_size": 32,
-    "intermediate_size": 37,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "vocab_size": 1000,
-    "max_position_embeddings": 20,
-}
 TINY_T5 = {"d_model": 32, "d_ff": 37, "d_kv": 8, "num_heads": 4, "num_layers": 2, "vocab_size": 1000}
 TINY_UNET = {
     "_class_name": "UNet2DConditionModel",

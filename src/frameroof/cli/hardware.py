@@ -15,13 +15,13 @@ def hardware(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the machines that are known, or show one with its peaks (dense), price and sources."""
-    from ..hardware import device, devices
-    from ..report import listing
+    """List the machines that are known, or show one: peaks (dense), price, and the source of each value."""
+    from ..hardware import device, devices, seed_devices
+    from ..report import machines
 
     if unconfirmed:
-        listing.print_unconfirmed(devices() if name is None else (device(name),), as_json)
+        machines.print_unconfirmed(devices() if name is None else (device(name),), as_json)
     elif name is None:
-        listing.print_devices(devices(), as_json)
+        machines.print_devices(devices(), seed_devices(), as_json)
     else:
-        listing.print_device(device(name), as_json)
+        machines.print_device(device(name), as_json)

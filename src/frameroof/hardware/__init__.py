@@ -4,21 +4,23 @@ One TOML file per family holds the data, `records.py` says what it means, `load.
 To add a device, add a ``[[device]]`` to its family's file with its source and date.
 """
 
-from frameroof.hardware.load import device, devices, load_devices, parse_node, seed_machines
-from frameroof.hardware.records import DTYPES, Device, Node, Price, SeedMachine
+from frameroof.hardware.load import device, devices, load_devices, parse_node, seed_devices
+from frameroof.hardware.records import DTYPES, Device, Differing, Node, Price, Provenance, Reading
 from frameroof.hardware.whatif import parse_changes, what_if
 
 __all__ = [
     "DTYPES",
     "Device",
+    "Differing",
     "Node",
     "Price",
-    "SeedMachine",
+    "Provenance",
+    "Reading",
     "device",
     "devices",
     "load_devices",
     "parse_changes",
     "parse_node",
-    "seed_machines",
+    "seed_devices",
     "what_if",
 ]

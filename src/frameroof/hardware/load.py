@@ -16,7 +16,16 @@ from pathlib import Path
 
 import msgspec
 
-from frameroof.hardware.records import DTYPES, Confidence, Device, Kind, Node, Price, SeedMachine
+from frameroof.hardware.records import (
+    DTYPES,
+    Confidence,
+    Device,
+    Differing,
+    Kind,
+    Node,
+    Price,
+    Reading,
+)
 
 FAMILIES = ("nvidia", "amd", "google", "intel", "amazon", "tenstorrent", "apple")
 _BRANDS = {
@@ -54,32 +63,15 @@ class _DeviceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     launch_price: str | None = None
     usd_per_hour: Price | None = None
     flags: tuple[str, ...] = ()
-    confirmed: tuple[str, ...] = ()
-    confirmed_by: tuple[str, ...] = ()
-
-
-class _SeedEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One ``[[machine]]`` of seeds.toml."""
-
-    name: str
-    device: str
-    assumed_tflops: float
-    flops_means: str
-    assumed_gb_s: float
-    utilisation: float
-    flags: tuple[str, ...]
-    source: tuple[str, ...]
-    date: str
-    usd_per_hour: Price | None = None
+    readings: tuple[Reading, ...] = ()
+    differing: tuple[Differing, ...] = ()
+    label: str = ""
+    stands_for: str = ""
 
 
 class _Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vendor: str
     device: tuple[_DeviceEntry, ...]
-
-
-class _Seeds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    machine: tuple[_SeedEntry, ...]
 
 
 # -------------------------------------------------------------------------------- reading files
@@ -95,24 +87,13 @@ def devices() -> tuple[Device, ...]:
 
 
 @cache
-def seed_machines() -> tuple[SeedMachine, ...]:
-    """The machines as the seed blog posts assumed them; never among `devices()`, never for an estimate."""
-    text = (Path(__file__).parent / "seeds.toml").read_text("utf-8")
-    return tuple(
-        SeedMachine(
-            name=entry.name,
-            device=entry.device,
-            flops=float(round(entry.assumed_tflops * 1e12)),
-            flops_means=entry.flops_means,
-            bandwidth=float(round(entry.assumed_gb_s * 1e9)),
-            utilisation=entry.utilisation,
-            flags=entry.flags,
-            source=entry.source,
-            date=entry.date,
-            usd_per_hour=entry.usd_per_hour,
-        )
-        for entry in msgspec.convert(tomllib.loads(text), _Seeds).machine
-    )
+def seed_devices() -> tuple[Device, ...]:
+    """The machines as the seed documents assumed them, labelled, to reproduce those documents.
+
+    They are never among `devices()`: their figures are no dense peaks of the work they were used for.
+    `device` finds them by name (``seed:n300``).
+    """
+    return read_family((Path(__file__).parent / "seeds.toml").read_text("utf-8"), "seeds")
 
 
 def read_family(text: str, family: str) -> tuple[Device, ...]:
@@ -127,12 +108,16 @@ def read_family(text: str, family: str) -> tuple[Device, ...]:
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ValueError(f"{family}.toml: {error}") from error
     for entry in content.device:
-        if problem := _problem(entry):
+        if problem := _problem(entry) or _problem_of_readings(entry):
             raise ValueError(f"{family}.toml: {entry.name or 'a device without a name'} {problem}")
     made = tuple(_to_device(entry, family, content.vendor) for entry in content.device)
     for one in made:
-        if unknown := [name for name in one.confirmed if name not in one.values]:
-            raise ValueError(f"{family}.toml: {one.name} confirms {unknown[0]!r}; it has: {', '.join(one.values)}")
+        named = [name for reading in one.readings for name in reading.values]
+        named += [other.value for other in one.differing]
+        if unknown := [name for name in named if name not in one.values]:
+            raise ValueError(
+                f"{family}.toml: {one.name} gives a source for {unknown[0]!r}; it has: {', '.join(one.values)}"
+            )
     return made
 
 
@@ -163,8 +148,6 @@ def _problem(entry: _DeviceEntry) -> str | None:
         return "has no source; every entry needs at least one"
     if not entry.name.strip():
         return "has an empty name"
-    if entry.confirmed and not all(entry.confirmed_by or ("",)):
-        return "confirms values without saying by what; give confirmed_by"
     if not _is_date(entry.date):
         return f"has the date {entry.date!r}; it must be YYYY-MM-DD or YYYY-MM"
     price = entry.usd_per_hour
@@ -181,6 +164,17 @@ def _problem(entry: _DeviceEntry) -> str | None:
     optional = (entry.l2_mb, entry.link_gb_s_per_direction, entry.pcie_gb_s_per_direction, entry.tdp_w)
     if any(v is not None and not 0 < v < math.inf for v in (*values, *optional, entry.vector_fp32_tflops, entry.chips)):
         return "has a value that is not above zero; leave out what is unknown"
+    return None
+
+
+def _problem_of_readings(entry: _DeviceEntry) -> str | None:
+    """What is wrong with the readings of `entry` and what differs from them, as `_problem`."""
+    if not all(reading.document.strip() and reading.values for reading in entry.readings):
+        return "has a reading without a document or without values"
+    if not all(other.says.strip() and other.source.strip() for other in entry.differing):
+        return "has a differing value without its source"
+    if bad := [reading.date for reading in entry.readings if not _is_date(reading.date)]:
+        return f"has a reading with the date {bad[0]!r}; it must be YYYY-MM-DD or YYYY-MM"
     return None
 
 
@@ -209,8 +203,10 @@ def _to_device(entry: _DeviceEntry, family: str, vendor: str) -> Device:
         launch_price=entry.launch_price,
         usd_per_hour=entry.usd_per_hour,
         flags=entry.flags,
-        confirmed=entry.confirmed,
-        confirmed_by=entry.confirmed_by,
+        readings=entry.readings,
+        differing=entry.differing,
+        label=entry.label,
+        stands_for=entry.stands_for,
         source=entry.source,
         date=entry.date,
         confidence=entry.confidence,
@@ -268,14 +264,14 @@ def parse_node(text: str, own: Sequence[Device] = ()) -> Node:
 
 @cache
 def _index() -> dict[str, Device]:
-    """Every name and alias, alone and behind its brand, reduced by `_key`.
+    """Every name and alias, alone and behind its brand, reduced by `_key`; the seed devices' too.
 
     Raises `ValueError` where two devices claim the same.
     """
     index: dict[str, Device] = {}
-    for one in devices():
+    for one in (*devices(), *seed_devices()):
         for name in (one.name, *one.aliases):
-            for brand in ("", *_BRANDS[one.vendor]):
+            for brand in ("", *_BRANDS.get(one.vendor, ())):
                 if index.setdefault(_key(brand + name), one) is not one:
                     other = index[_key(brand + name)].name
                     raise ValueError(f"the name {name!r} means both {other} and {one.name}")
@@ -291,14 +287,8 @@ def _unknown(name: str) -> str:
     """The sentence for a device that is not known."""
     import difflib  # only here: it costs as much to import as the whole catalogue to read
 
-    for machine in seed_machines():
-        if _key(machine.name) == _key(name):
-            return (
-                f"{machine.name} is a machine as a blog post assumed it ({machine.flops_means}), "
-                f"not for estimates; the real one is {machine.device}"
-            )
     index = _index()
     close = difflib.get_close_matches(_key(name), index, n=6, cutoff=0.6)
-    names = list(dict.fromkeys(index[key].name for key in close))[:3]
+    names = list(dict.fromkeys(index[key].name for key in close if not index[key].label))[:3]
     guess = f"; did you mean {' or '.join(names)}?" if names else "."
     return f"no device is called {name.strip()!r}{guess} `frameroof hardware` lists all."

@@ -1,4 +1,4 @@
-"""What is known of a machine: the records `Device`, `Price`, `Node` and `SeedMachine`.
+"""What is known of a machine: the records `Device`, `Price`, `Node`, and where each value comes from.
 
 This file exists to keep dense peaks, with-sparsity peaks and prices apart by type, each with its
 source and date, so that an estimate cannot take one for another. Values are SI: FLOP/s, bytes,
@@ -13,8 +13,10 @@ import msgspec
 
 Kind: TypeAlias = Literal["gpu", "tpu", "accelerator", "server"]
 Confidence: TypeAlias = Literal["high", "medium", "low"]
+ReadAt: TypeAlias = Literal["vendor", "vendor copy", "second hand", "device"]
 
 DTYPES = ("fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp4")
+READ_AT: tuple[ReadAt, ...] = ("vendor", "vendor copy", "device", "second hand")  # best first
 MAX_COUNT = 100_000
 
 
@@ -41,6 +43,51 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Price(self.low * count, self.high * count, self.date, self.source, median)
 
 
+class Reading(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Values that were re-read at one document, to the digits given there.
+
+    `at` ranks the document: the ``vendor``'s own page, file or repository; a ``vendor copy``, the vendor's
+    table as someone else keeps it; ``second hand``, a page that quotes the vendor; or a ``device``'s read-out.
+    `values` are names as `Device.values` has them; a dense peak may be half of a row that the document marks
+    as with sparsity. `date` is the day of reading.
+    """
+
+    values: tuple[str, ...]
+    at: ReadAt
+    document: str
+    date: str
+
+    @property
+    def line(self) -> str:
+        """The document with its rank and day, in one line."""
+        return f"{self.at}: {self.document}, read {self.date}"
+
+
+class Differing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What another document says of `value`, in its own words and units, and why it was not taken."""
+
+    value: str
+    says: str
+    source: str
+
+
+class Provenance(msgspec.Struct, frozen=True):
+    """Where one value of a device comes from.
+
+    `value` is SI (FLOP/s, bytes, bytes per second, watts; US dollars per hour for the price's middle).
+    `confidence` is that of the reading (``high``, ``medium`` when second hand); unconfirmed, it is the device's,
+    for a price ``medium`` at most.
+    """
+
+    name: str
+    value: float
+    source: str
+    date: str
+    confidence: Confidence
+    confirmed: bool
+    differs: tuple[str, ...] = ()
+
+
 class Device(msgspec.Struct, frozen=True, kw_only=True):
     """One accelerator as it is sold; where it is several chips, `chips` says so and values are sums.
 
@@ -50,9 +97,9 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     and no estimate uses them. `link_bandwidth` and `pcie_bandwidth` are bytes per second in one
     direction; vendors usually quote the sum of both. `vector_peak` is the fp32 rate outside of
     matrix units, which bounds elementwise work, None when unknown. Every value comes from `source`
-    as read on `date`; a source that says "recalled" or "estimate" was not confirmed. `confirmed` names
-    the values that a person or a session re-read at the documents in `confirmed_by`, a dtype standing
-    for its dense peak; every other value is unconfirmed.
+    as read on `date`, unless one of `readings` names it: then it was re-read there and counts as confirmed.
+    `differing` keeps what other documents say. `label` is empty for a real device; for one as a seed
+    document assumed it, it says what its figures are, and `stands_for` names the real one.
     """
 
     name: str
@@ -77,8 +124,10 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     launch_price: str | None = None
     usd_per_hour: Price | None = None
     flags: tuple[str, ...] = ()
-    confirmed: tuple[str, ...] = ()
-    confirmed_by: tuple[str, ...] = ()
+    readings: tuple[Reading, ...] = ()
+    differing: tuple[Differing, ...] = ()
+    label: str = ""
+    stands_for: str = ""
 
     def __hash__(self) -> int:
         return hash((self.name, self.date))
@@ -100,24 +149,59 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
         return self.peak(dtype) / self.bandwidth
 
     @property
-    def values(self) -> tuple[str, ...]:
-        """Names of all values that are known, as `confirmed` uses them."""
+    def amounts(self) -> dict[str, float]:
+        """Every known value by name, in SI; a dtype stands for its dense peak, the price for its middle."""
+        price = None if self.usd_per_hour is None else self.usd_per_hour.mid
         optional = {
             "vector_fp32": self.vector_peak,
             "l2": self.l2_bytes,
             "link": self.link_bandwidth,
             "pcie": self.pcie_bandwidth,
             "tdp": self.tdp_w,
-            "price": self.usd_per_hour,
+            "price": price,
         }
-        known = tuple(name for name, value in optional.items() if value is not None)
-        sparse = tuple(f"{dtype}_sparse" for dtype in self.sparse_flops)
-        return (*self.dense_flops, *sparse, "memory", "mem_bandwidth", *known)
+        sparse = {f"{dtype}_sparse": peak for dtype, peak in self.sparse_flops.items()}
+        known = {name: float(value) for name, value in optional.items() if value is not None}
+        memory = {"memory": float(self.memory_bytes), "mem_bandwidth": self.bandwidth}
+        return {**self.dense_flops, **sparse, **memory, **known}
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Names of all values that are known, as `readings` use them."""
+        return tuple(self.amounts)
+
+    @property
+    def confirmed(self) -> tuple[str, ...]:
+        """Names of the values that were re-read at a document."""
+        read = {name for reading in self.readings for name in reading.values}
+        return tuple(name for name in self.values if name in read)
 
     @property
     def unconfirmed_values(self) -> tuple[str, ...]:
         """Names of the values that no one has re-read at a source."""
         return tuple(name for name in self.values if name not in self.confirmed)
+
+    def provenance(self, name: str) -> Provenance:
+        """Where the value called `name` comes from: the best-ranked reading of it, else the device's sources.
+
+        Raises `ValueError`, with a sentence that lists the names, for a value that is not known.
+        """
+        amounts = self.amounts
+        if name not in amounts:
+            raise ValueError(f"{self.name} has no value {name!r}; it has: {', '.join(amounts)}")
+        differs = tuple(f"{other.says} ({other.source})" for other in self.differing if other.value == name)
+        read = sorted((r for r in self.readings if name in r.values), key=lambda r: READ_AT.index(r.at))
+        sure: Confidence = self.confidence
+        if read:
+            best = read[0]
+            sure = "medium" if best.at == "second hand" else "high"
+            return Provenance(name, amounts[name], f"{best.at}: {best.document}", best.date, sure, True, differs)
+        if name == "price" and self.usd_per_hour is not None:
+            price = self.usd_per_hour
+            sure = "low" if "recalled" in price.source else "medium"
+            return Provenance(name, amounts[name], price.source, price.date, sure, False, differs)
+        sources = "; ".join(self.source)
+        return Provenance(name, amounts[name], sources, self.date, sure, False, differs)
 
     @property
     def unconfirmed(self) -> bool:
@@ -170,33 +254,3 @@ class Node(msgspec.Struct, frozen=True):
     def peak(self, dtype: str) -> float:
         """Dense matrix peak of all devices together, in FLOP/s; errors as `Device.peak`."""
         return self.device.peak(dtype) * self.count
-
-
-class SeedMachine(msgspec.Struct, frozen=True, kw_only=True):
-    """A machine as one of the seed blog posts assumed it, kept only to reproduce that post's numbers.
-
-    It is no `Device` on purpose: `flops` (FLOP/s, in `flops_means` words what it really is) may be a
-    with-sparsity figure, a figure for another dtype or one already halved. `utilisation` is the share
-    of `flops` and `bandwidth` that the post reckoned with; `device` names the real one.
-    """
-
-    name: str
-    device: str
-    flops: float
-    flops_means: str
-    bandwidth: float
-    utilisation: float
-    flags: tuple[str, ...]
-    source: tuple[str, ...]
-    date: str
-    usd_per_hour: Price | None = None
-
-    @property
-    def effective_flops(self) -> float:
-        """FLOP/s by which the post divided."""
-        return self.flops * self.utilisation
-
-    @property
-    def effective_bandwidth(self) -> float:
-        """Bytes per second by which the post divided."""
-        return self.bandwidth * self.utilisation

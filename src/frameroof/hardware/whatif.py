@@ -63,8 +63,8 @@ def what_if(node: Node, changes: Mapping[str, float]) -> Node:
         pcie_bandwidth=changes.get("pcie", was.pcie_bandwidth),
         tdp_w=changes.get("tdp", was.tdp_w),
         flags=(f"what-if: {said} set by the user, all else as {was.name}", *was.flags),
-        confirmed=(),
-        confirmed_by=(),
+        readings=(),
+        differing=(),
     )
     return msgspec.structs.replace(node, device=now)
 

@@ -1,7 +1,8 @@
 """Runnable models, one family a file: builders over diffusers and transformers, and our own.
 
 A new family is one file with `recipes()` (and `PIPELINES` where a diffusers folder can name it) and
-one line in `FAMILIES`.
+one line in `FAMILIES`. What families share: `common`, `image` and `video` for the pipelines, `autoencoders`,
+`text_encoders` and `kv_cache` for their ends, `layers` for the models that exist only as papers.
 """
 
 from __future__ import annotations

@@ -9,19 +9,9 @@ import torch
 from torch import nn
 
 from frameroof.models.autoencoders import decoder
-from frameroof.models.common import Components, activations, diffusers_model, levels
+from frameroof.models.common import Built, Components, activations, diffusers_model, levels
 from frameroof.models.text_encoders import clip_length, encoder_parts
-from frameroof.models.video import (
-    NO_TILING,
-    Built,
-    Grid,
-    PipelineReader,
-    Setting,
-    assembled,
-    listed,
-    parameters,
-    setting_of,
-)
+from frameroof.models.video import NO_TILING, Grid, Setting, listed, parameters, setting_of
 from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
 
 NAME = "animatediff-sd15"
@@ -42,13 +32,7 @@ def unet(cls: str, config: Mapping[str, Any], adapter: tuple[str, Mapping[str, A
     clip = GRID.video(16, 512, 512) | {"frames": Size(16, least=2, most=longest)}
 
     @sizes(
-        let={
-            "b": "batch",
-            "t": "frames",
-            **levels("h", "height//8", depth),
-            **levels("w", "width//8", depth),
-            "s": "text_tokens",
-        },
+        let={"b": "batch", "t": "frames", **levels(depth), "s": "text_tokens"},
         **clip,
         text_tokens=Size(77, least=8),
     )
@@ -84,9 +68,8 @@ def recipe(name: str, components: Components, setting: Setting = BASE) -> Recipe
     denoise = unet(cls, config, adapter)
     params["frames"] = denoise.__frameroof_sizes__.sizes["frames"]  # type: ignore[attr-defined]
     frames = "batch*frames"
-    return assembled(
+    return setting.recipe(
         name,
-        setting,
         params,
         parts=(
             *encoder_parts(components, tokens),
@@ -102,7 +85,7 @@ def recipe(name: str, components: Components, setting: Setting = BASE) -> Recipe
     )
 
 
-PIPELINES: dict[str, PipelineReader] = {"AnimateDiffPipeline": recipe}
+PIPELINES = {"AnimateDiffPipeline": recipe}
 
 
 def recipes() -> tuple[Recipe, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from frameroof.models.common import Call, activations, diffusers_model
+from frameroof.models.common import Built, Call, activations, diffusers_model
 from frameroof.workload.recipe import Builder, Part, Size, sizes
 
 # (batch, channels, rows, columns) to the positional and keyword arguments of decode().
@@ -71,9 +71,7 @@ def _decode(cls: str, config: Mapping[str, Any], scale: int, inputs: Inputs, row
         height=pixels,
         width=pixels,
     )
-    def build(
-        batch: int = 1, height: int = pixels.default, width: int = pixels.default
-    ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    def build(batch: int = 1, height: int = pixels.default, width: int = pixels.default) -> Built:
         args, kwargs = inputs(batch, channels, height // scale, width // scale)
         return Call(vae=diffusers_model(cls, config), method="decode"), args, {**kwargs, "return_dict": False}
 

@@ -9,20 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from frameroof.models.common import Call, Components, activations, diffusers_model
-from frameroof.models.text_encoders import encoder_parts
-from frameroof.models.video import (
-    NO_TILING,
-    Built,
-    Grid,
-    PipelineReader,
-    Setting,
-    assembled,
-    listed,
-    parameters,
-    setting_of,
-)
-from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
+from frameroof.models.common import Built, Call, Components, activations, diffusers_model
+from frameroof.models.video import NO_TILING, Grid, Setting, listed, parameters, setting_of, stages
+from frameroof.workload.recipe import Builder, Recipe, Size, sizes
 
 BASE = Setting(width=720, height=480, frames=49, steps=50, guidance=2, text_tokens=226)
 TITLES = {
@@ -101,24 +90,14 @@ def whole_convolutions(vae: nn.Module) -> nn.Module:
 
 def recipe(name: str, components: Components, setting: Setting = BASE) -> Recipe:
     """A CogVideoX pipeline of diffusers from its components."""
-    denoise = transformer(*components["transformer"])
     notes = [NO_TILING, WHOLE_CONVOLUTIONS, "Prompts are padded to text_tokens and attended without a mask."]
     if components["transformer"][1].get("patch_size_t"):
         notes.append("An odd number of latent frames is padded by one for the transformer, not for the VAE.")
-    return assembled(
-        name,
-        setting,
-        parameters(setting, GRID),
-        parts=(
-            *encoder_parts(components),
-            Part("denoise", denoise, repeat="steps*guidance"),
-            Part("vae_decode", vae_decode(*components["vae"])),
-        ),
-        notes=(*notes,),
-    )
+    parts = stages(components, transformer(*components["transformer"]), vae_decode(*components["vae"]))
+    return setting.recipe(name, parameters(setting, GRID), parts=parts, notes=tuple(notes))
 
 
-PIPELINES: dict[str, PipelineReader] = {"CogVideoXPipeline": recipe}
+PIPELINES = {"CogVideoXPipeline": recipe}
 
 
 def recipes() -> tuple[Recipe, ...]:

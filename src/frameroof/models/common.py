@@ -7,28 +7,44 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from itertools import pairwise
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
-from frameroof.workload.recipe import Size
+from frameroof.workload.recipe import Part, Recipe, Size
 
 # A pipeline's components by name ("unet", "vae", "text_encoder_2" …): class name and configuration.
 Components = Mapping[str, tuple[str, Mapping[str, Any]]]
+Built = tuple[Any, tuple[Any, ...], dict[str, Any]]  # what a builder returns: module, args, kwargs
 
 
-@dataclass(frozen=True)
-class Preset:
-    """What the catalogue knows of a model beyond its components; a user's folder brings none of it."""
+@dataclass(frozen=True, kw_only=True)
+class Defaults:
+    """What a pipeline is asked for unless the user says otherwise, and where that was read."""
 
+    item: ClassVar[str]  # what one run yields
+    steps: int = 50
+    guidance: int = 2
+    text_tokens: int = 0  # 0 where a pipeline leaves no choice
     title: str = ""
-    side: int = 0  # pixels; 0 stands for what the configuration implies
-    steps: int = 0  # 0 stands for the pipeline's own default
-    guidance: int = 0  # 0 likewise
-    text_tokens: int = 0  # 0 likewise
     notes: tuple[str, ...] = ()
     source: tuple[str, ...] = ()
+
+    def recipe(
+        self, name: str, params: Mapping[str, Size], *, parts: tuple[Part, ...], notes: tuple[str, ...]
+    ) -> Recipe:
+        """The recipe of a whole pipeline asked for this; `notes` hold for its family."""
+        return Recipe(
+            name=name,
+            title=self.title or name,
+            params=params,
+            parts=parts,
+            item=self.item,
+            notes=(*notes, *self.notes),
+            source=self.source,
+        )
 
 
 @cache
@@ -55,25 +71,17 @@ def provenance(model: str) -> tuple[str, ...]:
     return tuple(configuration(model)["source"])
 
 
-def image_params(pixels: Size, steps: int, guidance: int) -> dict[str, Size]:
-    """The parameters that every text-to-image pipeline has."""
-    return {
-        "batch": Size(1, doc="images made together"),
-        "height": pixels,
-        "width": pixels,
-        "steps": Size(steps, doc="denoising steps"),
-        "guidance": Size(guidance, least=1, most=2, doc="forwards per step: 2 with classifier-free guidance"),
-    }
+def levels(count: int, scale: int = 8) -> dict[str, str]:
+    """The rows and columns of each level of a UNet over latents of `scale` pixels; downsampling rounds up.
 
-
-def levels(axis: str, pixels: str, count: int) -> dict[str, str]:
-    """The rows (or columns) of each level of a UNet whose downsampling rounds up.
-
-    ``levels("h", "height//8", 3)`` is ``{"h": "height//8", "h2": "ceil(h, 2)", "h4": "ceil(h2, 2)"}``.
+    ``levels(3)`` has the rows ``{"h": "height//8", "h2": "ceil(h, 2)", "h4": "ceil(h2, 2)"}``, then the columns.
     """
-    names = [axis, *(f"{axis}{2**level}" for level in range(1, count))]
-    above = dict(zip(names[1:], names[:-1], strict=True))
-    return {name: f"ceil({above[name]}, 2)" if name in above else pixels for name in names}
+    found = {}
+    for axis, pixels in (("h", "height"), ("w", "width")):
+        names = [axis, *(f"{axis}{2**level}" for level in range(1, count))]
+        found[axis] = f"{pixels}//{scale}"
+        found |= {below: f"ceil({above}, 2)" for above, below in pairwise(names)}
+    return found
 
 
 def fixed_positions(patch_embed: nn.Module, rows: int, columns: int) -> None:

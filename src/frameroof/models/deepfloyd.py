@@ -6,11 +6,11 @@ Their resampling halves exactly, so sides are multiples of what all levels divid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from frameroof.models.autoencoders import kl_decode
-from frameroof.models.common import catalogued, component, diffusers_model, provenance
+from frameroof.models.common import Built, catalogued, component, diffusers_model, provenance
 from frameroof.models.stable_diffusion import unet, unet_inputs
 from frameroof.models.text_encoders import clip_length, clip_text, t5_encoder
 from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
@@ -41,7 +41,7 @@ def pixel_unet(cls: str, config: Mapping[str, Any]) -> Builder:
     )
     def build(
         batch: int = 1, height: int = pixels.default, width: int = pixels.default, text_tokens: int = TOKENS
-    ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    ) -> Built:
         inputs = unet_inputs(config, (batch, height, width), text_tokens)
         return diffusers_model(cls, config), (), inputs
 
@@ -105,9 +105,6 @@ def _params() -> dict[str, Size]:
         "steps_3": Size(75, doc="denoising steps of stage III"),
         "guidance": Size(2, least=1, most=2, doc="forwards per step: 2 with classifier-free guidance"),
     }
-
-
-PIPELINES: dict[str, Callable[..., Recipe]] = {}  # a cascade is three folders, not one
 
 
 def recipes() -> tuple[Recipe, ...]:

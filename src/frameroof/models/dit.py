@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from frameroof.models.autoencoders import decode_part, spatial_scale
 from frameroof.models.common import (
+    Built,
     Components,
-    Preset,
     activations,
     catalogued,
     diffusers_model,
     fixed_positions,
-    image_params,
     provenance,
 )
+from frameroof.models.image import Preset, parameters
 from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
+
+BASE = Preset(steps=50)
 
 
 def dit(cls: str, config: Mapping[str, Any], scale: int = 8) -> Builder:
@@ -27,7 +30,7 @@ def dit(cls: str, config: Mapping[str, Any], scale: int = 8) -> Builder:
     pixels = _pixels(config, scale)
 
     @sizes(let={"b": "batch", "h": f"height//{patch}", "n": "h*h"}, batch=Size(1), height=pixels)
-    def build(batch: int = 1, height: int = pixels.default) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    def build(batch: int = 1, height: int = pixels.default) -> Built:
         model = diffusers_model(cls, config)
         fixed_positions(model.pos_embed, height // patch, height // patch)
         latents = activations(batch, config.get("in_channels", 4), height // scale, height // scale)
@@ -37,23 +40,20 @@ def dit(cls: str, config: Mapping[str, Any], scale: int = 8) -> Builder:
     return build
 
 
-def recipe(name: str, components: Components, preset: Preset | None = None) -> Recipe:
+def recipe(name: str, components: Components, preset: Preset = BASE) -> Recipe:
     """Denoising with guidance, decoding."""
-    known = preset or Preset()
     cls, config = components["transformer"]
     scale = spatial_scale(components["vae"][1])
-    params = image_params(_pixels(config, scale, known.side), known.steps or 50, known.guidance or 2)
+    params = parameters(preset, _pixels(config, scale, preset.side))
     del params["width"]
-    return Recipe(
-        name=name,
-        title=known.title or name,
-        params=params,
+    return preset.recipe(
+        name,
+        params,
         parts=(
             Part("denoise", dit(cls, config, scale), repeat="steps*guidance"),
             decode_part(components["vae"], {"height": "height", "width": "height"}),
         ),
-        notes=("Pictures are square: width is height.", *known.notes),
-        source=known.source,
+        notes=("Pictures are square: width is height.",),
     )
 
 
@@ -63,7 +63,7 @@ def _pixels(config: Mapping[str, Any], scale: int, side: int = 0) -> Size:
     return Size(default, step=patch, least=2 * patch, doc="pixels, both sides")
 
 
-PIPELINES: dict[str, Callable[[str, Components], Recipe]] = {"DiTPipeline": recipe}
+PIPELINES = {"DiTPipeline": recipe}
 
 
 def recipes() -> tuple[Recipe, ...]:
@@ -74,5 +74,5 @@ def recipes() -> tuple[Recipe, ...]:
         "diffusers keeps one timestep and label embedder in each of the 28 blocks: 749.8 M parameters, "
         "where the original has 675.1 M.",
     )
-    preset = Preset("DiT-XL/2", side=256, steps=250, guidance=2, notes=notes, source=provenance(model))
+    preset = replace(BASE, title="DiT-XL/2", side=256, steps=250, notes=notes, source=provenance(model))
     return (recipe(model, catalogued(model, transformer="transformer@256", vae="vae"), preset),)

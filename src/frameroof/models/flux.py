@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from frameroof.models.autoencoders import decode_part, spatial_scale
-from frameroof.models.common import (
-    Components,
-    Preset,
-    activations,
-    catalogued,
-    component,
-    diffusers_model,
-    image_params,
-    provenance,
-)
+from frameroof.models.common import Built, Components, activations, catalogued, component, diffusers_model, provenance
+from frameroof.models.image import Preset, over_patches, parameters
 from frameroof.models.text_encoders import encoder_parts
-from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
+from frameroof.workload.recipe import Builder, Part, Recipe, Size
 
 PACKED = 2  # 2x2 latents make one token, before the transformer sees them
+FLUX1 = Preset(steps=28, guidance=1, text_tokens=512)
+FLUX2 = Preset(steps=50, guidance=1, text_tokens=512)
 TEXT_TOKENS = Size(512, least=8, most=512, doc="text tokens, padding included")
 
 # Text encoders that the catalogue's files name without their sizes; the languages models' own config.json.
@@ -68,16 +64,8 @@ def _over_tokens(
     patch = scale * PACKED
     pixels = Size(1024, step=patch, least=2 * patch, doc="pixels")
 
-    @sizes(
-        let={"b": "batch", "h": f"height//{patch}", "w": f"width//{patch}", "s": "text_tokens"},
-        batch=Size(1),
-        height=pixels,
-        width=pixels,
-        text_tokens=TEXT_TOKENS,
-    )
-    def build(
-        batch: int = 1, height: int = 1024, width: int = 1024, text_tokens: int = 512
-    ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    @over_patches(patch, pixels, TEXT_TOKENS)
+    def build(batch: int = 1, height: int = 1024, width: int = 1024, text_tokens: int = 512) -> Built:
         image_tokens = (height // patch) * (width // patch)
         inputs = {
             "hidden_states": activations(batch, image_tokens, config.get("in_channels", 64)),
@@ -91,39 +79,31 @@ def _over_tokens(
     return build
 
 
-def recipe(name: str, components: Components, preset: Preset | None = None) -> Recipe:
+def recipe(name: str, components: Components, preset: Preset = FLUX1) -> Recipe:
     """Text encoders, denoising, decoding; FLUX.1 or FLUX.2 by the transformer's class."""
-    known = preset or Preset()
     cls, config = components["transformer"]
     scale = spatial_scale(components["vae"][1])
-    patch = scale * PACKED
-    tokens = Size(known.text_tokens or 512, least=8, most=512, doc=TEXT_TOKENS.doc)
-    second = cls.startswith("Flux2")
-    denoise = flux2(cls, config, scale) if second else flux1(cls, config, scale)
-    pixels = Size(known.side or 128 * scale, step=patch, least=2 * patch, doc="pixels")
-    return Recipe(
-        name=name,
-        title=known.title or name,
-        params=image_params(pixels, known.steps or (50 if second else 28), known.guidance or 1)
-        | {"text_tokens": tokens},
+    denoise = flux2(cls, config, scale) if cls.startswith("Flux2") else flux1(cls, config, scale)
+    pixels = Size(preset.side or 128 * scale, step=scale * PACKED, least=2 * scale * PACKED, doc="pixels")
+    return preset.recipe(
+        name,
+        parameters(preset, pixels, replace(TEXT_TOKENS, default=preset.text_tokens)),
         parts=(
             *encoder_parts(components),
             Part("denoise", denoise, repeat="steps*guidance"),
             decode_part(components["vae"]),
         ),
         notes=(
-            f"The transformer sees {tokens.default} text tokens, padding included.",
+            f"The transformer sees {preset.text_tokens} text tokens, padding included.",
             "Guidance is distilled into the model: one forward per step.",
-            *known.notes,
         ),
-        source=known.source,
     )
 
 
-PIPELINES: dict[str, Callable[[str, Components], Recipe]] = {
+PIPELINES = {
     "FluxPipeline": recipe,
-    "Flux2Pipeline": recipe,
-    "Flux2KleinPipeline": recipe,
+    "Flux2Pipeline": partial(recipe, preset=FLUX2),
+    "Flux2KleinPipeline": partial(recipe, preset=FLUX2),
 }
 
 
@@ -142,8 +122,8 @@ def _flux1(model: str, title: str, steps: int, text_tokens: int) -> Recipe:
     roles = {"text_encoder": "text_encoder", "text_encoder_2": "text_encoder#2"}
     components = catalogued(model, **roles, transformer="transformer", vae="vae")
     note = "CLIP sees 77 tokens and gives one pooled vector."
-    preset = Preset(title, side=1024, steps=steps, text_tokens=text_tokens, notes=(note,), source=provenance(model))
-    return recipe(model, components, preset)
+    asked = replace(FLUX1, title=title, side=1024, steps=steps, text_tokens=text_tokens)
+    return recipe(model, components, replace(asked, notes=(note,), source=provenance(model)))
 
 
 def _flux2_dev() -> Recipe:
@@ -157,7 +137,7 @@ def _flux2_dev() -> Recipe:
         **catalogued(model, transformer="transformer", vae="vae"),
     }
     source = (*provenance(model), "text encoder: transformers Mistral3Config defaults (5.23.0)")
-    return recipe(model, components, Preset("FLUX.2 [dev]", 1024, 50, 1, 512, notes=notes, source=source))
+    return recipe(model, components, replace(FLUX2, title="FLUX.2 [dev]", side=1024, notes=notes, source=source))
 
 
 def _klein(model: str, title: str, text_encoder: tuple[str, Mapping[str, Any]]) -> Recipe:
@@ -172,4 +152,4 @@ def _klein(model: str, title: str, text_encoder: tuple[str, Mapping[str, Any]]) 
         "vae": component("flux.2-dev", "vae"),
     }
     source = (*provenance(model), "text encoder: Qwen/Qwen3-4B and Qwen/Qwen3-8B config.json")
-    return recipe(model, components, Preset(title, 1024, 4, 1, 512, notes=notes, source=source))
+    return recipe(model, components, replace(FLUX2, title=title, side=1024, steps=4, notes=notes, source=source))

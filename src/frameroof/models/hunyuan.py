@@ -7,19 +7,9 @@ from typing import Any
 
 import torch
 
-from frameroof.models.common import Call, Components, activations, diffusers_model
+from frameroof.models.common import Built, Call, Components, activations, diffusers_model
 from frameroof.models.text_encoders import encoder_parts
-from frameroof.models.video import (
-    NO_TILING,
-    Built,
-    Grid,
-    PipelineReader,
-    Setting,
-    assembled,
-    listed,
-    parameters,
-    setting_of,
-)
+from frameroof.models.video import NO_TILING, Grid, Setting, listed, parameters, setting_of
 from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
 
 BASE = Setting(width=1280, height=720, frames=129, steps=50, guidance=1, text_tokens=256)
@@ -110,9 +100,8 @@ def recipe(name: str, components: Components, setting: Setting = BASE) -> Recipe
         {"latent_frames": f"max(2, min({SPAN}, {latent_frames} - {STRIDE}*i))"},
         loop=("i", f"ceil({latent_frames}, {STRIDE})"),
     )
-    return assembled(
+    return setting.recipe(
         name,
-        setting,
         parameters(setting, GRID),
         parts=(
             *encoder_parts(components, f"text_tokens + {TEMPLATE_TOKENS}"),
@@ -123,7 +112,7 @@ def recipe(name: str, components: Components, setting: Setting = BASE) -> Recipe
     )
 
 
-PIPELINES: dict[str, PipelineReader] = {"HunyuanVideoPipeline": recipe}
+PIPELINES = {"HunyuanVideoPipeline": recipe}
 
 
 def recipes() -> tuple[Recipe, ...]:

@@ -12,19 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from frameroof.models.common import Call, Components, activations, diffusers_model
-from frameroof.models.text_encoders import causal_trunk, t5_encoder
-from frameroof.models.video import (
-    NO_TILING,
-    Built,
-    Grid,
-    PipelineReader,
-    Setting,
-    assembled,
-    listed,
-    parameters,
-    setting_of,
-)
+from frameroof.models.common import Built, Call, Components, activations, diffusers_model
+from frameroof.models.text_encoders import BYT5_SMALL, causal_trunk, t5_encoder
+from frameroof.models.video import NO_TILING, Grid, Setting, listed, parameters, setting_of
 from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
 
 NAME = "hunyuanvideo-1.5"
@@ -34,7 +24,7 @@ LET = {"b": "batch", "t": "(frames-1)//4 + 1", "h": "height//16", "w": "width//1
 TEMPLATE_TOKENS = 108  # the system message before every prompt; cut off after the encoder
 GLYPH_TOKENS = 256
 IMAGE_TOKENS = 729  # of a SigLIP picture; all zero for text-to-video, but in the sequence
-# What the catalogue's file names without listing it: the language half of Qwen2.5-VL-7B, and ByT5-small.
+# What the catalogue's file names without listing it: the language half of Qwen2.5-VL-7B.
 QWEN_TRUNK = (
     "Qwen2_5_VLTextModel",
     {
@@ -47,18 +37,6 @@ QWEN_TRUNK = (
         "max_position_embeddings": 128000,
         "rope_theta": 1000000.0,
         "rope_scaling": {"type": "mrope", "rope_type": "default", "mrope_section": [16, 24, 24]},
-    },
-)
-BYT5_SMALL = (
-    "T5EncoderModel",
-    {
-        "d_model": 1472,
-        "d_ff": 3584,
-        "d_kv": 64,
-        "num_heads": 6,
-        "num_layers": 12,
-        "feed_forward_proj": "gated-gelu",
-        "vocab_size": 384,
     },
 )
 NOTES = (
@@ -170,31 +148,26 @@ def vae_decode(cls: str, config: Mapping[str, Any]) -> Builder:
 
 def recipe(name: str, components: Components, setting: Setting = BASE) -> Recipe:
     """A HunyuanVideo 1.5 text-to-video pipeline of diffusers from its components."""
-    return assembled(
-        name,
-        setting,
-        parameters(setting, GRID),
-        parts=(
-            Part(
-                "text_encoder",
-                causal_trunk(*components["text_encoder"]),
-                {"text_tokens": f"text_tokens + {TEMPLATE_TOKENS}"},
-                repeat="guidance",
-            ),
-            Part(
-                "text_encoder_2",
-                t5_encoder(*components["text_encoder_2"]),
-                {"text_tokens": str(GLYPH_TOKENS)},
-                repeat="guidance",
-            ),
-            Part("denoise", transformer(*components["transformer"]), repeat="steps*guidance"),
-            Part("vae_decode", vae_decode(*components["vae"])),
+    parts = (
+        Part(
+            "text_encoder",
+            causal_trunk(*components["text_encoder"]),
+            {"text_tokens": f"text_tokens + {TEMPLATE_TOKENS}"},
+            repeat="guidance",
         ),
-        notes=NOTES,
+        Part(
+            "text_encoder_2",
+            t5_encoder(*components["text_encoder_2"]),
+            {"text_tokens": str(GLYPH_TOKENS)},
+            repeat="guidance",
+        ),
+        Part("denoise", transformer(*components["transformer"]), repeat="steps*guidance"),
+        Part("vae_decode", vae_decode(*components["vae"])),
     )
+    return setting.recipe(name, parameters(setting, GRID), parts=parts, notes=NOTES)
 
 
-PIPELINES: dict[str, PipelineReader] = {"HunyuanVideo15Pipeline": recipe}
+PIPELINES = {"HunyuanVideo15Pipeline": recipe}
 
 
 def recipes() -> tuple[Recipe, ...]:

@@ -13,14 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frameroof.models.common import activations, component
-from frameroof.models.muse import Attention, FeedForward
+from frameroof.models.common import Built, activations, component
+from frameroof.models.layers import Attention, FeedForward
 from frameroof.models.text_encoders import t5_encoder
 from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
 
@@ -214,9 +213,7 @@ def denoiser(config: UNetConfig, side: int) -> Builder:
         width=pixels,
         text_tokens=Size(256, least=8),
     )
-    def build(
-        batch: int = 1, height: int = side, width: int = side, text_tokens: int = 256
-    ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    def build(batch: int = 1, height: int = side, width: int = side, text_tokens: int = 256) -> Built:
         image = activations(batch, config.in_channels, height, width)
         text = activations(batch, text_tokens, config.text_dim)
         return EfficientUNet(config).eval(), (image, activations(batch), text), {}

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from frameroof.models.common import component, token_ids, transformers_model
+from frameroof.models.common import Built, component, token_ids, transformers_model
 from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
 
 PROMPT_PARAMS = {
@@ -65,7 +65,7 @@ def language_model(cls: str, config: Mapping[str, Any]) -> LanguageModel:
     """Prefill and decode of a causal language model of transformers."""
 
     @sizes(let={"b": "batch", "n": "tokens"}, batch=Size(1), tokens=Size(2048, least=2))
-    def prefill(batch: int = 1, tokens: int = 2048) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    def prefill(batch: int = 1, tokens: int = 2048) -> Built:
         from frameroof.models.kv_cache import in_place_cache
 
         model: Any = transformers_model(cls, config)
@@ -73,7 +73,7 @@ def language_model(cls: str, config: Mapping[str, Any]) -> LanguageModel:
         return model, (token_ids(batch, tokens),), {"past_key_values": cache, "logits_to_keep": 0}
 
     @sizes(let={"b": "batch"}, batch=Size(1), kv=Size(2049, least=2))
-    def decode(batch: int = 1, kv: int = 2049) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    def decode(batch: int = 1, kv: int = 2049) -> Built:
         from frameroof.models.kv_cache import in_place_cache
 
         model: Any = transformers_model(cls, config)

@@ -16,9 +16,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from frameroof.models import wan
-from frameroof.models.common import activations, component, provenance
+from frameroof.models.common import Built, activations, component, provenance
 from frameroof.models.text_encoders import text_encoder
-from frameroof.models.video import NO_TILING, Built, Setting, assembled
+from frameroof.models.video import NO_TILING, Setting
 from frameroof.workload.recipe import Part, Recipe, Size, sizes
 
 NAME = "longlive-1.3b"
@@ -276,4 +276,4 @@ def recipes() -> tuple[Recipe, ...]:
             {"frames": "12*blocks - 3"},
         ),
     )
-    return (assembled(NAME, setting, params, parts=parts, notes=NOTES),)
+    return (setting.recipe(NAME, params, parts=parts, notes=NOTES),)

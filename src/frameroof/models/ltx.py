@@ -8,20 +8,9 @@ from typing import Any
 
 import torch
 
-from frameroof.models.common import Call, Components, activations, diffusers_model
-from frameroof.models.text_encoders import encoder_parts
-from frameroof.models.video import (
-    NO_TILING,
-    Built,
-    Grid,
-    PipelineReader,
-    Setting,
-    assembled,
-    listed,
-    parameters,
-    setting_of,
-)
-from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
+from frameroof.models.common import Built, Call, Components, activations, diffusers_model
+from frameroof.models.video import NO_TILING, Grid, Setting, listed, parameters, setting_of, stages
+from frameroof.workload.recipe import Builder, Recipe, Size, sizes
 
 BASE = Setting(width=704, height=512, frames=121, steps=50, guidance=2, text_tokens=128)
 TITLES = {"ltx-video-2b": "LTX-Video 2B", "ltx-video-13b": "LTX-Video 13B"}
@@ -96,17 +85,8 @@ def vae_decode(cls: str, config: Mapping[str, Any]) -> Builder:
 
 def recipe(name: str, components: Components, setting: Setting = BASE) -> Recipe:
     """An LTX pipeline of diffusers from its components."""
-    return assembled(
-        name,
-        setting,
-        parameters(setting, GRID),
-        parts=(
-            *encoder_parts(components),
-            Part("denoise", transformer(*components["transformer"]), repeat="steps*guidance"),
-            Part("vae_decode", vae_decode(*components["vae"])),
-        ),
-        notes=(NO_TILING,),
-    )
+    parts = stages(components, transformer(*components["transformer"]), vae_decode(*components["vae"]))
+    return setting.recipe(name, parameters(setting, GRID), parts=parts, notes=(NO_TILING,))
 
 
 def _of_catalogue(name: str) -> Recipe:
@@ -114,7 +94,7 @@ def _of_catalogue(name: str) -> Recipe:
     return recipe(name, listed(name) | {"vae": VAES[name]}, setting)
 
 
-PIPELINES: dict[str, PipelineReader] = {"LTXPipeline": recipe}
+PIPELINES = {"LTXPipeline": recipe}
 
 
 def recipes() -> tuple[Recipe, ...]:

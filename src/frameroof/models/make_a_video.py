@@ -1,9 +1,9 @@
 """Make-A-Video: an image diffusion model stretched over time, with temporal layers behind spatial ones.
 
 The paper gives the construction, not its sizes, and Golden et al. use the model for their comparison of
-temporal with spatial attention. Its layers (a 2D convolution followed by a 1D one, attention over an image's
-positions followed by attention over frames) also serve Movie Gen's temporal autoencoder. Rearrangements
-say `contiguous` where they copy, so that a batch of one is counted by the same rule as a batch of two.
+temporal with spatial attention. Its layers are a 2D convolution followed by a 1D one, and attention over an
+image's positions followed by attention over frames. Rearrangements say `contiguous` where they copy, so that
+a batch of one is counted by the same rule as a batch of two.
 
 Shape letters: B batch, C channels, T frames, R rows, S columns, M text tokens, D text width.
 """
@@ -11,58 +11,14 @@ Shape letters: B batch, C channels, T frames, R rows, S columns, M text tokens, 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from torch import Tensor, nn
 
-from frameroof.models.common import activations
+from frameroof.models.common import Built, activations
 from frameroof.models.imagen import AttentionBlock, EfficientUNet, Layers, UNetConfig, at, denoiser
-from frameroof.models.muse import Attention
+from frameroof.models.layers import PseudoConv3d, TemporalAttention
 from frameroof.models.text_encoders import clip_text
 from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
-
-
-class PseudoConv3d(nn.Module):
-    """A 3x3 convolution over each frame, then a convolution of length 3 over time."""
-
-    def __init__(self, channels_in: int, channels: int, stride: int = 1) -> None:
-        super().__init__()
-        steps = (1, stride, stride)
-        self.spatial = nn.Conv3d(channels_in, channels, (1, 3, 3), stride=steps, padding=(0, 1, 1))
-        self.temporal = nn.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0))
-
-    def forward(self, x_BCTRS: Tensor) -> Tensor:
-        return self.temporal(self.spatial(x_BCTRS))
-
-
-class SpatialAttention(nn.Module):
-    """Attention among the positions of each frame."""
-
-    def __init__(self, channels: int, heads: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(channels)
-        self.attn = Attention(channels, heads)
-
-    def forward(self, x_BCTRS: Tensor) -> Tensor:
-        batch, _, frames, rows, columns = x_BCTRS.shape
-        x = x_BCTRS.permute(0, 2, 3, 4, 1).contiguous().view(batch * frames, rows * columns, -1)
-        x = x + self.attn(self.norm(x))
-        return x.view(batch, frames, rows, columns, -1).permute(0, 4, 1, 2, 3)
-
-
-class TemporalAttention(nn.Module):
-    """Attention of each position to itself in the other frames."""
-
-    def __init__(self, channels: int, heads: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(channels)
-        self.attn = Attention(channels, heads)
-
-    def forward(self, x_BCTRS: Tensor) -> Tensor:
-        batch, _, frames, rows, columns = x_BCTRS.shape
-        x = x_BCTRS.permute(0, 3, 4, 2, 1).contiguous().view(batch * rows * columns, frames, -1)
-        x = x + self.attn(self.norm(x))
-        return x.view(batch, rows, columns, frames, -1).permute(0, 4, 3, 1, 2)
 
 
 class SpaceTimeAttention(nn.Module):
@@ -132,7 +88,7 @@ def video_denoiser(config: UNetConfig, side: int, frames_default: int) -> Builde
         height: int = side,
         width: int = side,
         text_tokens: int = 77,
-    ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    ) -> Built:
         video = activations(batch, config.in_channels, frames, height, width)
         text = activations(batch, text_tokens, config.text_dim)
         return EfficientUNet(config, VIDEO_LAYERS).eval(), (video, activations(batch), text), {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from frameroof.models.common import activations, component, token_ids, transformers_model
+from frameroof.models.common import Built, activations, component, token_ids, transformers_model
 from frameroof.models.llama import NOTES as LANGUAGE_NOTES
 from frameroof.models.llama import LanguageModel
 from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
@@ -47,7 +47,7 @@ def vision_encoder(config: dict[str, Any]) -> Builder:
     """`MllamaVisionModel` over images of four tiles."""
 
     @sizes(let={"b": "batch"}, batch=Size(1))
-    def build(batch: int = 1) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    def build(batch: int = 1) -> Built:
         model = transformers_model("MllamaVisionModel", config)
         pixels = activations(batch, 1, TILES, 3, config["image_size"], config["image_size"])
         ids, mask = token_ids(batch, 1), token_ids(batch, TILES).view(batch, 1, TILES)
@@ -60,7 +60,7 @@ def projector(config: dict[str, Any]) -> Builder:
     """The linear layer from the vision encoder's six concatenated states to the width of the text."""
 
     @sizes(let={"b": "batch"}, batch=Size(1))
-    def build(batch: int = 1) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    def build(batch: int = 1) -> Built:
         from torch import nn
 
         vision, width = config["vision"], config["text"]["hidden_size"]
@@ -77,7 +77,7 @@ def language_model(config: dict[str, Any]) -> LanguageModel:
     image_tokens = TILES * vision_tokens(config["vision"])
 
     @sizes(let={"b": "batch", "n": "tokens"}, batch=Size(1), tokens=Size(2048, least=2))
-    def prefill(batch: int = 1, tokens: int = 2048) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    def prefill(batch: int = 1, tokens: int = 2048) -> Built:
         model = text_side(config)
         width = config["text"]["hidden_size"]
         states = activations(batch * TILES, image_tokens // TILES, width)
@@ -89,7 +89,7 @@ def language_model(config: dict[str, Any]) -> LanguageModel:
         )
 
     @sizes(let={"b": "batch"}, batch=Size(1), kv=Size(2049, least=2))
-    def decode(batch: int = 1, kv: int = 2049) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    def decode(batch: int = 1, kv: int = 2049) -> Built:
         model = text_side(config)
         cache = mixed_cache(model, batch, (kv, kv - 1), (image_tokens, image_tokens))
         return model, (token_ids(batch, 1),), {"past_key_values": cache}

@@ -14,20 +14,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from frameroof.models.cogvideox import WHOLE_CONVOLUTIONS, whole_convolutions
-from frameroof.models.common import Call, Components, activations, diffusers_model
-from frameroof.models.text_encoders import encoder_parts
-from frameroof.models.video import (
-    NO_TILING,
-    Built,
-    Grid,
-    PipelineReader,
-    Setting,
-    assembled,
-    listed,
-    parameters,
-    setting_of,
-)
-from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
+from frameroof.models.common import Built, Call, Components, activations, diffusers_model
+from frameroof.models.video import NO_TILING, Grid, Setting, listed, parameters, setting_of, stages
+from frameroof.workload.recipe import Builder, Recipe, Size, sizes
 
 BASE = Setting(width=848, height=480, frames=163, steps=64, guidance=2, text_tokens=256)
 GRID = Grid(frame_step=6, least_frames=13)
@@ -146,20 +135,11 @@ def _rotated(x_BNHD: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torc
 
 def recipe(name: str, components: Components, setting: Setting = BASE) -> Recipe:
     """A Mochi pipeline of diffusers from its components."""
-    return assembled(
-        name,
-        setting,
-        parameters(setting, GRID),
-        parts=(
-            *encoder_parts(components),
-            Part("denoise", transformer(*components["transformer"]), repeat="steps*guidance"),
-            Part("vae_decode", vae_decode(*components["vae"])),
-        ),
-        notes=NOTES,
-    )
+    parts = stages(components, transformer(*components["transformer"]), vae_decode(*components["vae"]))
+    return setting.recipe(name, parameters(setting, GRID), parts=parts, notes=NOTES)
 
 
-PIPELINES: dict[str, PipelineReader] = {"MochiPipeline": recipe}
+PIPELINES = {"MochiPipeline": recipe}
 
 
 def recipes() -> tuple[Recipe, ...]:

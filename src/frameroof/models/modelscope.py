@@ -8,19 +8,9 @@ from typing import Any
 import torch
 
 from frameroof.models.autoencoders import decoder
-from frameroof.models.common import Components, activations, component, diffusers_model, levels
+from frameroof.models.common import Built, Components, activations, component, diffusers_model, levels
 from frameroof.models.text_encoders import clip_length, encoder_parts
-from frameroof.models.video import (
-    NO_TILING,
-    Built,
-    Grid,
-    PipelineReader,
-    Setting,
-    assembled,
-    listed,
-    parameters,
-    setting_of,
-)
+from frameroof.models.video import NO_TILING, Grid, Setting, listed, parameters, setting_of
 from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
 
 NAME = "modelscope-t2v-1.7b"
@@ -34,13 +24,7 @@ def unet(cls: str, config: Mapping[str, Any]) -> Builder:
     depth = len(config.get("block_out_channels", range(4)))
 
     @sizes(
-        let={
-            "b": "batch",
-            "t": "frames",
-            **levels("h", "height//8", depth),
-            **levels("w", "width//8", depth),
-            "s": "text_tokens",
-        },
+        let={"b": "batch", "t": "frames", **levels(depth), "s": "text_tokens"},
         **GRID.video(16, 256, 256),
         text_tokens=Size(77, least=8),
     )
@@ -62,9 +46,8 @@ def recipe(name: str, components: Components, setting: Setting = BASE) -> Recipe
     tokens = str(clip_length(components["text_encoder"][1]))
     params = parameters(setting, GRID)
     del params["text_tokens"]  # CLIP pads to its own length
-    return assembled(
+    return setting.recipe(
         name,
-        setting,
         params,
         parts=(
             *encoder_parts(components, tokens),
@@ -75,7 +58,7 @@ def recipe(name: str, components: Components, setting: Setting = BASE) -> Recipe
     )
 
 
-PIPELINES: dict[str, PipelineReader] = {"TextToVideoSDPipeline": recipe}
+PIPELINES = {"TextToVideoSDPipeline": recipe}
 
 
 def recipes() -> tuple[Recipe, ...]:

@@ -10,17 +10,15 @@ Shape letters: B batch, N video tokens, M text tokens, D width, C channels, T fr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frameroof.models.autoencoders import kl_decode
-from frameroof.models.common import Call, activations, component, diffusers_model
-from frameroof.models.make_a_video import PseudoConv3d, SpatialAttention, TemporalAttention
-from frameroof.models.muse import Attention
-from frameroof.models.text_encoders import clip_text, t5_encoder
+from frameroof.models.common import Built, Call, activations, component, diffusers_model
+from frameroof.models.layers import Attention, PseudoConv3d, SpatialAttention, TemporalAttention
+from frameroof.models.text_encoders import BYT5_SMALL, clip_text, t5_encoder
 from frameroof.workload.recipe import Part, Recipe, Size, sizes
 
 
@@ -215,14 +213,14 @@ def text_states(config: DiTConfig, batch: int, text_tokens: int, glyph_tokens: i
 
 
 @sizes(let=TOKEN_LET, **VIDEO, **TEXTS)
-def denoiser(
+def denoiser(  # one argument more than five: these are the sizes of the forward
     batch: int = 1,
     frames: int = 256,
     height: int = 768,
     width: int = 768,
     text_tokens: int = 256,
     glyph_tokens: int = 128,
-) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+) -> Built:
     """The 30B transformer over the latent video."""
     latent = activations(batch, LATENT_CHANNELS, frames // TAE_STRIDE, height // TAE_STRIDE, width // TAE_STRIDE)
     texts = text_states(MOVIE_GEN, batch, text_tokens, glyph_tokens)
@@ -237,14 +235,14 @@ def denoiser(
     width=PIXELS,
     **TEXTS,
 )
-def upsampler(
+def upsampler(  # one argument more than five: these are the sizes of the forward
     batch: int = 1,
     frames: int = WINDOW,
     height: int = 1088,
     width: int = 1088,
     text_tokens: int = 256,
     glyph_tokens: int = 128,
-) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+) -> Built:
     """The 7B upsampler over one window of frames, each encoded by itself; noise and input side by side."""
     latent = activations(batch, UPSAMPLER.in_channels, frames, height // TAE_STRIDE, width // TAE_STRIDE)
     texts = text_states(UPSAMPLER, batch, text_tokens, glyph_tokens)
@@ -252,16 +250,14 @@ def upsampler(
 
 
 @sizes(let={"b": "batch", "t": "frames//8", "h": "height//8", "w": "width//8"}, **VIDEO)
-def tae_decode(
-    batch: int = 1, frames: int = 256, height: int = 768, width: int = 768
-) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def tae_decode(batch: int = 1, frames: int = 256, height: int = 768, width: int = 768) -> Built:
     """Latent video to pixels."""
     latent = activations(batch, LATENT_CHANNELS, frames // TAE_STRIDE, height // TAE_STRIDE, width // TAE_STRIDE)
     return TAEDecoder().eval(), (latent,), {}
 
 
 @sizes(let={"b": "batch", "h": "height//8", "w": "width//8"}, batch=Size(1), height=PIXELS, width=PIXELS)
-def frame_encode(batch: int = 1, height: int = 1088, width: int = 1088) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def frame_encode(batch: int = 1, height: int = 1088, width: int = 1088) -> Built:
     """The upsampler's image autoencoder: each frame by itself."""
     vae = Call(vae=diffusers_model(*component("sd3-medium", "vae")), method="encode")
     return vae, (activations(batch, 3, height, width),), {"return_dict": False}
@@ -277,15 +273,6 @@ UL2 = {
     "num_layers": 32,
     "feed_forward_proj": "gated-silu",
     "vocab_size": 32128,
-}
-BYT5_SMALL = {
-    "d_model": 1472,
-    "d_ff": 3584,
-    "d_kv": 64,
-    "num_heads": 6,
-    "num_layers": 12,
-    "feed_forward_proj": "gated-gelu",
-    "vocab_size": 384,
 }
 METACLIP_H14 = {
     "hidden_size": 1024,
@@ -328,7 +315,7 @@ def recipes() -> tuple[Recipe, ...]:
     """The 30B text-to-video pipeline."""
     parts = (
         Part("text_encoder_ul2", t5_encoder("T5EncoderModel", UL2)),
-        Part("text_encoder_byt5", t5_encoder("T5EncoderModel", BYT5_SMALL), {"text_tokens": "glyph_tokens"}),
+        Part("text_encoder_byt5", t5_encoder(*BYT5_SMALL), {"text_tokens": "glyph_tokens"}),
         Part("text_encoder_metaclip", clip_text("CLIPTextModel", METACLIP_H14)),
         Part("denoise", denoiser, repeat="steps*guidance"),
         Part("tae_decode", tae_decode),

@@ -1,86 +1,22 @@
 """Muse-3B: a masked transformer that decodes all image tokens in parallel, a few at a time for good.
 
-No code of it is public, so this is the paper's architecture at its published size. The plain attention
-and feed-forward blocks here also serve the other models that exist only as papers.
+No code of it is public, so this is the paper's architecture at its published size.
 
-Shape letters: B batch, N tokens that ask, M tokens that are asked (N itself, or the text), H heads,
-C channels of a head, D model width, V codebook entries, R rows and W columns of the token grid.
+Shape letters: B batch, N tokens that ask, M tokens that are asked (text, or coarse tokens), D model width.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frameroof.models.autoencoders import vq_decode
-from frameroof.models.common import activations, component, token_ids
+from frameroof.models.common import Built, activations, component, token_ids
+from frameroof.models.layers import Block
 from frameroof.models.text_encoders import t5_encoder
 from frameroof.workload.recipe import Part, Recipe, Size, sizes
-
-
-class Attention(nn.Module):
-    """Multi-head attention of x to itself, or to a context of its own width."""
-
-    def __init__(self, dim: int, heads: int, context_dim: int | None = None, head_dim: int | None = None) -> None:
-        super().__init__()
-        self.heads = heads
-        inner = heads * (head_dim or dim // heads)
-        self.wq = nn.Linear(dim, inner, bias=False)
-        self.wk = nn.Linear(context_dim or dim, inner, bias=False)
-        self.wv = nn.Linear(context_dim or dim, inner, bias=False)
-        self.wo = nn.Linear(inner, dim, bias=False)
-
-    def forward(self, x_BND: Tensor, context_BMD: Tensor | None = None) -> Tensor:
-        context_BMD = x_BND if context_BMD is None else context_BMD
-        q_BHNC = split_heads(self.wq(x_BND), self.heads)
-        k_BHMC = split_heads(self.wk(context_BMD), self.heads)
-        v_BHMC = split_heads(self.wv(context_BMD), self.heads)
-        return self.wo(merge_heads(F.scaled_dot_product_attention(q_BHNC, k_BHMC, v_BHMC)))
-
-
-def split_heads(x_BND: Tensor, heads: int) -> Tensor:
-    """(B, N, H*C) as (B, H, N, C), a view."""
-    batch, tokens, dim = x_BND.shape
-    return x_BND.view(batch, tokens, heads, dim // heads).transpose(1, 2)
-
-
-def merge_heads(x_BHNC: Tensor) -> Tensor:
-    """(B, H, N, C) as (B, N, H*C)."""
-    return x_BHNC.transpose(1, 2).flatten(2)
-
-
-class FeedForward(nn.Module):
-    """Two linear layers around a GELU."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.w1 = nn.Linear(dim, hidden, bias=False)
-        self.w2 = nn.Linear(hidden, dim, bias=False)
-
-    def forward(self, x_BND: Tensor) -> Tensor:
-        return self.w2(F.gelu(self.w1(x_BND)))
-
-
-class Block(nn.Module):
-    """Pre-norm self-attention, cross-attention where there is a context, feed-forward."""
-
-    def __init__(self, dim: int, heads: int, hidden: int, context: bool = True) -> None:
-        super().__init__()
-        self.attn_norm, self.ff_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.attn = Attention(dim, heads)
-        self.cross_norm = nn.LayerNorm(dim) if context else None
-        self.cross_attn = Attention(dim, heads) if context else None
-        self.ff = FeedForward(dim, hidden)
-
-    def forward(self, x_BND: Tensor, context_BMD: Tensor | None = None) -> Tensor:
-        x_BND = x_BND + self.attn(self.attn_norm(x_BND))
-        if self.cross_attn is not None and self.cross_norm is not None:
-            x_BND = x_BND + self.cross_attn(self.cross_norm(x_BND), context_BMD)
-        return x_BND + self.ff(self.ff_norm(x_BND))
 
 
 @dataclass(frozen=True)
@@ -145,18 +81,14 @@ LET = {"b": "batch", "h": "height//32", "w": "width//32", "s": "text_tokens"}
 
 
 @sizes(let=LET, **IMAGE)
-def base(
-    batch: int = 1, height: int = 512, width: int = 512, text_tokens: int = 77
-) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def base(batch: int = 1, height: int = 512, width: int = 512, text_tokens: int = 77) -> Built:
     """One forward of the base transformer: 16 x 16 tokens for a final 512 x 512."""
     codes_BN = token_ids(batch, (height // 32) * (width // 32))
     return MaskedTransformer(BASE).eval(), (codes_BN, activations(batch, text_tokens, BASE.text_dim)), {}
 
 
 @sizes(let=LET, **IMAGE)
-def super_resolution(
-    batch: int = 1, height: int = 512, width: int = 512, text_tokens: int = 77
-) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def super_resolution(batch: int = 1, height: int = 512, width: int = 512, text_tokens: int = 77) -> Built:
     """One forward of the super-resolution transformer: 64 x 64 tokens for a final 512 x 512."""
     coarse_BM = token_ids(batch, (height // 32) * (width // 32))
     codes_BN = token_ids(batch, (height // 8) * (width // 8))

@@ -11,14 +11,14 @@ D width; R rows and S columns of the token grid.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frameroof.models.common import activations, token_ids
-from frameroof.models.muse import Attention, Block, FeedForward, merge_heads, split_heads
+from frameroof.models.common import Built, activations, token_ids
+from frameroof.models.layers import Attention, Block, FeedForward, merge_heads, split_heads
 from frameroof.workload.recipe import Part, Recipe, Size, sizes
 
 if TYPE_CHECKING:
@@ -157,12 +157,12 @@ SIDE = Size(256, step=8, least=16, most=256, doc="pixels")
 
 
 @sizes(let={"b": "batch", "s": "text_tokens"}, batch=Size(1), text_tokens=TEXT_TOKENS)
-def text_encoder(batch: int = 1, text_tokens: int = 128) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def text_encoder(batch: int = 1, text_tokens: int = 128) -> Built:
     return Encoder(PARTI).eval(), (token_ids(batch, text_tokens),), {}
 
 
 @sizes(let={"b": "batch", "s": "text_tokens"}, batch=Size(1), text_tokens=TEXT_TOKENS)
-def text_keys_values(batch: int = 1, text_tokens: int = 128) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def text_keys_values(batch: int = 1, text_tokens: int = 128) -> Built:
     return TextKeysValues(Decoder(PARTI)).eval(), (activations(batch, text_tokens, PARTI.dim),), {}
 
 
@@ -172,7 +172,7 @@ def text_keys_values(batch: int = 1, text_tokens: int = 128) -> tuple[Any, tuple
     kv=Size(1024, most=PARTI.image_positions),
     text_tokens=TEXT_TOKENS,
 )
-def decode(batch: int = 1, kv: int = 1024, text_tokens: int = 128) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def decode(batch: int = 1, kv: int = 1024, text_tokens: int = 128) -> Built:
     """The kv-th image token."""
     from frameroof.models.kv_cache import InPlaceLayer
 
@@ -184,7 +184,7 @@ def decode(batch: int = 1, kv: int = 1024, text_tokens: int = 128) -> tuple[Any,
 
 
 @sizes(let={"b": "batch", "h": "height//8", "w": "width//8"}, batch=Size(1), height=SIDE, width=SIDE)
-def vq_decode(batch: int = 1, height: int = 256, width: int = 256) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def vq_decode(batch: int = 1, height: int = 256, width: int = 256) -> Built:
     rows, columns = height // PARTI.patch, width // PARTI.patch
     return Detokenizer(PARTI).eval(), (token_ids(batch, rows * columns).view(batch, rows, columns),), {}
 

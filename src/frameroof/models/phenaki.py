@@ -10,14 +10,14 @@ Shape letters: B batch, N video tokens, T frames of tokens, R rows, S columns, P
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frameroof.models.common import activations, component, token_ids
-from frameroof.models.muse import Block, MaskedConfig, MaskedTransformer
+from frameroof.models.common import Built, activations, component, token_ids
+from frameroof.models.layers import Block
+from frameroof.models.muse import MaskedConfig, MaskedTransformer
 from frameroof.models.text_encoders import t5_encoder
 from frameroof.workload.recipe import Part, Recipe, Size, sizes
 
@@ -99,7 +99,7 @@ def grid(frames: int, height: int, width: int) -> tuple[int, int, int]:
 @sizes(let={**LET, "s": "text_tokens"}, **VIDEO, text_tokens=Size(77, least=8))
 def masked_transformer(
     batch: int = 1, frames: int = 11, height: int = 128, width: int = 128, text_tokens: int = 77
-) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+) -> Built:
     """One forward over all video tokens."""
     t, r, s = grid(frames, height, width)
     args = token_ids(batch, t * r * s), activations(batch, text_tokens, MASKED.text_dim)
@@ -107,9 +107,7 @@ def masked_transformer(
 
 
 @sizes(let=LET, **VIDEO)
-def c_vivit_decode(
-    batch: int = 1, frames: int = 11, height: int = 128, width: int = 128
-) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def c_vivit_decode(batch: int = 1, frames: int = 11, height: int = 128, width: int = 128) -> Built:
     """Codes to video."""
     t, r, s = grid(frames, height, width)
     return CViViTDecoder(C_VIVIT).eval(), (token_ids(batch, t * r * s).view(batch, t, r, s),), {}

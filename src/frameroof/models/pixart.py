@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from frameroof.models.autoencoders import decode_part, spatial_scale
 from frameroof.models.common import (
+    Built,
     Components,
-    Preset,
     activations,
     catalogued,
     component,
     configuration,
     diffusers_model,
     fixed_positions,
-    image_params,
     provenance,
 )
+from frameroof.models.image import Preset, over_patches, parameters
 from frameroof.models.text_encoders import encoder_parts
-from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
+from frameroof.workload.recipe import Builder, Part, Recipe, Size
 
+SIGMA = Preset(steps=20, text_tokens=300)
+ALPHA = Preset(steps=20, text_tokens=120)
 TITLES = {
     "pixart-sigma-1024": "PixArt-Σ 1024",
     "pixart-alpha-1024": "PixArt-α 1024",
@@ -34,31 +36,22 @@ def pixart(cls: str, config: Mapping[str, Any], scale: int = 8) -> Builder:
     patch = scale * config.get("patch_size", 2)
     pixels = _pixels(config, scale)
 
-    @sizes(
-        let={"b": "batch", "h": f"height//{patch}", "w": f"width//{patch}", "s": "text_tokens"},
-        batch=Size(1),
-        height=pixels,
-        width=pixels,
-        text_tokens=Size(120, least=8, doc="T5 tokens, padding included"),
-    )
+    @over_patches(patch, pixels, Size(120, least=8, doc="T5 tokens, padding included"))
     def build(
         batch: int = 1, height: int = pixels.default, width: int = pixels.default, text_tokens: int = 120
-    ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    ) -> Built:
         model = diffusers_model(cls, config)
         fixed_positions(model.pos_embed, height // patch, width // patch)
         latents = activations(batch, config.get("in_channels", 4), height // scale, width // scale)
         text_width = config.get("caption_channels") or config.get("cross_attention_dim", 1152)
-        return (
-            model,
-            (latents,),
-            {
-                "encoder_hidden_states": activations(batch, text_tokens, text_width),
-                "encoder_attention_mask": activations(batch, text_tokens),
-                "timestep": activations(batch),
-                "added_cond_kwargs": _conditions(model, batch),
-                "return_dict": False,
-            },
-        )
+        inputs = {
+            "encoder_hidden_states": activations(batch, text_tokens, text_width),
+            "encoder_attention_mask": activations(batch, text_tokens),
+            "timestep": activations(batch),
+            "added_cond_kwargs": _conditions(model, batch),
+            "return_dict": False,
+        }
+        return model, (latents,), inputs
 
     return build
 
@@ -69,17 +62,14 @@ def _conditions(model: Any, batch: int) -> dict[str, Any]:
     return {"resolution": activations(batch, 2), "aspect_ratio": activations(batch, 1)}
 
 
-def recipe(name: str, components: Components, preset: Preset | None = None, tokens: int = 300) -> Recipe:
-    """T5, denoising with guidance, decoding; `tokens` is the pipeline's own text length."""
-    known = preset or Preset()
+def recipe(name: str, components: Components, preset: Preset = SIGMA) -> Recipe:
+    """T5, denoising with guidance, decoding."""
     cls, config = components["transformer"]
     scale = spatial_scale(components["vae"][1])
-    text = Size(known.text_tokens or tokens, least=8, doc="T5 tokens, padding included")
-    pixels = _pixels(config, scale, known.side)
-    return Recipe(
-        name=name,
-        title=known.title or name,
-        params=image_params(pixels, known.steps or 20, known.guidance or 2) | {"text_tokens": text},
+    text = Size(preset.text_tokens, least=8, doc="T5 tokens, padding included")
+    return preset.recipe(
+        name,
+        parameters(preset, _pixels(config, scale, preset.side), text),
         parts=(
             *encoder_parts(components),
             Part("denoise", pixart(cls, config, scale), repeat="steps*guidance"),
@@ -88,9 +78,7 @@ def recipe(name: str, components: Components, preset: Preset | None = None, toke
         notes=(
             f"T5 sees {text.default} tokens, padding included; cross-attention takes their mask.",
             "Position embeddings are computed once for a size, not in every step.",
-            *known.notes,
         ),
-        source=known.source,
     )
 
 
@@ -99,9 +87,9 @@ def _pixels(config: Mapping[str, Any], scale: int, side: int = 0) -> Size:
     return Size(side or config.get("sample_size", 128) * scale, step=patch, least=2 * patch, doc="pixels")
 
 
-PIPELINES: dict[str, Callable[[str, Components], Recipe]] = {
-    "PixArtSigmaPipeline": partial(recipe, tokens=300),
-    "PixArtAlphaPipeline": partial(recipe, tokens=120),
+PIPELINES = {
+    "PixArtSigmaPipeline": recipe,
+    "PixArtAlphaPipeline": partial(recipe, preset=ALPHA),
 }
 
 
@@ -115,7 +103,7 @@ def _recipe_of(model: str) -> Recipe:
     # Alpha decodes with SD 1.5's VAE, sigma with SDXL's: the same network, other weights.
     vae = component("sdxl-base" if "sigma" in model else "stable-diffusion-1.5", "vae")
     preset = Preset(
-        TITLES[model],
+        title=TITLES[model],
         side=int(defaults["resolution"].split("x")[0]),
         steps=defaults["steps"],
         guidance=defaults["forwards_per_step"],

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from frameroof.models.autoencoders import decode_part, spatial_scale
-from frameroof.models.common import (
-    Components,
-    Preset,
-    activations,
-    catalogued,
-    diffusers_model,
-    image_params,
-    provenance,
-)
+from frameroof.models.common import Built, Components, activations, catalogued, diffusers_model, provenance
+from frameroof.models.image import Preset, over_patches, parameters
 from frameroof.models.text_encoders import encoder_parts
-from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
+from frameroof.workload.recipe import Builder, Part, Recipe, Size
 
+BASE = Preset(steps=50)
 VAE = {"z_dim": 16, "dim_mult": [1, 2, 4, 4]}  # as the class's defaults, which are the released model's
 PACKED = 2  # 2x2 latents make one token, before the transformer sees them
 TEMPLATE_TOKENS = 34  # the pipeline's own words before a prompt: encoded, then dropped
@@ -29,47 +24,33 @@ def qwen_image(cls: str, config: Mapping[str, Any], scale: int = 8) -> Builder:
     patch = scale * PACKED
     pixels = Size(1328, step=patch, least=2 * patch, doc="pixels")
 
-    @sizes(
-        let={"b": "batch", "h": f"height//{patch}", "w": f"width//{patch}", "s": "text_tokens"},
-        batch=Size(1),
-        height=pixels,
-        width=pixels,
-        text_tokens=TEXT_TOKENS,
-    )
-    def build(
-        batch: int = 1, height: int = 1328, width: int = 1328, text_tokens: int = 512
-    ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    @over_patches(patch, pixels, TEXT_TOKENS)
+    def build(batch: int = 1, height: int = 1328, width: int = 1328, text_tokens: int = 512) -> Built:
         model = diffusers_model(cls, config)
         rows, columns = height // patch, width // patch
         latents = activations(batch, rows * columns, config.get("in_channels", 64))
         shapes = [[(1, rows, columns)]] * batch
         model.pos_embed(shapes, max_txt_seq_len=text_tokens, device=latents.device)  # fills its cache
-        return (
-            model,
-            (latents,),
-            {
-                "encoder_hidden_states": activations(batch, text_tokens, config.get("joint_attention_dim", 3584)),
-                "timestep": activations(batch),
-                "img_shapes": shapes,
-                "guidance": activations(batch) if config.get("guidance_embeds") else None,
-                "return_dict": False,
-            },
-        )
+        inputs = {
+            "encoder_hidden_states": activations(batch, text_tokens, config.get("joint_attention_dim", 3584)),
+            "timestep": activations(batch),
+            "img_shapes": shapes,
+            "guidance": activations(batch) if config.get("guidance_embeds") else None,
+            "return_dict": False,
+        }
+        return model, (latents,), inputs
 
     return build
 
 
-def recipe(name: str, components: Components, preset: Preset | None = None) -> Recipe:
+def recipe(name: str, components: Components, preset: Preset = BASE) -> Recipe:
     """Qwen2.5-VL's language half, denoising with guidance, decoding."""
-    known = preset or Preset()
     cls, config = components["transformer"]
     scale = spatial_scale(components["vae"][1])
-    patch = scale * PACKED
-    pixels = Size(known.side or 128 * scale, step=patch, least=2 * patch, doc="pixels")
-    return Recipe(
-        name=name,
-        title=known.title or name,
-        params=image_params(pixels, known.steps or 50, known.guidance or 2) | {"text_tokens": TEXT_TOKENS},
+    pixels = Size(preset.side or 128 * scale, step=scale * PACKED, least=2 * scale * PACKED, doc="pixels")
+    return preset.recipe(
+        name,
+        parameters(preset, pixels, TEXT_TOKENS),
         parts=(
             *encoder_parts(components, f"text_tokens+{TEMPLATE_TOKENS}"),
             Part("denoise", qwen_image(cls, config, scale), repeat="steps*guidance"),
@@ -81,13 +62,11 @@ def recipe(name: str, components: Components, preset: Preset | None = None) -> R
             f"The text encoder sees {TEMPLATE_TOKENS} tokens more, the pipeline's own words.",
             "Its vision tower and output head do not run.",
             "Rotary positions of a size are computed once, not in every step.",
-            *known.notes,
         ),
-        source=known.source,
     )
 
 
-PIPELINES: dict[str, Callable[[str, Components], Recipe]] = {"QwenImagePipeline": recipe}
+PIPELINES = {"QwenImagePipeline": recipe}
 
 
 def recipes() -> tuple[Recipe, ...]:
@@ -97,5 +76,5 @@ def recipes() -> tuple[Recipe, ...]:
         **catalogued(model, text_encoder="text_encoder", transformer="transformer@1328"),
         "vae": ("AutoencoderKLQwenImage", VAE),
     }
-    preset = Preset("Qwen-Image", side=1328, steps=50, guidance=2, source=provenance(model))
+    preset = replace(BASE, title="Qwen-Image", side=1328, source=provenance(model))
     return (recipe(model, components, preset),)

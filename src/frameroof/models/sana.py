@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from ast import literal_eval
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from frameroof.models.autoencoders import decode_part, spatial_scale
 from frameroof.models.common import (
+    Built,
     Components,
-    Preset,
     activations,
     catalogued,
     configuration,
     diffusers_model,
     fixed_positions,
-    image_params,
     provenance,
 )
+from frameroof.models.image import Preset, over_patches, parameters
 from frameroof.models.text_encoders import encoder_parts
-from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
+from frameroof.workload.recipe import Builder, Part, Recipe, Size
 
+BASE = Preset(steps=20, text_tokens=300)
 TITLES = {"sana-1.6b": "Sana 1.6B", "sana-0.6b": "Sana 0.6B"}
 LEAST_ROWS = 6  # of latents: with fewer the decoder's linear attention turns quadratic
 
@@ -30,46 +32,34 @@ def sana(cls: str, config: Mapping[str, Any], scale: int = 32) -> Builder:
     patch = scale * config.get("patch_size", 1)
     pixels = _pixels(config, scale)
 
-    @sizes(
-        let={"b": "batch", "h": f"height//{patch}", "w": f"width//{patch}", "s": "text_tokens"},
-        batch=Size(1),
-        height=pixels,
-        width=pixels,
-        text_tokens=Size(300, least=8, doc="text tokens, padding included"),
-    )
+    @over_patches(patch, pixels, Size(300, least=8, doc="text tokens, padding included"))
     def build(
         batch: int = 1, height: int = pixels.default, width: int = pixels.default, text_tokens: int = 300
-    ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    ) -> Built:
         model = diffusers_model(cls, config)
         if model.patch_embed.pos_embed is not None:
             fixed_positions(model.patch_embed, height // patch, width // patch)
         latents = activations(batch, config.get("in_channels", 32), height // scale, width // scale)
-        return (
-            model,
-            (latents,),
-            {
-                "encoder_hidden_states": activations(batch, text_tokens, config.get("caption_channels", 2304)),
-                "encoder_attention_mask": activations(batch, text_tokens),
-                "timestep": activations(batch),
-                "guidance": activations(batch) if config.get("guidance_embeds") else None,
-                "return_dict": False,
-            },
-        )
+        inputs = {
+            "encoder_hidden_states": activations(batch, text_tokens, config.get("caption_channels", 2304)),
+            "encoder_attention_mask": activations(batch, text_tokens),
+            "timestep": activations(batch),
+            "guidance": activations(batch) if config.get("guidance_embeds") else None,
+            "return_dict": False,
+        }
+        return model, (latents,), inputs
 
     return build
 
 
-def recipe(name: str, components: Components, preset: Preset | None = None) -> Recipe:
+def recipe(name: str, components: Components, preset: Preset = BASE) -> Recipe:
     """Gemma, denoising with guidance, decoding."""
-    known = preset or Preset()
     cls, config = components["transformer"]
     scale = spatial_scale(components["vae"][1])
-    text = Size(known.text_tokens or 300, least=8, doc="text tokens, padding included")
-    pixels = _pixels(config, scale, known.side)
-    return Recipe(
-        name=name,
-        title=known.title or name,
-        params=image_params(pixels, known.steps or 20, known.guidance or 2) | {"text_tokens": text},
+    text = Size(preset.text_tokens, least=8, doc="text tokens, padding included")
+    return preset.recipe(
+        name,
+        parameters(preset, _pixels(config, scale, preset.side), text),
         parts=(
             *encoder_parts(components),
             Part("denoise", sana(cls, config, scale), repeat="steps*guidance"),
@@ -79,9 +69,7 @@ def recipe(name: str, components: Components, preset: Preset | None = None) -> R
             f"The transformer sees {text.default} text tokens, padding included, and takes their mask.",
             "Gemma sees as many: the instruction that the pipeline may put before a prompt is not counted.",
             "Gemma 2 caps its attention scores, which SDPA cannot: its attention is matmul, softmax, matmul.",
-            *known.notes,
         ),
-        source=known.source,
     )
 
 
@@ -91,7 +79,7 @@ def _pixels(config: Mapping[str, Any], scale: int, side: int = 0) -> Size:
     return Size(default, step=patch, least=LEAST_ROWS * patch, doc="pixels")
 
 
-PIPELINES: dict[str, Callable[[str, Components], Recipe]] = {"SanaPipeline": recipe}
+PIPELINES = {"SanaPipeline": recipe}
 
 
 def recipes() -> tuple[Recipe, ...]:
@@ -105,14 +93,7 @@ def _recipe_of(model: str) -> Recipe:
     components = dict(catalogued(model, **roles))
     vae_cls, vae_config = components["vae"]
     components["vae"] = vae_cls, {key: _value(written) for key, written in vae_config.items()}
-    preset = Preset(
-        TITLES[model],
-        side=1024,
-        steps=defaults["steps"],
-        guidance=2,
-        text_tokens=300,
-        source=provenance(model),
-    )
+    preset = replace(BASE, title=TITLES[model], side=1024, steps=defaults["steps"], source=provenance(model))
     return recipe(model, components, preset)
 
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from frameroof.models.autoencoders import decode_part, spatial_scale
 from frameroof.models.common import (
+    Built,
     Components,
-    Preset,
     activations,
     catalogued,
     component,
     configuration,
     diffusers_model,
-    image_params,
     provenance,
 )
+from frameroof.models.image import Preset, over_patches, parameters
 from frameroof.models.text_encoders import clip_length, encoder_parts
-from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
+from frameroof.workload.recipe import Builder, Part, Recipe, Size
 
+BASE = Preset(steps=28, text_tokens=256)
 TITLES = {
     "sd3-medium": "Stable Diffusion 3 medium",
     "sd3.5-large": "Stable Diffusion 3.5 large",
@@ -32,16 +34,10 @@ def mmdit(cls: str, config: Mapping[str, Any], scale: int = 8) -> Builder:
     patch = scale * config.get("patch_size", 2)
     pixels = _pixels(config, scale)
 
-    @sizes(
-        let={"b": "batch", "h": f"height//{patch}", "w": f"width//{patch}", "s": "text_tokens"},
-        batch=Size(1),
-        height=pixels,
-        width=pixels,
-        text_tokens=Size(333, least=8, doc="CLIP and T5 tokens together"),
-    )
+    @over_patches(patch, pixels, Size(333, least=8, doc="CLIP and T5 tokens together"))
     def build(
         batch: int = 1, height: int = pixels.default, width: int = pixels.default, text_tokens: int = 333
-    ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    ) -> Built:
         inputs = {
             "hidden_states": activations(batch, config.get("in_channels", 16), height // scale, width // scale),
             "encoder_hidden_states": activations(batch, text_tokens, config.get("joint_attention_dim", 4096)),
@@ -54,33 +50,22 @@ def mmdit(cls: str, config: Mapping[str, Any], scale: int = 8) -> Builder:
     return build
 
 
-def recipe(name: str, components: Components, preset: Preset | None = None) -> Recipe:
+def recipe(name: str, components: Components, preset: Preset = BASE) -> Recipe:
     """Text encoders, denoising with guidance, decoding."""
-    known = preset or Preset()
     cls, config = components["transformer"]
     scale = spatial_scale(components["vae"][1])
     clip = clip_length(components["text_encoder"][1]) if "text_encoder" in components else 77
-    t5 = Size(known.text_tokens or 256, least=8, most=512, doc="T5 tokens")
-    pixels = _pixels(config, scale, known.side)
-    return Recipe(
-        name=name,
-        title=known.title or name,
-        params=image_params(pixels, known.steps or 28, known.guidance or 2) | {"text_tokens": t5},
+    t5 = Size(preset.text_tokens, least=8, most=512, doc="T5 tokens")
+    both = {"text_tokens": f"text_tokens+{clip}"}
+    return preset.recipe(
+        name,
+        parameters(preset, _pixels(config, scale, preset.side), t5),
         parts=(
             *encoder_parts(components),
-            Part(
-                "denoise",
-                mmdit(cls, config, scale),
-                {"text_tokens": f"text_tokens+{clip}"},
-                repeat="steps*guidance",
-            ),
+            Part("denoise", mmdit(cls, config, scale), both, repeat="steps*guidance"),
             decode_part(components["vae"]),
         ),
-        notes=(
-            f"T5 sees {t5.default} tokens; the transformer sees them after CLIP's {clip}, padding included.",
-            *known.notes,
-        ),
-        source=known.source,
+        notes=(f"T5 sees {t5.default} tokens; the transformer sees them after CLIP's {clip}, padding included.",),
     )
 
 
@@ -90,7 +75,7 @@ def _pixels(config: Mapping[str, Any], scale: int, side: int = 0) -> Size:
     return Size(side or config.get("sample_size", 128) * scale, step=patch, least=2 * patch, most=most, doc="pixels")
 
 
-PIPELINES: dict[str, Callable[[str, Components], Recipe]] = {"StableDiffusion3Pipeline": recipe}
+PIPELINES = {"StableDiffusion3Pipeline": recipe}
 
 
 def recipes() -> tuple[Recipe, ...]:
@@ -104,8 +89,9 @@ def _recipe_of(model: str) -> Recipe:
     encoders = {"text_encoder": "text_encoder", "text_encoder_2": "text_encoder_2"}
     roles = {**encoders, "text_encoder_3": "text_encoder#2", "transformer": transformer}
     vae = component("sd3-medium", "vae")  # all three share its 16 channels
-    preset = Preset(
-        TITLES[model],
+    preset = replace(
+        BASE,
+        title=TITLES[model],
         side=1024,
         steps=known["defaults"]["steps"],
         notes=tuple(f"{note[0].upper()}{note[1:]}." for note in known["notes"]),

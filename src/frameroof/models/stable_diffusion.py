@@ -6,27 +6,26 @@ whose sides are whole latents is admissible; each level has its own number of ro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from frameroof.models.autoencoders import decode_part, spatial_scale
-from frameroof.models.common import (
-    Components,
-    Preset,
-    activations,
-    catalogued,
-    diffusers_model,
-    image_params,
-    levels,
-    provenance,
-)
+from frameroof.models.common import Built, Components, activations, catalogued, diffusers_model, levels, provenance
+from frameroof.models.image import Preset, parameters
 from frameroof.models.text_encoders import clip_length, encoder_parts
 from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
 
+BASE = Preset(steps=50)
 DOWN_BLOCKS = 4  # UNet2DConditionModel's own default
 UPCAST = "The VAE decodes in the pipeline's type; under fp16 diffusers runs it in fp32 (force_upcast)."
+FP32_ATTENTION = "The configuration asks for attention in fp32 (upcast_attention); diffusers' SDPA path ignores it."
+REFINER = (
+    "It refines the latents of the base model: nothing is encoded.",
+    "Its 10 steps are the last fifth of a schedule of 50.",
+)
 
 
 def unet(cls: str, config: Mapping[str, Any], scale: int = 8, pooled: int = 0) -> Builder:
@@ -35,12 +34,7 @@ def unet(cls: str, config: Mapping[str, Any], scale: int = 8, pooled: int = 0) -
     pixels = _pixels(config, scale)
 
     @sizes(
-        let={
-            "b": "batch",
-            **levels("h", f"height//{scale}", depth),
-            **levels("w", f"width//{scale}", depth),
-            "s": "text_tokens",
-        },
+        let={"b": "batch", **levels(depth, scale), "s": "text_tokens"},
         batch=Size(1),
         height=pixels,
         width=pixels,
@@ -48,7 +42,7 @@ def unet(cls: str, config: Mapping[str, Any], scale: int = 8, pooled: int = 0) -
     )
     def build(
         batch: int = 1, height: int = pixels.default, width: int = pixels.default, text_tokens: int = 77
-    ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    ) -> Built:
         inputs = unet_inputs(config, (batch, height // scale, width // scale), text_tokens, pooled)
         return diffusers_model(cls, config), (), inputs
 
@@ -78,25 +72,22 @@ def unet_inputs(
     return inputs
 
 
-def recipe(name: str, components: Components, preset: Preset | None = None) -> Recipe:
+def recipe(name: str, components: Components, preset: Preset = BASE) -> Recipe:
     """A text-to-image pipeline around a UNet: CLIP, denoising with guidance, decoding."""
-    known = preset or Preset()
     cls, config = components["unet"]
     scale = spatial_scale(components["vae"][1])
     clips = {role: part[1] for role, part in components.items() if role.startswith("text_encoder")}
     tokens = max(map(clip_length, clips.values()), default=77)
     denoise = unet(cls, config, scale, _pooled_width(clips))
-    return Recipe(
-        name=name,
-        title=known.title or name,
-        params=image_params(_pixels(config, scale, known.side), known.steps or 50, known.guidance or 2),
+    return preset.recipe(
+        name,
+        parameters(preset, _pixels(config, scale, preset.side)),
         parts=(
             *encoder_parts(components, str(tokens)),
             Part("denoise", denoise, {"text_tokens": str(tokens)}, repeat="steps*guidance"),
             decode_part(components["vae"]),
         ),
-        notes=(f"CLIP pads every prompt to {tokens} tokens.", *known.notes),
-        source=known.source,
+        notes=(f"CLIP pads every prompt to {tokens} tokens.",),
     )
 
 
@@ -116,7 +107,7 @@ def _pooled_width(encoders: Mapping[str, Mapping[str, Any]]) -> int:
     return int(last.get("projection_dim") or last.get("hidden_size", 0))
 
 
-PIPELINES: dict[str, Callable[[str, Components], Recipe]] = {
+PIPELINES = {
     "StableDiffusionPipeline": recipe,
     "StableDiffusionXLPipeline": recipe,
 }
@@ -124,49 +115,18 @@ PIPELINES: dict[str, Callable[[str, Components], Recipe]] = {
 
 def recipes() -> tuple[Recipe, ...]:
     """Stable Diffusion 1.5 and 2.1, SDXL base and refiner."""
-    return (_sd15(), _sd21(), _sdxl(), _sdxl_refiner())
-
-
-def _sd15() -> Recipe:
-    model = "stable-diffusion-1.5"
-    note = "The safety checker is not counted."
-    return recipe(
-        model,
-        catalogued(model, text_encoder="text_encoder", unet="unet", vae="vae"),
-        Preset("Stable Diffusion 1.5", side=512, steps=50, notes=(note,), source=provenance(model)),
+    sd15 = Preset(title="Stable Diffusion 1.5", side=512, notes=("The safety checker is not counted.",))
+    sd21 = Preset(title="Stable Diffusion 2.1", side=768, notes=(FP32_ATTENTION,))
+    sdxl = Preset(title="Stable Diffusion XL base", side=1024, notes=(UPCAST,))
+    refiner = Preset(title="Stable Diffusion XL refiner", side=1024, steps=10, notes=(*REFINER, UPCAST))
+    second, rest = {"text_encoder_2": "text_encoder_2"}, {"unet": "unet", "vae": "vae"}
+    return (
+        _of_catalogue("stable-diffusion-1.5", sd15, text_encoder="text_encoder", **rest),
+        _of_catalogue("stable-diffusion-2.1", sd21, text_encoder="text_encoder", unet="unet@768", vae="vae"),
+        _of_catalogue("sdxl-base", sdxl, text_encoder="text_encoder", **second, **rest),
+        _of_catalogue("sdxl-refiner", refiner, **second, **rest),
     )
 
 
-def _sd21() -> Recipe:
-    model = "stable-diffusion-2.1"
-    note = "The configuration asks for attention in fp32 (upcast_attention); diffusers' SDPA path ignores it."
-    return recipe(
-        model,
-        catalogued(model, text_encoder="text_encoder", unet="unet@768", vae="vae"),
-        Preset("Stable Diffusion 2.1", side=768, steps=50, notes=(note,), source=provenance(model)),
-    )
-
-
-def _sdxl() -> Recipe:
-    model = "sdxl-base"
-    roles = {role: role for role in ("text_encoder", "text_encoder_2", "unet", "vae")}
-    return recipe(
-        model,
-        catalogued(model, **roles),
-        Preset("Stable Diffusion XL base", side=1024, steps=50, notes=(UPCAST,), source=provenance(model)),
-    )
-
-
-def _sdxl_refiner() -> Recipe:
-    model = "sdxl-refiner"
-    roles = {role: role for role in ("text_encoder_2", "unet", "vae")}
-    notes = (
-        "It refines the latents of the base model: nothing is encoded.",
-        "Its 10 steps are the last fifth of a schedule of 50.",
-        UPCAST,
-    )
-    return recipe(
-        model,
-        catalogued(model, **roles),
-        Preset("Stable Diffusion XL refiner", side=1024, steps=10, notes=notes, source=provenance(model)),
-    )
+def _of_catalogue(model: str, preset: Preset, **roles: str) -> Recipe:
+    return recipe(model, catalogued(model, **roles), replace(preset, source=provenance(model)))

@@ -9,19 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from frameroof.models.common import Call, Components, activations, diffusers_model, levels
-from frameroof.models.video import (
-    NO_TILING,
-    Built,
-    Grid,
-    PipelineReader,
-    Setting,
-    assembled,
-    clip_vision,
-    listed,
-    parameters,
-    setting_of,
-)
+from frameroof.models.common import Built, Call, Components, activations, diffusers_model, levels
+from frameroof.models.video import NO_TILING, Grid, Setting, clip_vision, listed, parameters, setting_of
 from frameroof.workload.recipe import Builder, Part, Recipe, sizes
 
 NAME = "svd-xt"
@@ -43,12 +32,7 @@ def unet(cls: str, config: Mapping[str, Any]) -> Builder:
     depth = len(config.get("block_out_channels", range(4)))
 
     @sizes(
-        let={
-            "b": "batch",
-            "t": "frames",
-            **levels("h", "height//8", depth),
-            **levels("w", "width//8", depth),
-        },
+        let={"b": "batch", "t": "frames", **levels(depth)},
         **GRID.video(25, 576, 1024),
     )
     def build(batch: int = 1, frames: int = 25, height: int = 576, width: int = 1024) -> Built:
@@ -107,9 +91,8 @@ def recipe(name: str, components: Components, setting: Setting = BASE) -> Recipe
     params = parameters(asked, GRID)
     del params["text_tokens"]  # there is no prompt
     params["frames"] = replace(params["frames"], most=MOST_FRAMES)
-    return assembled(
+    return setting.recipe(
         name,
-        setting,
         params,
         parts=(
             Part("image_encoder", clip_vision(*components["image_encoder"])),
@@ -121,7 +104,7 @@ def recipe(name: str, components: Components, setting: Setting = BASE) -> Recipe
     )
 
 
-PIPELINES: dict[str, PipelineReader] = {"StableVideoDiffusionPipeline": recipe}
+PIPELINES = {"StableVideoDiffusionPipeline": recipe}
 
 
 def recipes() -> tuple[Recipe, ...]:

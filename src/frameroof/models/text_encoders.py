@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from frameroof.models.common import Components, token_ids, transformers_model
+from frameroof.models.common import Built, Components, token_ids, transformers_model
 from frameroof.workload.recipe import Builder, Part, Size, sizes
 
 # The language model inside a class with a head or a vision tower, as pipelines use it for encoding.
@@ -24,6 +24,19 @@ TRUNKS = {
     "Qwen2_5_VLForConditionalGeneration": "Qwen2_5_VLTextModel",
     "Qwen3ForCausalLM": "Qwen3Model",
 }
+# google/byt5-small, which the catalogue's files name without listing it.
+BYT5_SMALL = (
+    "T5EncoderModel",
+    {
+        "d_model": 1472,
+        "d_ff": 3584,
+        "d_kv": 64,
+        "num_heads": 6,
+        "num_layers": 12,
+        "feed_forward_proj": "gated-gelu",
+        "vocab_size": 384,
+    },
+)
 TOKENS_LET = {"b": "batch", "s": "text_tokens"}
 FEWEST = 8  # below it a mask may be dropped or a relative-position bucket stay empty
 
@@ -68,7 +81,7 @@ def clip_text(cls: str, config: Mapping[str, Any]) -> Builder:
         batch=Size(1),
         text_tokens=Size(longest, least=min(FEWEST, longest), most=longest, doc="tokens, padding included"),
     )
-    def build(batch: int = 1, text_tokens: int = longest) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    def build(batch: int = 1, text_tokens: int = longest) -> Built:
         return transformers_model(cls, config), (token_ids(batch, text_tokens),), {}
 
     return build
@@ -82,7 +95,7 @@ def t5_encoder(cls: str, config: Mapping[str, Any]) -> Builder:
         batch=Size(1),
         text_tokens=Size(256, least=FEWEST, doc="tokens, padding included"),
     )
-    def build(batch: int = 1, text_tokens: int = 256) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    def build(batch: int = 1, text_tokens: int = 256) -> Built:
         return transformers_model(cls, config), (token_ids(batch, text_tokens),), {}
 
     return build
@@ -98,7 +111,7 @@ def causal_trunk(cls: str, config: Mapping[str, Any]) -> Builder:
         batch=Size(1),
         text_tokens=Size(512, least=FEWEST, doc="tokens, template and padding included"),
     )
-    def build(batch: int = 1, text_tokens: int = 512) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    def build(batch: int = 1, text_tokens: int = 512) -> Built:
         ids = token_ids(batch, text_tokens)
         mask = _causal_mask(batch, text_tokens)
         return transformers_model(trunk, text_config), (ids,), {"attention_mask": mask, "use_cache": False}

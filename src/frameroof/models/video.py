@@ -3,38 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from frameroof.models.common import (
+    Built,
     Components,
+    Defaults,
     activations,
     component,
     configuration,
     provenance,
     transformers_model,
 )
-from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
+from frameroof.models.text_encoders import encoder_parts
+from frameroof.workload.recipe import Builder, Part, Size, sizes
 
-Built = tuple[Any, tuple[Any, ...], dict[str, Any]]
-PipelineReader = Callable[[str, Components], Recipe]
 NO_TILING = "The VAE runs without spatial tiling and without slicing, as it does by default."
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What a pipeline is asked for unless the user says otherwise, and where that was read."""
+@dataclass(frozen=True, kw_only=True)
+class Setting(Defaults):
+    """What a text- or image-to-video pipeline is asked for."""
 
+    item = "video"
     width: int
     height: int
     frames: int
-    steps: int = 50
-    guidance: int = 2
     text_tokens: int = 256
-    title: str = ""
-    notes: tuple[str, ...] = ()
-    source: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,23 +97,12 @@ def listed(model: str, **renamed: str) -> dict[str, tuple[str, dict[str, Any]]]:
     return {name: component(model, role) for name, role in whole.items()}
 
 
-def assembled(
-    name: str,
-    setting: Setting,
-    params: Mapping[str, Size],
-    *,
-    parts: tuple[Part, ...],
-    notes: tuple[str, ...],
-) -> Recipe:
-    """The recipe of a video pipeline; the setting brings its title, its sources and its own notes."""
-    return Recipe(
-        name=name,
-        title=setting.title or name,
-        params=params,
-        parts=parts,
-        item="video",
-        notes=(*notes, *setting.notes),
-        source=setting.source,
+def stages(components: Components, denoise: Builder, decode: Builder) -> tuple[Part, ...]:
+    """The plain text-to-video pipeline: its text encoders, denoising with guidance, decoding all frames."""
+    return (
+        *encoder_parts(components),
+        Part("denoise", denoise, repeat="steps*guidance"),
+        Part("vae_decode", decode),
     )
 
 

@@ -7,9 +7,7 @@ transformers' `LlavaForConditionalGeneration` between them.
 
 from __future__ import annotations
 
-from typing import Any
-
-from frameroof.models.common import activations, transformers_model
+from frameroof.models.common import Built, activations, transformers_model
 from frameroof.models.llama import NOTES as LANGUAGE_NOTES
 from frameroof.models.llama import PROMPT_PARAMS, language_model
 from frameroof.workload.recipe import Part, Recipe, Size, sizes
@@ -42,14 +40,14 @@ NOTES = (
 
 
 @sizes(let={"b": "batch"}, batch=Size(1))
-def vision_encoder(batch: int = 1) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def vision_encoder(batch: int = 1) -> Built:
     """CLIP ViT-L/14 at 336 px."""
     side = CLIP_L_336["image_size"]
     return transformers_model("CLIPVisionModel", CLIP_L_336), (activations(batch, 3, side, side),), {}
 
 
 @sizes(let={"b": "batch"}, batch=Size(1))
-def projector(batch: int = 1) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def projector(batch: int = 1) -> Built:
     """Two linear layers around a GELU, from the tower's width to the language model's."""
     from torch import nn
 

@@ -11,20 +11,9 @@ from typing import Any
 
 import torch
 
-from frameroof.models.common import Call, Components, activations, component, diffusers_model
+from frameroof.models.common import Built, Call, Components, activations, component, diffusers_model
 from frameroof.models.text_encoders import encoder_parts
-from frameroof.models.video import (
-    NO_TILING,
-    Built,
-    Grid,
-    PipelineReader,
-    Setting,
-    assembled,
-    clip_vision,
-    listed,
-    parameters,
-    setting_of,
-)
+from frameroof.models.video import NO_TILING, Grid, Setting, clip_vision, listed, parameters, setting_of
 from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
 
 BASE = Setting(width=832, height=480, frames=81, steps=50, guidance=2, text_tokens=512)
@@ -173,7 +162,7 @@ def recipe(name: str, components: Components, setting: Setting = BASE) -> Recipe
         *_denoise(components, scale, per_token),
         Part("vae_decode", vae_decode(vae_cls, vae), weights="vae"),
     )
-    return assembled(name, setting, params, parts=parts, notes=tuple(notes))
+    return setting.recipe(name, params, parts=parts, notes=tuple(notes))
 
 
 @dataclass(frozen=True)
@@ -235,7 +224,7 @@ def _of_catalogue(name: str) -> Recipe:
     return recipe(name, components, setting)
 
 
-PIPELINES: dict[str, PipelineReader] = {"WanPipeline": recipe, "WanImageToVideoPipeline": recipe}
+PIPELINES = {"WanPipeline": recipe, "WanImageToVideoPipeline": recipe}
 
 
 def recipes() -> tuple[Recipe, ...]:

@@ -19,11 +19,17 @@ def console(least: int = 116) -> Console:
     return Console(highlight=False, markup=False, width=width)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1, title: str | None = None) -> Table:
-    """A table whose first `left` columns are text and whose others are numbers."""
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    left: int = 1,
+    title: str | None = None,
+    text: Sequence[str] = (),
+) -> Table:
+    """A table whose first `left` columns, and those named in `text`, are text; the others are numbers."""
     made = Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
     for at, column in enumerate(columns):
-        made.add_column(column, justify="left" if at < left else "right", overflow="fold")
+        made.add_column(column, justify="left" if at < left or column in text else "right", overflow="fold")
     for row in rows:
         made.add_row(*row)
     return made

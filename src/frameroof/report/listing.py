@@ -1,4 +1,4 @@
-"""Listings of models and machines, with every source."""
+"""Listings of models, with every source."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 import msgspec
 
 from ..catalogue import Entry
-from ..hardware import Device
-from ..units import format_bandwidth, format_bytes, format_count, format_rate
+from ..units import format_count
 from ..workload.records import Workload
 from .console import console, table
 from .json import print_json
@@ -82,100 +81,3 @@ def _admissible(size: Any) -> str:
     )
     most = f" to {size.most}" if size.most is not None else ""
     return f"{form}, from {size.lowest}{most}"
-
-
-def print_devices(devices: Sequence[Device], as_json: bool) -> None:
-    """Every machine: dense peaks, memory, price."""
-    if as_json:
-        print_json([msgspec.to_builtins(d) for d in devices])
-        return
-    rows = [
-        (
-            d.name,
-            d.vendor,
-            *(f"{d.dense_flops[t] / 1e12:,.4g}" if t in d.dense_flops else "-" for t in ("bf16", "fp8", "int8", "fp4")),
-            format_bytes(d.memory_bytes),
-            format_bandwidth(d.bandwidth),
-            f"{d.tdp_w:,.0f} W" if d.tdp_w else "-",
-            f"${d.usd_per_hour.low:g}-{d.usd_per_hour.high:g}" if d.usd_per_hour else "-",
-            d.confidence,
-        )
-        for d in devices
-    ]
-    columns = (
-        "machine",
-        "vendor",
-        "bf16",
-        "fp8",
-        "int8",
-        "fp4",
-        "memory",
-        "bandwidth",
-        "TDP",
-        "$/h",
-        "confidence",
-    )
-    console().print(table(columns, rows, left=2))
-    console().print("Dense peaks in TFLOP/s (TOP/s for int8). `frameroof hardware NAME` shows sources.", style="dim")
-
-
-def print_device(device: Device, as_json: bool) -> None:
-    """One machine with everything that is known and where it comes from."""
-    if as_json:
-        print_json(msgspec.to_builtins(device))
-        return
-    out = console()
-    out.print(f"{device.name}  {device.vendor}, {device.compute_units or device.kind}", style="bold")
-    rows = [
-        (dtype, format_rate(peak), f"{device.ridge(dtype):,.0f} FLOP/B", _sparse(device, dtype))
-        for dtype, peak in device.dense_flops.items()
-    ]
-    out.print(table(("dtype", "dense peak", "ridge point", "with sparsity (not used)"), rows))
-    out.print(f"memory {format_bytes(device.memory_bytes)} at {format_bandwidth(device.bandwidth)}")
-    for label, value in (
-        ("link, one direction", device.link_bandwidth),
-        ("PCIe, one direction", device.pcie_bandwidth),
-    ):
-        if value:
-            out.print(f"{label} {format_bandwidth(value)}")
-    if device.tdp_w:
-        out.print(f"TDP {device.tdp_w:g} W")
-    if device.usd_per_hour:
-        p = device.usd_per_hour
-        out.print(f"price ${p.low:g} to ${p.high:g} per hour ({p.source}, {p.date})")
-    for line in device.flags:
-        out.print(f"note: {line}", style="dim")
-    for line in device.source:
-        out.print(f"source: {line} ({device.date}, confidence {device.confidence})", style="dim")
-    if device.confirmed:
-        out.print(f"confirmed: {', '.join(device.confirmed)}", style="dim")
-    for line in device.confirmed_by:
-        out.print(f"confirmed by {line}", style="dim")
-    if device.unconfirmed_values:
-        out.print(f"unconfirmed: {', '.join(device.unconfirmed_values)}", style="dim")
-
-
-def print_unconfirmed(devices: Sequence[Device], as_json: bool) -> None:
-    """Every value that no one has re-read at a source, device by device, and how many were."""
-    left = [d for d in devices if d.unconfirmed_values]
-    if as_json:
-        print_json(
-            [
-                {"name": d.name, "unconfirmed": d.unconfirmed_values, "confirmed": d.confirmed, "source": d.source}
-                for d in left
-            ]
-        )
-        return
-    rows = [(d.name, ", ".join(d.confirmed) or "-", ", ".join(d.unconfirmed_values)) for d in left]
-    console().print(table(("machine", "confirmed", "unconfirmed"), rows, left=3))
-    some = sum(bool(d.confirmed) for d in devices)
-    vendor = sum(any(line.startswith("vendor:") for line in d.confirmed_by) for d in devices)
-    console().print(
-        f"Values were re-read at a document for {some} of {len(devices)} machines, for {vendor} of them at one of the "
-        "vendor's own; `frameroof hardware NAME` names the documents.",
-        style="dim",
-    )
-
-
-def _sparse(device: Device, dtype: str) -> str:
-    return format_rate(device.sparse_flops[dtype]) if dtype in device.sparse_flops else "-"

@@ -47,11 +47,14 @@ def analyze(
     capture: str | os.PathLike[str] | None = None,
     on: Device | None = None,
     progress: Progress | None = None,
+    perfetto: str | os.PathLike[str] | None = None,
+    force: bool = False,
 ) -> Run:
     """Where the time of a trace went (docs/reference/analyze-json.rst).
 
     `capture` is the trace in which the graphs that this one replays were captured; `on` is the device whose peak
-    measures are compared with, by default the one that the trace names.
+    measures are compared with, by default the one that the trace names. `perfetto` is a file to write the trace to
+    once more, with its stages, attention and gaps as tracks (`force` overwrites it).
     Raises `TraceError` (a sentence) where a file cannot be read.
     """
     trace = read(path, progress=progress)
@@ -61,7 +64,12 @@ def analyze(
         if not captures:
             raise ValueError(f"{capture} holds no graph capture (no BeginCapture … EndCapture)")
         placed, covered_graph = with_capture(placed, captures)
-    return describe(placed, on=on, graph_capture=covered_graph)
+    run = describe(placed, on=on, graph_capture=covered_graph)
+    if perfetto is not None:
+        from .perfetto import export
+
+        export(placed, find_attention(placed), find_stages(placed), explain_idle(placed), perfetto, force)
+    return run
 
 
 def describe(placed: Placed, *, on: Device | None = None, graph_capture: float | None = None) -> Run:
@@ -73,7 +81,7 @@ def describe(placed: Placed, *, on: Device | None = None, graph_capture: float |
     idle = explain_idle(placed)
     table = Table(placed, flops, moved, on or known_device(placed), _stage_of(placed, stages))
     run = Run(
-        source={"path": Path(placed.trace.path).name, "kind": "trace", "times": "ns" if placed.trace.nanosecond else "us"},
+        source=_source(placed),
         summary=table.summary(idle),
         classes=table.groups(placed.classes),
         operators=table.operators(),
@@ -94,6 +102,20 @@ def describe(placed: Placed, *, on: Device | None = None, graph_capture: float |
     )
     run.advice = advise(run, table.device)
     return run
+
+
+def _source(placed: Placed) -> dict[str, Any]:
+    header = placed.trace.header
+    versions = {n: v for n in ("cuda_runtime", "cuda_driver", "hip_runtime") if (v := getattr(header, n)) is not None}
+    return {
+        "path": Path(placed.trace.path).name,
+        "kind": "trace",
+        "times": "ns" if placed.trace.nanosecond else "us",
+        "rank": header.distributed.rank if header.distributed else None,
+        "world_size": header.distributed.world_size if header.distributed else None,
+        "versions": versions,
+        "ignored": placed.trace.ignored,
+    }
 
 
 def known_device(placed: Placed) -> Device | None:
@@ -170,7 +192,7 @@ class Table:
         for (name, operator), rows in self._by(list(zip(p.classes, names, strict=True))):
             time = int(p.duration[rows].sum())
             flops, moved = _known_sum(self.flops[rows]), _known_sum(self.moved[rows])
-            dtype = self._dtype(rows)
+            dtype = self.dtype(rows)
             rate = flops / time * 1e9 if flops and time else None
             peak = self.device.dense_flops.get(dtype) if self.device and dtype else None
             found.append(
@@ -243,7 +265,7 @@ class Table:
         calls = self.placed.call[rows]
         return int(len(np.unique(calls[calls >= 0])) + (calls < 0).sum())
 
-    def _dtype(self, rows: list[int]) -> str | None:
+    def dtype(self, rows: list[int]) -> str | None:
         """The type of the inputs in most of the time of some rows."""
         times: dict[str, int] = defaultdict(int)
         for row in rows:
@@ -286,15 +308,17 @@ def _stage_of(placed: Placed, stages: Sequence[Stage]) -> list[str]:
 def _attention(calls: Sequence[Attention], table: Table) -> list[AttentionRow]:
     groups: dict[Any, list[Attention]] = defaultdict(list)
     for call in calls:
-        groups[call.kind, call.geometry, call.fused, call.causal].append(call)
+        stage = table.stage[call.rows[0]]
+        groups[call.kind, call.geometry, call.fused, call.causal, stage].append(call)
     rows = []
-    for (kind, (batch, heads, query, key, head), fused, causal), found in groups.items():
+    for (kind, (batch, heads, query, key, head), fused, causal, stage), found in groups.items():
         time, flops, moved = (sum(getattr(c, n) for c in found) for n in ("duration", "flops", "bytes"))
         rows.append(
             AttentionRow(
                 kind, query, key, heads, head, batch, time, len(found), fused, causal, flops, moved,
                 batch * heads * query * key * found[0].item,
                 0 if fused else max(0, time - _limit_ns(table.device, flops, moved, found[0].item)),
+                stage, _common(c.module for c in found), table.dtype([c.rows[0] for c in found]),
             )
         )  # fmt: skip
     return sorted(rows, key=lambda row: -row.time_ns)

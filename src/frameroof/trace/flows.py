@@ -20,9 +20,9 @@ class Flows:
         self.ends: dict[Any, Place] = {}
 
     def add(self, events: Sequence[Any]) -> None:
-        """Keep the arrows among some events."""
+        """Keep the arrows among some events; one without a number or a believable time touches nothing."""
         for event in events:
-            if event.cat in FLOWS and event.ph in ("s", "f") and event.id is not None:
+            if event.ph in ("s", "f") and event.cat in FLOWS and event.id is not None:
                 start = exact(event.ts)
                 if start is not None:
                     ends = self.starts if event.ph == "s" else self.ends

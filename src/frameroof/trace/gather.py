@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -16,6 +16,9 @@ from .schema import CATEGORIES, WORK_KINDS, Args, Header, Kind
 from .times import nanoseconds
 
 _NO_ARGS = Args()
+_NO_INPUTS = _NO_ARGS.dims
+_KIND = {category: int(kind) for category, kind in CATEGORIES.items()}
+_OPERATOR, _PYTHON, _ANNOTATION, _KERNEL = map(int, (Kind.OPERATOR, Kind.PYTHON, Kind.ANNOTATION, Kind.KERNEL))
 _MODULE = "nn.Module: "
 MODULE_ANNOTATION = "mod::"
 """How `frameroof.profile` names the call of a module: `mod::` and its path in the model."""
@@ -25,8 +28,11 @@ class Gatherer:
     """Takes decoded events in any order and number, gives one `Trace`."""
 
     def __init__(self) -> None:
-        self.names: dict[str, int] = {}
+        self.names: defaultdict[str, int] = defaultdict()
+        self.names.default_factory = self.names.__len__  # a new name gets the next number
         self.threads: dict[tuple[str, str], int] = {}
+        self.places: dict[tuple[Any, Any], int] = {}
+        """(pid, tid) as the file has them -> index into `threads`."""
         self.arguments: dict[Arguments, int] = {}
         self.host: list[dict[str, Array]] = []
         self.work: list[dict[str, Array]] = []
@@ -38,33 +44,41 @@ class Gatherer:
         self.pairs = Pairs()
         self.events = 0
         self.fractions = False
+        self.texts = 0
+        """Events whose times are written as text."""
 
     def add(self, events: Sequence[Any]) -> None:
         """Take some events (`Event` or `ExactEvent`)."""
         self.events += len(events)
+        python: list[Any] = []
         host: list[Any] = []
         host_kind: list[int] = []
         work: list[Any] = []
         work_kind: list[int] = []
-        known = CATEGORIES.get
-        if not self.correlated:
-            self.flows.add(events)
+        arrows: list[Any] = []
+        known = _KIND.get
         for event in events:
             phase = event.ph
             if phase == "X":
-                kind = known(event.cat)
-                if kind is None:
-                    self.ignored[event.cat] += 1
-                elif kind < Kind.KERNEL:
-                    if kind == Kind.OPERATOR and event.name.startswith("ProfilerStep#"):
-                        kind = Kind.ANNOTATION  # which it became in 2022
+                kind = known(event.cat, -1)
+                if kind == _PYTHON:
+                    python.append(event)
+                elif kind >= _KERNEL:
+                    work.append(event)
+                    work_kind.append(kind)
+                elif kind >= 0:
                     host.append(event)
                     host_kind.append(kind)
                 else:
-                    work.append(event)
-                    work_kind.append(kind)
+                    self.ignored[event.cat] += 1
+            elif phase in ("s", "f"):
+                arrows.append(event)
             elif phase in ("B", "E"):
                 self.pairs.add(event)
+        if not self.correlated:
+            self.flows.add(arrows)
+        if python:
+            self.host.append(self._python_columns(python))
         if host:
             self.host.append(self._host_columns(host, host_kind))
         if work:
@@ -72,9 +86,11 @@ class Gatherer:
             self.correlated = self.correlated or bool((self.work[-1]["correlation"] > 0).any())
 
     def _common(self, events: list[Any], kinds: list[int]) -> dict[str, Array]:
-        names = self.names
-        start, good_start = nanoseconds([e.ts for e in events])
-        length, good_length = nanoseconds([e.dur for e in events])
+        starts, lengths = [e.ts for e in events], [e.dur for e in events]
+        if str in map(type, starts) or str in map(type, lengths):
+            self.texts += sum(type(s) is str or type(t) is str for s, t in zip(starts, lengths, strict=True))
+        start, good_start = nanoseconds(starts)
+        length, good_length = nanoseconds(lengths, optional=True)
         if not self.fractions:
             self.fractions = bool((start % 1000).any())
         good = good_start & good_length
@@ -86,40 +102,53 @@ class Gatherer:
             length = np.maximum(length, 0)
         return {
             "kind": np.array(kinds, dtype=np.uint8),
-            "name": np.array([names.setdefault(e.name, len(names)) for e in events], dtype=np.int32),
+            "name": self._named([e.name for e in events]),
             "start": start,
             "end": start + length,
             "good": good,
         }
 
+    def _named(self, names: Iterable[str]) -> Array:
+        return np.fromiter(map(self.names.__getitem__, names), dtype=np.int32)
+
+    def _optional_names(self, names: list[str | None]) -> Array:
+        """As `_named`; -1 where there is none."""
+        number = self.names
+        return np.array([number[name] if name else -1 for name in names], dtype=np.int32)
+
+    def _threads(self, events: list[Any]) -> Array:
+        keys = [(e.pid, e.tid) for e in events]
+        places, threads = self.places, self.threads
+        for key in dict.fromkeys(keys):
+            if key not in places:
+                places[key] = threads.setdefault((str(key[0]), str(key[1])), len(threads))
+        return np.fromiter(map(places.__getitem__, keys), dtype=np.int32, count=len(keys))
+
+    def _python_columns(self, events: list[Any]) -> dict[str, Array]:
+        """Python frames: most of a file recorded with stacks, and nothing to them but name, thread and time."""
+        columns = self._common(events, [_PYTHON] * len(events))
+        columns["thread"] = self._threads(events)
+        for name, dtype in (("correlation", np.int64), ("external", np.int64), ("args", np.int32), ("detail", np.int32)):
+            columns[name] = np.full(len(events), -1, dtype=dtype)
+        return columns
+
     def _host_columns(self, events: list[Any], kinds: list[int]) -> dict[str, Array]:
         columns = self._common(events, kinds)
         args = [e.args or _NO_ARGS for e in events]
-        threads, names = self.threads, self.names
-        columns["thread"] = np.array(
-            [threads.setdefault((str(e.pid), str(e.tid)), len(threads)) for e in events], dtype=np.int32
-        )
+        columns["thread"] = self._threads(events)
         columns["correlation"] = _integers([a.correlation for a in args])
         columns["external"] = _integers(
             [a.external_id if a.external_id is not None else a.external_id_2021 for a in args]
         )
-        columns["args"] = np.array([self._arguments(a) if bytes(a.dims) else -1 for a in args], dtype=np.int32)
-        details = [a.kernel or a.hierarchy or a.collective for a in args]
-        columns["detail"] = np.array(
-            [names.setdefault(d, len(names)) if d else -1 for d in details], dtype=np.int32
+        columns["args"] = np.array(
+            [-1 if a.dims is _NO_INPUTS else self._arguments(a) for a in args], dtype=np.int32
         )
-        modules = [
-            i
-            for i, e in enumerate(events)
-            if e.name.startswith(_MODULE if kinds[i] == Kind.PYTHON else MODULE_ANNOTATION)
-        ]
-        columns["kind"][[i for i in modules if kinds[i] in (Kind.PYTHON, Kind.ANNOTATION)]] = Kind.MODULE
+        columns["detail"] = self._optional_names([a.kernel or a.hierarchy or a.collective for a in args])
         return columns
 
     def _work_columns(self, events: list[Any], kinds: list[int]) -> dict[str, Array]:
         columns = self._common(events, kinds)
         args = [e.args or _NO_ARGS for e in events]
-        names = self.names
         pids, tids = [e.pid for e in events], [_stream(e.tid) for e in events]
         columns["device"] = _integers([p if a.device is None else a.device for a, p in zip(args, pids, strict=True)])
         columns["stream"] = _integers([t if a.stream is None else a.stream for a, t in zip(args, tids, strict=True)])
@@ -129,9 +158,7 @@ class Gatherer:
         )
         columns["bytes"] = _integers([a.bytes for a in args])
         columns["graph_node"] = _integers([a.graph_node for a in args])
-        columns["detail"] = np.array(
-            [names.setdefault(a.collective, len(names)) if a.collective else -1 for a in args], dtype=np.int32
-        )
+        columns["detail"] = self._optional_names([a.collective for a in args])
         return columns
 
     def _arguments(self, args: Args) -> int:
@@ -145,7 +172,12 @@ class Gatherer:
         self.events -= len(paired)
         problems += self.pairs.problems()
         problems += [Problem(what, count, action) for (what, action), count in self.lost.items()]
+        if self.texts:
+            problems.append(Problem("events whose times are written as text", self.texts, "read as numbers"))
+        if not self.host and not self.work:
+            problems.append(Problem("the file holds no timed event", 1, "there is nothing to analyse"))
         host = _joined(self.host, Host)
+        self._sort_out(host["kind"], host["name"])
         work = _joined(self.work, Work)
         works = np.isin(work["kind"], [int(k) for k in WORK_KINDS])
         spans = work["kind"] == int(Kind.DEVICE_ANNOTATION)
@@ -164,6 +196,17 @@ class Gatherer:
             flows=self.flows,
             nanosecond=self.fractions,
         )
+
+    def _sort_out(self, kind: Array, name: Array) -> None:
+        """What the category does not tell but the name does: calls of modules, and the steps of 2021."""
+        for old, start, new in (
+            (_PYTHON, _MODULE, Kind.MODULE),
+            (_ANNOTATION, MODULE_ANNOTATION, Kind.MODULE),
+            (_OPERATOR, "ProfilerStep#", Kind.ANNOTATION),
+        ):
+            starts = np.fromiter((n.startswith(start) for n in self.names), dtype=bool, count=len(self.names))
+            if starts.any():
+                kind[(kind == old) & starts[name]] = int(new)
 
 
 def _joined(parts: list[dict[str, Array]], record: type[Host] | type[Work]) -> dict[str, Array]:
@@ -194,6 +237,8 @@ def _integer(value: Any) -> int:
     try:
         number = int(value)
     except (TypeError, ValueError, OverflowError):
+        return -1
+    if not -(2**63) <= number < 2**64:
         return -1
     return (number + 2**63) % 2**64 - 2**63
 

@@ -79,7 +79,7 @@ class Salvager:
         except (msgspec.DecodeError, UnicodeDecodeError):
             pass
         if len(text) <= LONGEST_PART:
-            for cause, repaired in _repairs(text):
+            for cause, repaired in repairs(text):
                 try:
                     event = _EVENT.decode(repaired)
                 except (msgspec.DecodeError, UnicodeDecodeError):
@@ -135,7 +135,7 @@ class Salvager:
         return found
 
 
-def _repairs(text: bytes) -> list[tuple[str, bytes]]:
+def repairs(text: bytes) -> list[tuple[str, bytes]]:
     """(what is mended, the text so mended), the least first."""
     numbers = _BAD_NUMBER.sub(rb"\1null", text)
     quoted = _TEXT.sub(lambda m: m[1] + _escaped(m[2]), numbers)

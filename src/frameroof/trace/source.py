@@ -1,7 +1,8 @@
 """A trace file as pieces of text that end where an event ends, without ever holding the whole file.
 
 The splitting needs no JSON parser: a raw newline or an unescaped quote cannot stand inside a JSON string, so the text
-`}, {"ph"` is the border of two events. Where a border was mistaken the piece is no JSON, which the reader notices.
+`}, {"ph"` is the border of two events, or of two objects inside one. Where a border was mistaken the piece is no JSON;
+the reader notices, and `ends` finds the true one.
 """
 
 from __future__ import annotations
@@ -14,17 +15,32 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 PIECE_BYTES = 4 << 20
 """About how much text is decoded at once."""
 LIMIT_BYTES = 8 << 30
 """The most text a file may unpack to (a guard against compressed bombs); `read(..., limit_bytes=)` changes it."""
-LONGEST_EVENT = 64 << 20
-"""The most text without the end of an event."""
+LONGEST_EVENT = 16 << 20
+"""The most text without the end of an event: more is no event, and left out."""
+LONGEST_HEAD = 64 << 20
+"""The most text before the first event."""
 
 _OPEN = re.compile(rb'"traceEvents"\s*:\s*\[')
-_BORDER = re.compile(rb'\}\s*,\s*(?=\{\s*"ph")')
-_LOOSE_BORDER = re.compile(rb'\}\s*,\s*(?=\{\s*"(?:name|cat|pid|tid|ts|dur|args|id)")')
+_BORDERS = (re.compile(rb'\}\s*,\s*(?=\{\s*"ph")'), re.compile(rb"\}\s*,\s*(?=\{)"))
+_ESCAPED = re.compile(rb"\\.", re.S)
 _WINDOW = 1 << 16
+_BLANK = b" \t\r\n"
+_OTHER_FORMATS = {
+    b"PK\x03\x04": "a zip archive",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ": "compressed with xz",
+    b"\x89PNG": "a picture",
+    b"\x7fELF": "a program",
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+}
 
 
 class TraceError(ValueError):
@@ -54,29 +70,31 @@ class Source:
             cut = _last_border(buffer)
             if cut:
                 yield buffer[:cut], False
-                buffer = buffer[cut:].lstrip(b" \t\r\n,")
+                buffer = buffer[cut:].lstrip(_BLANK + b",")
             elif len(buffer) > LONGEST_EVENT:
-                raise TraceError(f"{self.path}: no event ends within {LONGEST_EVENT >> 20} MiB of text: no trace")
+                self.problems.append(f"{len(buffer) >> 20} MiB of text without the end of an event; it is left out")
+                buffer = b""
         yield buffer, True
 
     def _read_header(self, blocks: Iterator[bytes]) -> bytes:
         buffer = b""
         for block in blocks:
-            buffer += block
-            start = buffer.lstrip(b"\xef\xbb\xbf \t\r\n")
+            seen, buffer = len(buffer), buffer + block
+            start = buffer[:64].lstrip(b"\xef\xbb\xbf" + _BLANK)
             if start[:1] == b"[":
                 self.header = b"["
-                return start[1:]
-            found = _OPEN.search(buffer)
+                return buffer[buffer.index(b"[") + 1 :]
+            found = _opening(buffer, max(0, seen - 256))
             if found:
-                self.header = buffer[: found.end()]
-                return buffer[found.end() :]
-            if start and start[:1] != b"{":
+                self.header = buffer[:found]
+                return buffer[found:]
+            if (start and start[:1] != b"{") or len(buffer) > LONGEST_HEAD:
                 break
-            if len(buffer) > LONGEST_EVENT:
-                break
-        what = "is empty" if not buffer.strip() else "holds no list of events (`traceEvents`), so it is no trace"
-        raise TraceError(f"{self.path} {what}")
+        what = "is empty" if not buffer.strip(_BLANK) else "holds no list of events (`traceEvents`), so it is no trace"
+        for magic, name in _OTHER_FORMATS.items():
+            if buffer.startswith(magic):
+                what = f"is {name}; a trace is JSON text, plain or compressed with gzip"
+        raise TraceError(f"{self.path} {what}" + "".join(f" ({problem})" for problem in self.problems))
 
     def _blocks(self) -> Iterator[bytes]:
         for block in _unpacked(self.path, self.problems):
@@ -106,14 +124,53 @@ def open_source(path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) ->
     return Source(target, limit_bytes)
 
 
+@dataclass(frozen=True)
+class Ends:
+    """Where things end in the text of a list of events, found by counting brackets outside strings."""
+
+    event: int
+    """After the last event that is whole; 0 if none is."""
+    events: int | None
+    """Of the bracket that closes the list; None if the list goes on."""
+
+
+def ends(text: bytes) -> Ends:
+    """Count the brackets of sound text that starts at an event; in broken text the answer may be wrong."""
+    if b"\\" in text:
+        text = _ESCAPED.sub(b"__", text)
+    signs = np.frombuffer(text, dtype=np.uint8)
+    outside = ~np.logical_xor.accumulate(signs == ord('"'))
+    opens = (signs == ord("{")) | (signs == ord("["))
+    closes = (signs == ord("}")) | (signs == ord("]"))
+    places = np.flatnonzero((opens | closes) & outside)
+    depth = np.cumsum(np.where(opens[places], 1, -1))
+    over = np.flatnonzero(depth < 0)
+    last = int(over[0]) if len(over) else len(places)
+    whole = np.flatnonzero((depth[:last] == 0) & (signs[places[:last]] == ord("}")))
+    return Ends(int(places[whole[-1]]) + 1 if len(whole) else 0, int(places[last]) if len(over) else None)
+
+
+def _opening(buffer: bytes, start: int) -> int:
+    """After the bracket that opens the events: the first one that is no deeper than the object of the file; 0: none."""
+    first = 0
+    for found in _OPEN.finditer(buffer, start):
+        before = _ESCAPED.sub(b"__", buffer[: found.start()])
+        bare = re.sub(rb'"[^"]*"', b"", before)
+        deep = sum(map(bare.count, (b"{", b"["))) - sum(map(bare.count, (b"}", b"]")))
+        if deep <= 1 or b'"' in bare:  # a lone quote: the head is broken, and its depth unknown
+            return found.end()
+        first = first or found.end()
+    return first
+
+
 def _last_border(buffer: bytes) -> int:
-    """Where the last event that has ended ends (after its brace), 0 if none has."""
-    for pattern in (_BORDER, _LOOSE_BORDER):
+    """Where the last object that is followed by another one ends (after its brace), 0 if none is."""
+    for border in _BORDERS:
         end, width = len(buffer), _WINDOW
         while True:
             start = max(0, end - width)
             found = None
-            for found in pattern.finditer(buffer, start):
+            for found in border.finditer(buffer, start):
                 pass
             if found:
                 return found.start() + 1
@@ -126,8 +183,7 @@ def _last_border(buffer: bytes) -> int:
 def _unpacked(path: Path, problems: list[str]) -> Iterator[bytes]:
     """The text of a plain or gzip file, block by block; a broken end of a gzip file is a problem, not an error."""
     with open(path, "rb") as file:
-        packed = file.peek(2)[:2] == b"\x1f\x8b"
-        if not packed:
+        if file.peek(2)[:2] != b"\x1f\x8b":
             while block := file.read(PIECE_BYTES):
                 yield block
             return
@@ -135,20 +191,31 @@ def _unpacked(path: Path, problems: list[str]) -> Iterator[bytes]:
         while True:
             data = unpacker.unconsumed_tail or file.read(1 << 20)
             if unpacker.eof:
-                data = unpacker.unused_data + data
+                data = (unpacker.unused_data + data).lstrip(b"\0")  # tapes and disks pad with zeros
+                if not data and not (data := file.read(1 << 20).lstrip(b"\0")):
+                    return
                 if data[:2] != b"\x1f\x8b":
+                    problems.append("behind the compressed text stands something else; it is left out")
                     return
                 unpacker = zlib.decompressobj(wbits=31)
             if not data:
                 yield unpacker.flush()
-                if unpacker.eof:
-                    return
                 problems.append("the compressed file ends too early; what follows is lost")
                 return
+            before = unpacker.copy()
             try:
                 yield unpacker.decompress(data, PIECE_BYTES)
             except zlib.error as error:
+                yield from _up_to_the_break(before, data)
                 problems.append(f"the compressed file is broken ({error}); what follows is lost")
                 return
 
 
+def _up_to_the_break(unpacker: zlib._Decompress, data: bytes) -> Iterator[bytes]:
+    """What can be unpacked of `data`, whose unpacking failed at once."""
+    step = 64
+    try:
+        for start in range(0, len(data), step):
+            yield unpacker.decompress(data[start : start + step])
+    except zlib.error:
+        return

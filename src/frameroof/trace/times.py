@@ -8,58 +8,71 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
+from typing import Any
 
 import numpy as np
 
 EXACT_BELOW_US = 2.0**43
-LIMIT_US = 9.0e15
-"""The latest time that is believed (the year 2255); anything beyond would overflow int64 nanoseconds."""
+LIMIT_US = 3_000_000_000_000_000
+"""The latest time that is believed (the year 2065): the end of an event and the span of a file then fit int64 ns."""
 
 Value = int | float | str | Decimal | None
+Array = np.ndarray[Any, Any]
 
 
 def needs_digits(values: Sequence[Value]) -> bool:
     """Whether some value is a float too large for a double to hold its nanoseconds."""
-    return any(type(v) is float and (v >= EXACT_BELOW_US or v <= -EXACT_BELOW_US) for v in values)
+    kinds = set(map(type, values))
+    if float not in kinds:
+        return False
+    floats: Any = values if len(kinds) == 1 else [v for v in values if type(v) is float]
+    return bool(max(floats) >= EXACT_BELOW_US or min(floats) <= -EXACT_BELOW_US)
 
 
-def nanoseconds(values: Sequence[Value]) -> tuple[np.ndarray, np.ndarray]:
+def nanoseconds(values: Sequence[Value], *, optional: bool = False) -> tuple[Array, Array]:
     """Times in microseconds -> (int64 nanoseconds, bool: was a believable number).
 
-    None counts as 0; a value that is no number, not finite or beyond `LIMIT_US` is 0 and not valid.
+    A value that is no number, not finite or beyond `LIMIT_US` is 0 and not valid; None is valid where `optional`.
     """
-    count = len(values)
+    kinds = set(map(type, values))
     try:
-        floats = np.fromiter((0.0 if v is None else v for v in values), dtype=np.float64, count=count)
-    except (TypeError, ValueError, OverflowError):
-        return _one_by_one(values)
-    if count and float(np.abs(floats).max(initial=0.0)) < EXACT_BELOW_US and not np.isnan(floats).any():
-        return np.rint(floats * 1000.0).astype(np.int64), np.ones(count, dtype=bool)
-    return _one_by_one(values)
+        if kinds == {int}:
+            whole = np.array(values, dtype=np.int64)
+            if len(whole) and -LIMIT_US <= whole.min() and whole.max() <= LIMIT_US:
+                return whole * 1000, np.ones(len(whole), dtype=bool)
+        elif kinds <= {int, float, type(None)}:
+            absent = 0.0 if optional else np.nan
+            full: Any = values if type(None) not in kinds else [absent if v is None else v for v in values]
+            floats = np.array(full, dtype=np.float64)
+            if float(np.abs(floats).max(initial=0.0)) < EXACT_BELOW_US:  # False where one is NaN
+                return np.rint(floats * 1000.0).astype(np.int64), np.ones(len(floats), dtype=bool)
+    except OverflowError:
+        pass
+    return _one_by_one(values, optional)
 
 
-def _one_by_one(values: Sequence[Value]) -> tuple[np.ndarray, np.ndarray]:
+def _one_by_one(values: Sequence[Value], optional: bool) -> tuple[Array, Array]:
     out = np.zeros(len(values), dtype=np.int64)
     valid = np.ones(len(values), dtype=bool)
     for i, value in enumerate(values):
         ns = exact(value)
-        if ns is None:
-            valid[i] = False
-        else:
+        if ns is not None:
             out[i] = ns
+        elif value is not None or not optional:
+            valid[i] = False
     return out, valid
 
 
 def exact(value: Value) -> int | None:
     """One time in microseconds -> nanoseconds, rounded half to even; None where it is no believable number."""
-    if value is None:
-        return 0
     if type(value) is int:
         return value * 1000 if abs(value) <= LIMIT_US else None
+    if value is None:
+        return None
     try:
         number = value if isinstance(value, Decimal) else Decimal(value)
+        if not number.is_finite() or abs(number) > LIMIT_US:
+            return None
+        return int((number * 1000).to_integral_value())
     except (InvalidOperation, ValueError, TypeError):
         return None
-    if not number.is_finite() or abs(number) > Decimal(LIMIT_US):
-        return None
-    return int((number * 1000).to_integral_value())

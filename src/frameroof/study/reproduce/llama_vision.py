@@ -8,7 +8,7 @@ from functools import cache
 
 from ... import catalogue
 from ...estimate import DEFAULT_UTILIZATION, Utilization
-from ...hardware import device, parse_node, seed_machines
+from ...hardware import device, parse_node
 from ...workload.records import Workload
 from ..predict import Prediction, predict
 from .counted import Work, find, layer, layers_of, moved, parameters, stage_of
@@ -95,9 +95,9 @@ def _layer(workload: Workload) -> dict[str, Work]:
 
 
 def _ours(m: _Models) -> dict[str, float]:
-    post = next(x for x in seed_machines() if x.name.startswith("n300"))
+    seed = device("seed:n300")
     n300 = device("n300")
-    compute, memory = m.flops / post.effective_flops * 1e3, m.bytes / post.effective_bandwidth * 1e3
+    compute, memory = m.flops / seed.peak("bf16") * 1e3, m.bytes / seed.bandwidth * 1e3
     return {
         **_model(m),
         **_operations(m.parts),
@@ -222,9 +222,9 @@ def _moved(workload: Workload) -> dict[str, float]:
 
 
 def _ladder(m: _Models, full: _Full) -> tuple[Correction, ...]:
-    post = next(x for x in seed_machines() if x.name.startswith("n300"))
+    seed = device("seed:n300")
     n300 = device("n300")
-    compute, memory = m.flops / post.effective_flops, m.bytes / post.effective_bandwidth
+    compute, memory = m.flops / seed.peak("bf16"), m.bytes / seed.bandwidth
     rows = [Correction("the post", compute, memory, max(compute, memory))]
     compute = m.flops / n300.peak("bf16")
     rows.append(Correction("dense bf16 peak", compute, memory, max(compute, memory)))
@@ -252,8 +252,8 @@ def _plus(a: Times, b: Times, sign: int = 1) -> Times:
 
 
 def _notes(m: _Models, full: _Full) -> tuple[str, ...]:
-    post = next(x for x in seed_machines() if x.name.startswith("n300"))
-    at_mfu = m.flops / post.effective_flops / POST_MFU * 1e3
+    seed = device("seed:n300")
+    at_mfu = m.flops / seed.peak("bf16") / POST_MFU * 1e3
     ttft = (full.small.limit_s - full.plain.limit_s) / POST_MFU * 1e3
     share = _cross_parameters(m.large) / _beyond(m.large, "llama3.1-70b")
     encoder, projector = (_flops(full.base, name) for name in ("vision_encoder", "projector"))

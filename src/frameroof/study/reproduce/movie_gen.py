@@ -1,6 +1,7 @@
 """The Movie Gen post: its numbers from the counted transformer, and our estimate of the whole pipeline.
 
-S tokens, D width. The post's accounting is in `counted.py`; its machines are `hardware.seed_machines()`.
+S tokens, D width. The post's accounting is in `counted.py`; its machines are the
+seed devices of `hardware`, whose figures are those before the post takes off 50 %.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from ... import catalogue
 from ...estimate import Utilization
-from ...hardware import SeedMachine, device, devices, parse_node, seed_machines
+from ...hardware import device, devices, parse_node
 from ...passes import set_precision
 from ...workload.records import Stage, Workload
 from ..predict import Prediction, predict
@@ -111,9 +112,10 @@ class _Counted:
         return int(find(self.stage, PARTS["wq"])[0].dims["m"](self.env))
 
 
-def machine(name: str) -> SeedMachine:
-    """A machine as a post assumed it, by the first word of its name."""
-    return next(m for m in seed_machines() if m.name.startswith(name))
+def _effective(name: str) -> tuple[float, float]:
+    """FLOP/s and bytes per second by which the post divides: its device's, less the 50 % that it takes off."""
+    seed = device(name)
+    return seed.peak("bf16") * HALF.default, seed.bandwidth * HALF.default
 
 
 # ---- ours, under the post's assumptions; keys are those of movie_gen.toml ----
@@ -183,32 +185,32 @@ def _quantised(workload: Workload) -> _Counted:
 def _machines(a: Assumed) -> dict[str, float]:
     """Peaks: those that the post quotes, as our hardware files have them."""
     h100, galaxy = device("H100"), device("WH Galaxy")
-    post, post_galaxy = machine("H100"), machine("WH")
+    (flops, rate), (wh_flops, wh_rate) = _effective("seed:h100"), _effective("seed:wh-galaxy")
     below = [d for d in devices() if "bf16" in d.dense_flops]
     return {
         "h100.tflops": h100.sparse_flops["bf16"] / 1e12,
         "h100.tbs": h100.bandwidth / 1e12,
-        "h100.half_tflops": post.effective_flops / 1e12,
-        "h100.half_tbs": post.effective_bandwidth / 1e12,
-        "h100.node_pflops": GPUS * post.effective_flops / 1e15,
-        "h100.node_tbs": GPUS * post.effective_bandwidth / 1e12,
-        "h100.ratio": post.effective_flops / post.effective_bandwidth / 1e3,
-        "wh.pflops": galaxy.peak("fp8") / 2 / 1e15,
+        "h100.half_tflops": flops / 1e12,
+        "h100.half_tbs": rate / 1e12,
+        "h100.node_pflops": GPUS * flops / 1e15,
+        "h100.node_tbs": GPUS * rate / 1e12,
+        "h100.ratio": flops / rate / 1e3,
+        "wh.pflops": wh_flops / 1e15,
         "wh.tbs": (a.wh_bandwidth or galaxy.bandwidth) / 2 / 1e12,
-        "wh.ratio": post_galaxy.effective_flops / post_galaxy.effective_bandwidth / 1e3,
+        "wh.ratio": wh_flops / wh_rate / 1e3,
         "memory_heavy": 100 * sum(d.ridge("bf16") < 1000 for d in below) / len(below),
     }
 
 
 def _times(c: _Counted, a: Assumed) -> dict[str, float]:
     """Seconds and dollars. The post reads GiB as GB here, so its memory times are 7 % short."""
-    post, galaxy = machine("H100"), machine("WH")
+    (peak, rate), (wh_peak, wh_rate) = _effective("seed:h100"), _effective("seed:wh-galaxy")
     flops, gigabytes = c.flops * a.steps, c.bytes * a.steps / GI * 1e9
-    compute, memory = flops / (GPUS * post.effective_flops), gigabytes / (GPUS * post.effective_bandwidth)
+    compute, memory = flops / (GPUS * peak), gigabytes / (GPUS * rate)
     video = max(compute, memory)
     usd_per_s = GPUS * a.usd_per_gpu_hour / 3600
     llm_usd_per_s = a.llm_usd_per_million / 1e6 * a.llm_tokens_per_s
-    wh_compute, wh_memory = flops / galaxy.effective_flops, gigabytes / galaxy.effective_bandwidth
+    wh_compute, wh_memory = flops / wh_peak, gigabytes / wh_rate
     return {
         "h100.compute_s": compute,
         "h100.memory_s": memory,
@@ -227,12 +229,12 @@ def _times(c: _Counted, a: Assumed) -> dict[str, float]:
 
 
 def _future(c: _Counted, a: Assumed) -> dict[str, float]:
-    post = machine("H100")
+    peak, rate = _effective("seed:h100")
     future, eight = _Counted.of(c.workload, **FUTURE), _Counted.of(c.workload, batch=8)
-    on_one = future.flops * a.steps / post.effective_flops / FUTURE_SECONDS
+    on_one = future.flops * a.steps / peak / FUTURE_SECONDS
 
     def seconds(work: _Counted) -> float:
-        return max(work.flops / post.effective_flops, work.bytes / post.effective_bandwidth)
+        return max(work.flops / peak, work.bytes / rate)
 
     return {
         "batching": seconds(eight) / 8 / seconds(c),
@@ -343,7 +345,7 @@ def _ladder(c: _Counted, full: Prediction, steps: int) -> tuple[Correction, ...]
     def add(what: str, flops: int, moved: int, forwards: int, rate_flops: float = dense) -> None:
         rows.append(_step(what, flops * forwards / rate_flops, moved * forwards / rate))
 
-    sparse = GPUS * machine("H100").effective_flops
+    sparse = GPUS * _effective("seed:h100")[0]
     add("GiB are 1.07 GB", c.flops, c.bytes, steps, sparse)
     add("attention's bytes once", c.flops, once, steps, sparse)
     add("dense peak", c.flops, once, steps)

@@ -1,0 +1,90 @@
+"""`frameroof analyze`: where the time of a profiler trace went, and what to change first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..run import Run
+
+if TYPE_CHECKING:
+    from ..hardware import Device
+
+
+def analyze(
+    trace: Annotated[list[str], typer.Argument(help="Trace of the PyTorch profiler (.json, .json.gz) or of Nsight "
+                                               "Systems (.sqlite); several: one per rank.")],
+    capture: Annotated[str | None, typer.Option(help="The trace in which the replayed graphs were captured.")] = None,
+    against: Annotated[str | None, typer.Option(help="A model or workload file to match with, as `gap` does.")] = None,
+    on: Annotated[str | None, typer.Option("--on", help="The device to compare with; else the one it names.")] = None,
+    out: Annotated[str | None, typer.Option(help="Folder for run.json; made if missing.")] = None,
+    csv: Annotated[str | None, typer.Option(help="Folder for one CSV file a table.")] = None,
+    parquet: Annotated[str | None, typer.Option(help="Folder for one Parquet file a table.")] = None,
+    perfetto: Annotated[str | None, typer.Option(help="Write the trace with stages, attention and gaps as tracks.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Rows of the longer tables.")] = 12,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:  # one argument an option
+    """Say where the time of a trace went: operators, attention, stages, idle causes, and the change to make first."""
+    from ..hardware import device
+
+    if len(trace) > 1 and (capture or against or perfetto or csv or parquet):
+        raise ValueError("--capture, --against, --perfetto, --csv and --parquet belong to one trace; give one at a time")
+    known = device(on) if on else None
+    if out and not force:
+        for folder in _folders(out, trace):
+            if (folder / "run.json").exists():
+                raise ValueError(f"{folder / 'run.json'} exists; --force overwrites it")
+    runs = [_analysed(path, capture, known, perfetto, force) for path in trace]
+    if out:
+        from ..run import save_run
+
+        for run, folder in zip(runs, _folders(out, trace), strict=True):
+            save_run(run, folder, force)
+    if csv or parquet:
+        from ..report.frames import write_csv, write_parquet
+
+        for folder_name, write in ((csv, write_csv), (parquet, write_parquet)):
+            if folder_name:
+                write(runs[0], folder_name, force)
+    _show(runs, top, as_json)
+
+
+def _folders(out: str, traces: list[str]) -> list[Path]:
+    """Where the run of each trace goes: `out` itself for one, a folder a rank for several."""
+    return [Path(out)] if len(traces) == 1 else [Path(out) / f"rank{i}" for i in range(len(traces))]
+
+
+def _analysed(path: str, capture: str | None, on: Device | None, perfetto: str | None, force: bool) -> Run:
+    """One trace as a run; five: what `analyze` was asked about it."""
+    from ..report.progress import status
+    from ..trace.analysis import analyze as run_analysis
+
+    with status(f"reading {Path(path).name}") as say:
+        return run_analysis(
+            path,
+            capture=capture,
+            on=on,
+            progress=lambda seen: say(f"reading {Path(path).name}: {seen >> 20} MiB of text"),
+            perfetto=perfetto,
+            force=force,
+        )
+
+
+def _show(runs: list[Run], top: int, as_json: bool) -> None:
+    from ..trace.ranks import overall
+
+    if as_json:
+        from ..report.json import print_json
+
+        many = len(runs) > 1
+        print_json({"ranks": [r.to_dict() for r in runs], "overall": overall(runs)} if many else runs[0].to_dict())
+        return
+    from ..report.analysis import print_ranks, print_run
+
+    for run in runs:
+        print_run(run, top)
+    if len(runs) > 1:
+        print_ranks(overall(runs))

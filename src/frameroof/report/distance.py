@@ -1,0 +1,90 @@
+"""The distance of a run from its limits, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..gap import Gap, GapSum
+from ..units import format_seconds
+from .console import console, table
+
+
+def print_gap(gap: Gap, top: int = 15) -> None:
+    """Print one gap for a person."""
+    out = console()
+    out.print(f"Beside the limits of {gap.device}", style="bold")
+    span = max(1, gap.span_ns)
+    out.print(
+        f"work {_ms(gap.time_ns)}, its limit {_ms(gap.limit_ns)} ({gap.limit_ns / gap.time_ns:.0%}); "
+        f"idle {_ms(gap.idle_ns)}. No faster kernel can win back {_ms(gap.never_faster_ns)}, "
+        f"{gap.never_faster_ns / span:.0%} of the run."
+    )
+    out.print()
+    out.print("Classes", style="bold")
+    out.print(_sums("class", gap.classes))
+    if len(gap.stages) > 1:
+        out.print("Stages", style="bold")
+        out.print(_sums("stage", gap.stages))
+    out.print(f"Operations, by the time above their limit (the first {min(top, len(gap.rows))} of {len(gap.rows)})", style="bold")
+    out.print(_rows(gap, top))
+    if gap.coverage_workload is not None:
+        out.print(f"Matched with an operation of the workload: {gap.coverage_workload:.1%} of the time.")
+        if gap.missing:
+            out.print(f"In the workload but not seen in the run: {_some(gap.missing)}.")
+        if gap.uncounted:
+            out.print(f"Not counted by the workload: {_some(gap.uncounted)}.")
+    if gap.coverage_limit < 0.9995:
+        out.print(f"No limit is known for {1 - gap.coverage_limit:.1%} of the time (shapes not recorded).")
+    for line in gap.assumptions:
+        out.print(line, style="dim")
+
+
+def _ms(ns: float) -> str:
+    return format_seconds(ns / 1e9, 4)
+
+
+def _some(names: Sequence[str], most: int = 6) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
+
+
+def _sums(name: str, sums: Sequence[GapSum]) -> Any:
+    rows = [
+        (s.name, _ms(s.time_ns), _ms(s.limit_ns), _ms(s.above_ns), f"{s.limit_ns / s.time_ns:.0%}" if s.time_ns else "",
+         _ms(s.unlimited_ns) if s.unlimited_ns else "")
+        for s in sums
+    ]  # fmt: skip
+    return table((name, "measured", "limit", "above", "reached", "without a limit"), rows)
+
+
+def _rows(gap: Gap, top: int) -> Any:
+    rows = []
+    for r in gap.rows[:top]:
+        rows.append(
+            (
+                r.class_,
+                _cut(r.path or r.name, 46),
+                r.stage,
+                _cut(_sizes(r.dims), 44),
+                f"{r.count:,}",
+                _ms(r.time_ns),
+                "" if r.limit_ns is None else _ms(r.limit_ns),
+                "" if r.above_ns is None else _ms(r.above_ns),
+                "" if r.mfu is None else f"{r.mfu:.0%}",
+                "" if r.mbu is None else f"{r.mbu:.0%}",
+            )
+        )
+    head = ("class", "operation", "stage", "sizes", "calls", "measured", "limit", "above", "MFU", "MBU")
+    return table(head, rows, left=4)
+
+
+def _sizes(dims: Sequence[Any]) -> str:
+    if dims and all(isinstance(d, int) for d in dims):
+        return " x ".join(str(d) for d in dims)
+    shown = [d for d in dims if d and isinstance(d[0], int)]
+    return ", ".join("x".join(str(n) for n in d) for d in shown)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"

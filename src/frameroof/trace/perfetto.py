@@ -1,0 +1,250 @@
+"""The trace with our stages, attention and idle gaps as tracks of their own, for ui.perfetto.dev or chrome://tracing.
+
+The original text is copied piece by piece, not decoded; our events stand before it in the list, which has no order.
+A piece that is no JSON is written from the events that could be salvaged from it, so that the result always opens.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from ..files import writing_whole
+from .attention import Attention
+from .idle import Idle
+from .placed import Placed
+from .salvage import Salvager, repairs
+from .schema import Header
+from .source import Source, open_source
+from .stages import Stage
+
+CATEGORY = "frameroof"
+"""Category of our events: none that a reader takes for work."""
+PROCESS = 1_900_000_001
+"""Our number of a process; the largest that Linux gives is 4,194,304."""
+PACKING = 4
+"""Level of gzip: 6 takes twice the time for files 6 % smaller."""
+
+_SQLITE = b"SQLite format 3"
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One bar of a track; times in ns as the trace counts them."""
+
+    name: str
+    start: int
+    end: int
+    args: dict[str, Any] = field(default_factory=dict)
+
+
+def export(  # six: what is shown, where to, and whether over something
+    placed: Placed,
+    attention: Sequence[Attention],
+    stages: Sequence[Stage],
+    idle: Idle,
+    target: str | os.PathLike[str],
+    force: bool = False,
+) -> Path:
+    """Write the trace of `placed` with our tracks to `target` (.json.gz, or .json unpacked); its path."""
+    source = _original(placed, Path(target))
+    tracks = {
+        "frameroof: stages": _stages(placed, stages),
+        "frameroof: attention": _attention(placed, attention),
+        "frameroof: idle (cause)": _idle(placed, idle),
+    }
+    with writing_whole(target, force) as file, _packed(file, Path(target)) as out:
+        _copy(source, list(_events(tracks)), out)
+    return Path(target)
+
+
+def _original(placed: Placed, target: Path) -> Source:
+    """The file that `placed` was read from, opened again."""
+    path = Path(placed.trace.path)
+    source = open_source(path)
+    with open(path, "rb") as file:
+        if file.read(len(_SQLITE)) == _SQLITE:
+            raise ValueError(f"{path} is an Nsight export; tracks are added to Kineto traces (.json, .json.gz) only")
+    if CATEGORY in placed.trace.ignored:
+        raise ValueError(f"{path} holds frameroof's tracks already; take the original trace")
+    if target.exists() and target.samefile(path):
+        raise ValueError(f"{target} is the trace itself; write the tracks to another file")
+    return source
+
+
+@contextmanager
+def _packed(file: BinaryIO, target: Path) -> Iterator[BinaryIO]:
+    if target.suffix != ".gz":
+        yield file
+        return
+    with gzip.GzipFile("", "wb", PACKING, file, mtime=0) as out:
+        yield out  # type: ignore[misc]
+
+
+# ---------------------------------------------------------------------------------------------- tracks
+
+
+def _stages(placed: Placed, stages: Sequence[Stage]) -> Iterator[Slice]:
+    """Each call of a stage, first to last work; what is in no stage in runs without other work between."""
+    for stage in stages:
+        calls = stage.calls if stage.source else _runs(stage.rows)
+        for number, rows in enumerate(calls, 1):
+            args = {"call": number, "of": len(calls), "pieces of work": len(rows), "named by": stage.source or "nothing"}
+            yield _over(placed, stage.name, rows, args)
+
+
+def _runs(rows: Sequence[int]) -> list[list[int]]:
+    """Rows that follow each other directly, together."""
+    found: list[list[int]] = []
+    for row in rows:
+        if found and row == found[-1][-1] + 1:
+            found[-1].append(row)
+        else:
+            found.append([row])
+    return found
+
+
+def _attention(placed: Placed, calls: Sequence[Attention]) -> Iterator[Slice]:
+    for call in calls:
+        size = f" {call.query_len} x {call.key_len}" if call.query_len else ""
+        names = ("batch", "heads", "query_len", "key_len", "head_dim")
+        args: dict[str, Any] = dict(zip(names, call.geometry, strict=True)) if call.query_len else {}
+        args |= {"causal": call.causal, "module": call.module, "kernels": len(call.rows), "kernel_ns": call.duration}
+        how = "fused" if call.fused else "eager"
+        yield _over(placed, f"{call.kind} attention{size} ({how})", call.rows, args)
+
+
+def _idle(placed: Placed, idle: Idle) -> Iterator[Slice]:
+    gaps = zip(idle.gap_start.tolist(), idle.gap_end.tolist(), idle.gap_cause, idle.gap_row.tolist(), strict=True)
+    for start, end, cause, row in gaps:
+        if end > start:
+            yield Slice(cause, start, end, {"until": placed.kernel[row], "idle_ns": end - start})
+
+
+def _over(placed: Placed, name: str, rows: Sequence[int], args: dict[str, Any]) -> Slice:
+    return Slice(name, int(placed.start[rows].min()), int(placed.end[rows].max()), args)
+
+
+def _events(tracks: dict[str, Iterable[Slice]]) -> Iterator[bytes]:
+    """Our events as JSON text; bars that overlap stand on lanes of their own, since a thread cannot hold them."""
+    yield _named("process_name", 0, "frameroof")
+    yield _event({"ph": "M", "name": "process_sort_index", "pid": PROCESS, "tid": 0, "args": {"sort_index": -1}})
+    thread = 0
+    for title, slices in tracks.items():
+        for number, lane in enumerate(_lanes(slices), 1):
+            thread += 1
+            yield _named("thread_name", thread, title if number == 1 else f"{title} {number}")
+            order = {"sort_index": thread}
+            yield _event({"ph": "M", "name": "thread_sort_index", "pid": PROCESS, "tid": thread, "args": order})
+            for bar in lane:
+                head = {"ph": "X", "cat": CATEGORY, "name": bar.name, "pid": PROCESS, "tid": thread}
+                times = {"ts": _microseconds(bar.start), "dur": _microseconds(bar.end - bar.start)}
+                yield _event({**head, **times, "args": bar.args})
+
+
+def _lanes(slices: Iterable[Slice]) -> list[list[Slice]]:
+    lanes: list[list[Slice]] = []
+    for bar in sorted(slices, key=lambda s: (s.start, -s.end)):
+        free = next((lane for lane in lanes if lane[-1].end <= bar.start), None)
+        if free is None:
+            lanes.append([bar])
+        else:
+            free.append(bar)
+    return lanes
+
+
+def _named(what: str, thread: int, name: str) -> bytes:
+    return _event({"ph": "M", "name": what, "pid": PROCESS, "tid": thread, "args": {"name": name}})
+
+
+def _event(event: dict[str, Any]) -> bytes:
+    return msgspec.json.encode(event)
+
+
+def _microseconds(ns: int) -> msgspec.Raw:
+    """As the file writes times, every digit kept."""
+    sign = "-" if ns < 0 else ""
+    return msgspec.Raw(f"{sign}{abs(ns) // 1000}.{abs(ns) % 1000:03d}".encode())
+
+
+# ---------------------------------------------------------------------------------------------- the copy
+
+
+def _copy(source: Source, ours: list[bytes], out: BinaryIO) -> None:
+    """The head of the file, our events, then all of the original: as it is where it is sound, else what is left."""
+    started = False
+    for piece, last in source.pieces():
+        if not started:
+            out.write(_head(source.header))
+            out.write(b",\n".join(ours))
+            started = True
+        if not last:
+            events = piece if _is_json(b"[" + piece + b"]") else b",\n".join(_salvaged(piece)[0])
+            out.write(b",\n" + events if events else b"")
+            continue
+        events, tail = _last(piece, source.header == b"[")
+        out.write((b",\n" + events if events else b"") + tail)
+
+
+def _is_json(text: bytes) -> bool:
+    """Checked, not decoded."""
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+        return text.isascii() or bool(text.decode())
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+
+
+def _head(header: bytes) -> bytes:
+    if header == b"[" or _is_json(header + b"]}"):
+        return header
+    fields = _fields(Salvager().header(header))
+    return b"{" + (fields + b"," if fields else b"") + b'"traceEvents":['
+
+
+def _last(piece: bytes, bare: bool) -> tuple[bytes, bytes]:
+    """(events, what closes the file) of the last piece."""
+    end = b"" if bare else b"}"
+    closed = piece.rstrip(b" \t\r\n,")
+    if bare and closed[-1:] != b"]":
+        closed += b"]"  # Chrome's array may end anywhere
+    if _is_json((b"[" if bare else b'{"traceEvents":[') + closed):
+        empty = closed.lstrip()[:1] == b"]"
+        return (b"", closed.lstrip()) if empty else (closed, b"")
+    texts, fields = _salvaged(piece)
+    return b",\n".join(texts), b"]" + (b"," + fields if fields else b"") + end
+
+
+class _Texts(Salvager):
+    """Keeps the text of every event that is salvaged, with all that it says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[bytes] = []
+
+    def _event(self, text: bytes) -> Any:
+        event = super()._event(text)
+        if event is not None:
+            plain = text.rstrip(b" \t\r\n,]").decode("utf-8", "replace").encode()
+            self.texts += [text for text in (plain, *(mended for _, mended in repairs(plain))) if _is_json(text)][:1]
+        return event
+
+
+def _salvaged(piece: bytes) -> tuple[list[bytes], bytes]:
+    """(the events of a broken piece as JSON texts, the fields that stand behind them)."""
+    salvager = _Texts()
+    _, trailer = salvager.events(piece)
+    return salvager.texts, _fields(trailer) if trailer is not None else b""
+
+
+def _fields(header: Header) -> bytes:
+    """`"name":value,…` of the fields of a broken head or tail that could be read."""
+    known = {name: value for name, value in msgspec.to_builtins(header).items() if value not in (None, [])}
+    return msgspec.json.encode(known)[1:-1]
