@@ -1,6 +1,7 @@
 """The command as a user meets it: output, exit codes, sentences, nothing written on error."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ from frameroof.workload import file
 
 def run(*arguments, cwd=None):
     command = [sys.executable, "-c", "from frameroof.cli import main; main()", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False, timeout=120)
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +52,55 @@ def test_predict_prints_a_table_and_json(saved):
         (["count", "missing.py:build"], "missing.py does not exist"),
         (["count", "os:nothing"], "has no 'nothing'"),
         (["count", "SAVED", "--dtype", "fp8"], "bf16, fp16 or fp32"),
+        (["predikt", "SAVED"], "no verb 'predikt'; did you mean predict? verbs: predict, "),
+        (["--debug"], "a verb is missing: predict, "),
+        (["--versoin"], "has no option --versoin; did you mean --version?"),
+        (["predict", "SAVED", "--stepz", "3"], "predict has no option --stepz; did you mean --steps"),
+        (["predict", "SAVED", "--xyzzy"], "predict has no option --xyzzy; `frameroof predict --help` lists all"),
+        (["predict"], "predict needs MODEL (A model of the catalogue, or a workload file)"),
+        (["predict", "SAVED", "--batch", "x"], "--batch is a whole number, not 'x'"),
+        (["predict", "SAVED", "--price", "x"], "--price is a number, not 'x'"),
+        (["predict", "SAVED", "--batch"], "--batch needs a value"),
+        (["predict", "SAVED", "--json=3"], "--json takes no value"),
+        (["predict", "SAVED", "other"], "predict takes MODEL and options; 'other' is too much"),
+        (["predict", "/dev/zero"], "it is a pipe, socket or device, not a file"),
+        (["predict", "SAVED", "--hardware-file", "/dev/zero"], "it is a pipe, socket or device, not a file"),
+        (["count", "/dev/null.py:build"], "/dev/null.py does not exist"),
     ],
 )
 def test_wrong_input_is_one_sentence_and_exit_code_2(saved, arguments, sentence):
     result = run(*(saved if a == "SAVED" else a for a in arguments))
     assert result.returncode == 2
     assert sentence in result.stderr
+    assert result.stderr.count("\n") == 1
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
+
+
+def test_version_is_that_of_the_package():
+    from importlib.metadata import version
+
+    result = run("--version")
+    assert (result.returncode, result.stdout) == (0, f"frameroof {version('frameroof')}\n")
+
+
+def test_a_bare_command_shows_its_help():
+    result = run()
+    assert result.returncode == 2
+    assert "predict" in result.stdout
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    for name in ("pipe.workload.json", "pipe.py"):
+        os.mkfifo(tmp_path / name)
+    for arguments in (
+        ["predict", "pipe.workload.json"],
+        ["models", "./pipe.workload.json"],
+        ["count", "pipe.py:build"],
+    ):
+        result = run(*arguments, cwd=tmp_path)
+        assert result.returncode == 2
+        assert "it is a pipe, socket or device, not a file" in result.stderr
 
 
 def test_debug_shows_the_traceback(saved):

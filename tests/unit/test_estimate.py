@@ -1,5 +1,7 @@
 """Limits, passes, memory and cost of one hand-made workload, against arithmetic done by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 from frameroof.estimate import (
@@ -164,6 +166,59 @@ def test_what_the_model_computes_in_fp32_stays():
     wide = Op("n", "norm", "layer_norm", (tensor("n,32", "fp32"),), (tensor("n,32"),))
     (op,) = set_precision(workload(wide), "fp8").stages[0].ops
     assert [t.dtype for t in (*op.reads, *op.writes)] == ["fp32", "fp8"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "cache", "other", "moved", "peak"),
+    [
+        # dtype of cache and of other activations in bytes; what attention reads and writes; its peak
+        ("kv=fp8", 1, 2, (2, 1, 2), "bf16"),
+        ("all.kv=int8", 1, 2, (2, 1, 2), "bf16"),
+        ("attention=fp8", 1, 2, (1, 1, 1), "fp8"),
+        ("activations=fp8", 1, 1, (1, 1, 1), "fp8"),
+        ("fp8,kv=bf16", 2, 1, (1, 2, 1), "bf16"),
+        ("linear=fp8", 2, 2, (2, 2, 2), "bf16"),
+        ("weights=fp8", 2, 2, (2, 2, 2), "bf16"),
+    ],
+)
+def test_precision_of_keys_and_values_by_hand(choice, cache, other, moved, peak):
+    each = 2 * 8 * 1024 * 16  # elements of queries, of keys, of values
+    made = workload(ATTENTION, cache=poly("32*n"))  # of 64 n that are held
+    result = estimate(set_precision(made, choice), H100)
+    memory = memory_of(result.workload, H100, result.sizes)
+    assert (memory.cache_bytes, memory.activation_bytes) == (cache * 32 * 1024, other * 32 * 1024)
+    (op,) = result.total.ops
+    assert op.bytes == (moved[0] + 2 * moved[1] + moved[2]) * each
+    assert op.compute_s == pytest.approx(max(op.flops / H100.peak(peak), op.vector_flops / VECTOR))
+
+
+def test_a_cache_of_a_dtype_of_its_own_stays():
+    made = workload(ATTENTION, cache=poly("32*n"), cache_dtype="fp8")
+    for one in (made, set_precision(made, "fp16"), set_precision(made, "kv=fp16")):
+        assert memory_of(one, H100, one.sizes()).cache_bytes == 32 * 1024
+
+
+def test_shared_weights_in_two_dtypes_are_two_copies_and_said():
+    base = workload(LINEAR, weights={"bf16": 2048}, weights_name="one").stages[0]
+    made = Workload("two", {"tokens": Size(8)}, (replace(base, name="prefill"), replace(base, name="decode")))
+    size = lambda w: memory_of(w, H100, w.sizes()).weight_bytes  # noqa: E731
+    assert size(made) == 2048 * 2
+    assert size(set_precision(made, "fp8")) == 2048
+    assert not set_precision(made, "fp8").notes
+    split = set_precision(made, "decode=fp8")
+    assert size(split) == 2048 * 2 + 2048
+    assert split.notes == (
+        "prefill and decode share weights but use them in different dtypes: memory holds a copy in each",
+    )
+
+
+def test_baseline_attention_writes_weights_that_are_handed_on_once():
+    scores = tensor("2,8,n,n")
+    handed = replace(ATTENTION, writes=(*ATTENTION.writes, scores))
+    fused = [estimate(workload(op), H100).total.bytes for op in (ATTENTION, handed)]
+    assert fused[1] - fused[0] == 2 * 16 * 1024**2
+    baseline = [estimate(materialise_attention(workload(op)), H100).total.bytes for op in (ATTENTION, handed)]
+    assert baseline[0] == baseline[1]
 
 
 def test_cost_by_hand():

@@ -10,7 +10,7 @@ from dataclasses import fields
 import pytest
 
 from frameroof.cli.app import app
-from frameroof.hardware import seed_machines
+from frameroof.hardware import device
 from frameroof.study.reproduce import Reproduction, Row, reproduce
 from frameroof.study.reproduce.movie_gen import Assumed
 from frameroof.study.reproduce.posts import read_post
@@ -214,9 +214,8 @@ def test_what_differs_is_explained_and_restored(what: str, steps: int | None) ->
 
 
 def test_the_galaxys_bandwidth_is_restored_from_the_post() -> None:
-    galaxy = next(m for m in seed_machines() if m.name.startswith("WH"))
     figures = {f.key: f for section in read_post("movie_gen").section for f in section.figures}
-    assert figures["wh.tbs"].fix == {"wh_bandwidth": 2 * galaxy.effective_bandwidth}
+    assert figures["wh.tbs"].fix == {"wh_bandwidth": device("seed:wh-galaxy").bandwidth}
 
 
 def test_every_fix_is_one_assumption() -> None:

@@ -7,11 +7,14 @@ import sys
 
 import typer
 
+from .analyze import analyze
 from .count import count
+from .gap import gap
 from .hardware import hardware
 from .models import models
 from .predict import predict
 from .reproduce import reproduce
+from .usage import UsageError, sentence
 
 app = typer.Typer(
     name="frameroof",
@@ -22,12 +25,23 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (predict, models, hardware, count, reproduce):
+for verb in (predict, analyze, gap, models, hardware, count, reproduce):
     app.command()(verb)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"frameroof {version('frameroof')}")
+        raise typer.Exit
+
+
 @app.callback()
-def options(debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error.")) -> None:
+def options(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_version, is_eager=True),
+) -> None:
     """Options before the verb."""
     if debug:
         os.environ["FRAMEROOF_DEBUG"] = "1"
@@ -36,12 +50,18 @@ def options(debug: bool = typer.Option(False, "--debug", help="Show the tracebac
 def main() -> None:
     """Run the command: exit code 0, 1 (a check failed) or 2 (wrong input, said in one sentence)."""
     try:
-        app()
+        raise SystemExit(app(standalone_mode=False))
+    except UsageError as error:
+        if not sys.argv[1:]:  # a bare `frameroof` shows its help
+            print(error.format_message())
+            raise SystemExit(2) from None
+        print(f"frameroof: {sentence(error)}", file=sys.stderr)
+        raise SystemExit(2) from None
     except (ValueError, OSError) as error:
         if os.environ.get("FRAMEROOF_DEBUG"):
             raise
         print(f"frameroof: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         print("frameroof: interrupted; nothing was written", file=sys.stderr)
         raise SystemExit(130) from None

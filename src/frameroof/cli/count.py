@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..workload.recipe import Recipe
 
 
-def count(
+def count(  # more than five arguments: each is an option of the command
     what: Annotated[
         str, typer.Argument(help="my_file.py:build, my_pkg.mod:build, a diffusers folder, or a model's name.")
     ],

@@ -11,7 +11,7 @@ from .sizes import parse_sizes
 Int = int | None
 
 
-def predict(
+def predict(  # more than five arguments: each is an option of the command
     model: Annotated[str, typer.Argument(help="A model of the catalogue, or a workload file.")],
     on: Annotated[str, typer.Option("--on", help="The machine: H100, 8xH100, MI300X …")] = "H100",
     hardware_file: Annotated[
@@ -28,7 +28,7 @@ def predict(
     width: Annotated[Int, typer.Option(help="Width in pixels.")] = None,
     frames: Annotated[Int, typer.Option(help="Frames of video.")] = None,
     size: Annotated[list[str], typer.Option(help="Any other size: NAME=NUMBER; repeatable.")] = [],  # noqa: B006
-    dtype: Annotated[str | None, typer.Option(help="fp8, or PART=DTYPE,…: linear=fp8,weights=int8 …")] = None,
+    dtype: Annotated[str | None, typer.Option(help="fp8, or PART=DTYPE,…: linear=fp8,weights=int8,kv=fp8 …")] = None,
     utilization: Annotated[
         str | None,
         typer.Option(help="Share of the limit that is reached: 0.5, or 0.5,attention=0.7."),
@@ -42,12 +42,13 @@ def predict(
 ) -> None:
     """Predict how fast a model could run on a machine, and what it costs; nothing is run."""
     from ..estimate import DEFAULT_UTILIZATION, parse_utilization
+    from ..files import check_file
     from ..hardware import load_devices, parse_changes, parse_node, what_if
     from ..study.predict import predict as run
 
     if price is not None and not 0 < price < 1e6:
         raise ValueError(f"--price is US dollars per device and hour, above 0, not {price:g}")
-    node = parse_node(on, load_devices(hardware_file) if hardware_file else ())
+    node = parse_node(on, load_devices(check_file(hardware_file, 1 << 24)) if hardware_file else ())
     prediction = run(
         model,
         what_if(node, parse_changes(set_)),

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from math import prod
 
+from ..workload.records import DTYPE_BITS
 from .recorder import RawOp, RawTensor, Trace
 
 Value = tuple[int, int]
+SMALL = 0.01  # of the parameters' bytes: constant buffers below that are left out of the memory held
 
 
 def mark_roles(trace: Trace) -> None:
@@ -44,6 +46,25 @@ def _sources(ops: list[RawOp], value: Value, known: dict[Value, frozenset[Value]
             continue
         known[current] = frozenset().union(*(known[v] for v in inputs))
     return known[value]
+
+
+def mark_buffers(trace: Trace) -> None:
+    """Let buffers count as held throughout: caches and other state, and constants of noticeable size.
+
+    State is what the forward writes or reads as keys or values; it is no weight. Constant tables of
+    less than `SMALL` of the parameters' bytes are left out.
+    """
+    state = {raw.value[0] for op in trace.ops for raw in op.writes}
+    state |= {raw.value[0] for op in trace.ops if op.kind == "attention" for raw in op.reads[1:3]}
+    bits = {uid: trace.storages[uid].elements * DTYPE_BITS[trace.storages[uid].dtype] for uid in trace.buffers}
+    constant = sum(bits[uid] for uid in trace.buffers - state)
+    large = constant > SMALL * sum(n * DTYPE_BITS[dtype] for dtype, n in trace.params.items())
+    for uid in trace.buffers:
+        if uid in state or large:
+            trace.storages[uid].fixed = False
+    for op in trace.ops:
+        for raw in op.reads:
+            raw.weight = raw.weight and raw.value[0] not in state & trace.buffers
 
 
 def mark_fusion(trace: Trace) -> None:
@@ -111,7 +132,7 @@ def _is_whole(trace: Trace, raw: RawTensor) -> bool:
 
 
 def lifetimes(trace: Trace) -> list[tuple[int, int, int]]:
-    """(storage, first operation, last operation) of every allocation that is not a weight or buffer.
+    """(storage, first operation, last operation) of every allocation that is not fixed.
 
     Given tensors live throughout (the caller holds them); results live to the end; everything else
     from its first write to its last use.
@@ -123,7 +144,7 @@ def lifetimes(trace: Trace) -> list[tuple[int, int, int]]:
         for raw in (*op.reads, *op.writes):
             first.setdefault(raw.value[0], i)
             last[raw.value[0]] = i
-    spans = []
+    spans = [(uid, 0, end) for uid in trace.buffers if uid not in first and not trace.storages[uid].fixed]
     for uid, start in first.items():
         storage = trace.storages[uid]
         if storage.fixed:

@@ -21,16 +21,24 @@ def merge_eager_attention(trace: Trace) -> None:
             readers.setdefault(raw.value, []).append(i)
     gone: set[int] = set()
     merged: dict[int, RawOp] = {}
+    becomes: dict[int, int] = {}
     for i, op in enumerate(ops):
         if op.kind != "softmax" or "dim" in op.attrs:
             continue
         before = _scores(ops, i)
         after = _values(ops, i, readers)
         if before and after:
-            merged[after[-1]] = _attention(ops, before, i, after, trace.heads)
-            gone.update((*before, i, *after[:-1]))
+            chain = (*before, i, *after[:-1])
+            made = _attention(ops, before, i, after, trace.heads)
+            for writer in chain:  # weights that are handed on, such as to be averaged, are written as well
+                raw = ops[writer].writes[0]
+                if not {*readers.get(raw.value, ())} <= {*chain, after[-1]}:
+                    made.writes = [*made.writes, raw]
+            merged[after[-1]] = made
+            gone.update(chain)
+            becomes.update(dict.fromkeys(chain, after[-1]))
     trace.ops = [merged.get(i, op) for i, op in enumerate(ops) if i not in gone]
-    _renumber(trace, ops, gone)
+    _renumber(trace, ops, gone, becomes)
 
 
 def _scores(ops: list[RawOp], softmax: int) -> list[int]:
@@ -110,10 +118,11 @@ def _attention(ops: list[RawOp], before: list[int], softmax: int, after: list[in
     )
 
 
-def _renumber(trace: Trace, old: list[RawOp], gone: set[int]) -> None:
-    """Values name the operation that wrote them: give them the new numbers."""
+def _renumber(trace: Trace, old: list[RawOp], gone: set[int], becomes: dict[int, int]) -> None:
+    """Values name the operation that wrote them: give them the new numbers, none where it now comes later."""
     kept = (i for i in range(len(old)) if i not in gone)
     new = {i: n for n, i in enumerate(kept)}
-    for op in trace.ops:
+    for at, op in enumerate(trace.ops):
         for raw in (*op.reads, *op.writes):
-            raw.value = (raw.value[0], new.get(raw.value[1], -1))
+            writer = new.get(becomes.get(raw.value[1], raw.value[1]), -1)
+            raw.value = (raw.value[0], writer if writer <= at else -1)

@@ -7,6 +7,7 @@ polynomial. A size for which there is none stays fixed, and the workload says so
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from ..workload.recipe import Builder, Part, Recipe, Size, Sizes
 from .align import StructureChanges, align
@@ -21,7 +22,7 @@ FAR = (2, 4)  # times the default: a division or a branch that is constant nearb
 SHORT = {"batch": "b", "batch_size": "b", "height": "h", "width": "w", "frames": "t", "num_frames": "t"}
 
 
-def recipe_of(
+def recipe_of(  # six arguments: two are keywords only, for the command line
     build: Builder,
     name: str,
     chosen: Mapping[str, int] | None = None,
@@ -65,22 +66,69 @@ def _mark(build: Builder, spec: Sizes) -> Builder:
     return marked  # type: ignore[return-value]
 
 
+@dataclass(frozen=True)
+class _Probe:
+    """A builder at its base sizes, and its trace there."""
+
+    build: Builder
+    base: Mapping[str, int]
+    dtype: str
+    first: Trace
+
+    def at(self, name: str, value: int) -> Trace:
+        """The trace with one size changed."""
+        return trace(self.build, {**self.base, name: value}, self.dtype)
+
+    def follows(self, name: str, step: int) -> bool:
+        """Whether every dimension is a polynomial of this size at multiples of `step`, near the default and far."""
+        base = self.base[name]
+        traces, points = [self.first], [{"x": base // step}]
+        near = [base + k * step for k in NEAR]
+        far = [base + -(-base * (k - 1) // step) * step for k in FAR]
+        for at, value in enumerate([*near[:2], *far, *near[2:]]):
+            try:
+                traces.append(self.at(name, value))
+                points.append({"x": value // step})
+                if traces[-1].params != self.first.params:
+                    return False
+                if at >= 2:
+                    align(traces, Fitter(points, ("x",)))
+            except (CannotCount, StructureChanges):
+                return False
+        return True
+
+    def least(self, name: str, step: int) -> int:
+        """The smallest size for which the rule holds, of a few candidates."""
+        value = self.base[name]
+        for least in (value % step + step, value % step + 2 * step, value // 2 - (value // 2 - value) % step):
+            if not 0 < least < value:
+                continue
+            others = (least, least + step, value + step)
+            points = [{"x": v // step} for v in (value, *others)]
+            try:
+                align([self.first, *(self.at(name, v) for v in others)], Fitter(points, ("x",)))
+            except (CannotCount, StructureChanges):
+                continue
+            return least
+        return value
+
+
 def discover(build: Builder, chosen: Mapping[str, int], dtype: str, progress: Progress) -> tuple[Sizes, list[str]]:
     """Sizes that a builder without a declaration takes, and a sentence for each that stays fixed."""
     base = {**size_defaults(build), **dict(chosen.items())}
-    first = trace(build, base, dtype)
+    probe = _Probe(build, base, dtype, trace(build, base, dtype))
     sizes: dict[str, Size] = {}
     let: dict[str, str] = {}
     notes: list[str] = []
     for name, value in base.items():
         progress(f"how it depends on {name}")
-        step = next((g for g in STEPS if _follows(build, base, name, g, dtype, first)), None)
+        step = next((g for g in STEPS if probe.follows(name, g)), None)
         if step is None:
             sizes[name] = Size(value, least=value, most=value)
             notes.append(f"{name} is fixed at {value}: the structure changes with it; count again for another value")
             continue
         offset = value % step
-        sizes[name] = Size(value, step, offset, least=_least(build, base, name, step, dtype, first))
+        sizes[name] = Size(value, step, offset, least=probe.least(name, step))
         short = SHORT.get(name, f"u_{name}")
         let[short] = name if step == 1 else f"({name}-{offset})//{step}" if offset else f"{name}//{step}"
     found = Sizes(sizes, let, tuple(let))
@@ -91,40 +139,3 @@ def discover(build: Builder, chosen: Mapping[str, int], dtype: str, progress: Pr
         together = f"all sizes are fixed: together they follow no rule ({error}); count again for others"
         return Sizes(fixed), [*notes, together]
     return found, notes
-
-
-def _follows(build: Builder, base: Mapping[str, int], name: str, step: int, dtype: str, first: Trace) -> bool:
-    """Whether every dimension is a polynomial of this size at multiples of `step`, near the default and far."""
-    traces, points = [first], [{"x": base[name] // step}]
-    near = [base[name] + k * step for k in NEAR]
-    far = [base[name] + -(-base[name] * (k - 1) // step) * step for k in FAR]
-    for at, value in enumerate([*near[:2], *far, *near[2:]]):
-        try:
-            traces.append(trace(build, {**base, name: value}, dtype))
-            points.append({"x": value // step})
-            if traces[-1].params != first.params:
-                return False
-            if at >= 2:
-                align(traces, Fitter(points, ("x",)))
-        except (CannotCount, StructureChanges):
-            return False
-    return True
-
-
-def _least(build: Builder, base: Mapping[str, int], name: str, step: int, dtype: str, first: Trace) -> int:
-    """The smallest size for which the rule holds, of a few candidates."""
-    value = base[name]
-    for least in (value % step + step, value % step + 2 * step, value // 2 - (value // 2 - value) % step):
-        if not 0 < least < value:
-            continue
-        points = [{"x": v // step} for v in (value, least, least + step, value + step)]
-        try:
-            traces = [
-                first,
-                *(trace(build, {**base, name: v}, dtype) for v in (least, least + step, value + step)),
-            ]
-            align(traces, Fitter(points, ("x",)))
-        except (CannotCount, StructureChanges):
-            continue
-        return least
-    return value

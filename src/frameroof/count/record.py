@@ -18,7 +18,7 @@ from ..workload.recipe import Builder, Part, Recipe, Size, Sizes
 from ..workload.records import Op, Stage, Workload
 from .align import StructureChanges
 from .batch_of_one import INDICATOR, INDICATOR_LET, align_batches
-from .dataflow import given_caches, mark_fusion, mark_roles
+from .dataflow import given_caches, mark_buffers, mark_fusion, mark_roles
 from .eager import merge_eager_attention
 from .fit import Fitter, NoPolynomial
 from .held import held_candidates
@@ -38,6 +38,7 @@ def trace(build: Builder, values: Mapping[str, int], dtype: str = "bf16") -> Tra
             raise CannotCount(f"the builder failed at {_said(values)}: {type(error).__name__}: {error}") from error
     result = record(module, args, kwargs)
     merge_eager_attention(result)
+    mark_buffers(result)
     mark_roles(result)
     mark_fusion(result)
     return result
@@ -67,13 +68,16 @@ def declared(build: Builder) -> Sizes:
 def record_recipe(recipe: Recipe, progress: Progress = lambda text: None) -> Workload:
     """Record every part of a recipe: a workload that can be evaluated at any admissible size."""
     stages = []
-    seen: dict[tuple[int, str], Stage] = {}
+    notes: dict[str, None] = dict.fromkeys(recipe.notes)
+    seen: dict[tuple[int, str], tuple[Stage, list[str]]] = {}
     for part in recipe.parts:
         progress(f"{recipe.name}: {part.name}")
         key = (id(part.build), recipe.dtype)
         if key not in seen:
-            seen[key] = record_stage(part.name, part.build, recipe.dtype)
-        stages.append(_bind(seen[key], part, recipe))
+            seen[key] = _record(part.name, part.build, recipe.dtype)
+        stage, assumed = seen[key]
+        stages.append(_bind(stage, part, recipe))
+        notes.update(dict.fromkeys(note if len(recipe.parts) == 1 else f"{part.name}: {note}" for note in assumed))
     return Workload(
         name=recipe.name,
         params=dict(recipe.params),
@@ -81,7 +85,7 @@ def record_recipe(recipe: Recipe, progress: Progress = lambda text: None) -> Wor
         title=recipe.title,
         item=recipe.item,
         dtype=recipe.dtype,
-        notes=recipe.notes,
+        notes=tuple(notes),
         source=recipe.source,
         made_by=versions(),
     )
@@ -164,12 +168,18 @@ def _bind(stage: Stage, part: Part, recipe: Recipe) -> Stage:
         held=stage.held,
         held_exact=stage.held_exact,
         cache=stage.cache,
+        cache_dtype=stage.cache_dtype,
         uncounted=stage.uncounted,
     )
 
 
 def record_stage(name: str, build: Builder, dtype: str = "bf16") -> Stage:
     """Record one builder at a dozen small sizes and fit its table of operations."""
+    return _record(name, build, dtype)[0]
+
+
+def _record(name: str, build: Builder, dtype: str) -> tuple[Stage, list[str]]:
+    """A stage, and what its traces assumed."""
     spec = declared(build)
     points = sample_points(spec)
     names = [*spec.sizes, *spec.let]
@@ -189,7 +199,7 @@ def record_stage(name: str, build: Builder, dtype: str = "bf16") -> Stage:
     rows, fitted, fitter, batch_of_one = align_batches(traces, envs, spec.squared)
     ops, where = fold([_with_axis(row.op, envs) for row in rows])
     held, reached = held_candidates(fitted, rows, fitter, dtype)
-    return Stage(
+    stage = Stage(
         name=name,
         ops=tuple(ops),
         let={**spec.let, **({INDICATOR: INDICATOR_LET} if batch_of_one else {})},
@@ -198,8 +208,10 @@ def record_stage(name: str, build: Builder, dtype: str = "bf16") -> Stage:
         held=tuple(replace(h, row=where[h.row]) for h in held),
         held_exact=reached,
         cache=_cache(fitted, fitter),
+        cache_dtype=_cache_dtype(traces[0], dtype),
         uncounted=dict(traces[0].uncounted),
     )
+    return stage, list(dict.fromkeys(note for t in traces for note in t.notes))
 
 
 def _variables(spec: Sizes, values: Mapping[str, int], names: list[str]) -> dict[str, int]:
@@ -287,6 +299,12 @@ def _cache(traces: list[Trace], fitter: Fitter) -> Poly:
         return fitter.fit([sum(t.storages[uid].elements for uid in given_caches(t)) for t in traces])
     except NoPolynomial as error:
         raise StructureChanges(f"the size of the key-value caches is no polynomial of the sizes: {error}") from error
+
+
+def _cache_dtype(trace: Trace, dtype: str) -> str:
+    """The type of the key-value caches where it is another one than the pipeline's, else ""."""
+    found = {trace.storages[uid].dtype for uid in given_caches(trace)}
+    return found.pop() if len(found) == 1 and dtype not in found else ""
 
 
 __all__ = ["CannotCount", "StructureChanges", "declared", "record_recipe", "record_stage", "trace"]

@@ -18,11 +18,13 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from . import rules
+from . import rules, values
 from .meta import run_on_meta
 
 _HEADS = ("heads", "num_heads", "num_attention_heads", "n_heads", "n_head")
 _NORM_CLASS = re.compile(r"(layer|group|rms|batch|instance)_?norm", re.IGNORECASE)
+
+_DROPOUTS = ("dropout", "dropout_p", "attention_dropout", "attn_dropout", "activation_dropout")  # attributes
 
 _WHOLE: set[Any] = set()  # operations that are known to have no decomposition to try
 
@@ -66,7 +68,7 @@ class Storage:
     last: int
     by: tuple[int, int] | None  # (operation, which output or -1 for a bare allocation); None when given
     shape: tuple[int, ...] = ()
-    fixed: bool = False  # weights and buffers: not part of the activations
+    fixed: bool = False  # weights and small constant buffers: not part of the activations
 
 
 @dataclass
@@ -79,6 +81,8 @@ class Trace:
     params: dict[str, int] = field(default_factory=dict)
     outputs: set[int] = field(default_factory=set)
     heads: dict[str, int] = field(default_factory=dict)
+    buffers: set[int] = field(default_factory=set)
+    notes: dict[str, None] = field(default_factory=dict)  # what was assumed, in order, without repeats
 
 
 class CannotCount(ValueError):
@@ -92,16 +96,18 @@ class Recorder(TorchDispatchMode):
         super().__init__()
         self.trace = Trace()
         self.names = {id(m): name for name, m in module.named_modules()}
-        self.frames: list[list[Any]] = [["", 0, 0, False]]  # path, visit, next slot, inside a norm
+        self.frames: list[list[Any]] = [["", 0, 0, False, None]]  # path, visit, next slot, inside a norm, module
         self.visits: dict[str, int] = {}
         self.heads: dict[str, int] = {}
         self._uid: dict[int, int] = {}
         self._writer: dict[int, int] = {}
         self._weights: set[int] = set()
         self._alive: list[Any] = []  # storages stay referenced: a freed one's address would be used again
-        for tensor in (*module.parameters(), *module.buffers()):
-            uid = self._adopt(tensor, fixed=True)
-            self._weights.add(uid)
+        for parameter in module.parameters():
+            self._weights.add(self._adopt(parameter, fixed=True))
+        for buffer in module.buffers():
+            self.trace.buffers.add(self._adopt(buffer, fixed=True))
+        self._weights |= self.trace.buffers
         for parameter in module.parameters():
             name = rules.DTYPE_NAMES[parameter.dtype]
             self.trace.params[name] = self.trace.params.get(name, 0) + parameter.numel()
@@ -116,11 +122,13 @@ class Recorder(TorchDispatchMode):
             self.heads[path] = next((h for n in _HEADS if type(h := vars(module).get(n)) is int), 0)
         self.visits[path] = visit + 1
         norm = bool(_NORM_CLASS.search(type(module).__name__)) and not any(True for _ in module.children())
-        self.frames.append([path, visit, 0, norm])
+        self.frames.append([path, visit, 0, norm, module])
 
     def leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        """Forward hook: back to the caller."""
-        self.frames.pop()
+        """Forward hook: back to the caller, also after an exception that the caller catches."""
+        at = next((i for i in range(len(self.frames) - 1, 0, -1) if self.frames[i][4] is module), None)
+        if at is not None:  # what stands above it was left by exceptions
+            del self.frames[at:]
 
     # --- values -------------------------------------------------------------------------------
 
@@ -154,12 +162,18 @@ class Recorder(TorchDispatchMode):
         value = (uid, self._writer[uid])
         shape = _touched(tensor)
         place = (tensor.storage_offset(), *tensor.stride())
-        return RawTensor(shape, rules.DTYPE_NAMES[tensor.dtype], value, uid in self._weights, place=place)
+        weight = uid in self._weights and value[1] < 0  # a buffer that the forward has written is none
+        return RawTensor(shape, rules.DTYPE_NAMES[tensor.dtype], value, weight, place=place)
 
     # --- operations ---------------------------------------------------------------------------
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func in values.ASKING:
+            answer = values.assumed(args[0])
+            if answer is not None:
+                self.trace.notes[answer[1]] = None
+                return answer[0]
         if func not in _WHOLE and not rules.is_known(func) and func.namespace != "prim":
             with self:
                 out = func.decompose(*args, **kwargs)
@@ -201,6 +215,8 @@ class Recorder(TorchDispatchMode):
             kind = "linear"
         if frame[3] and kind in ("elementwise", "reduction"):
             kind, attrs = "norm", {"part": True}
+        if reads and (note := rules.note_of(name, kind, reads[0].dtype)):
+            self.trace.notes[note] = None
         kept = _operands(name, kind, reads, inputs, outputs)
         op = RawOp(frame[0], frame[1], frame[2], kind, name, kept, [], dims, attrs, rules.is_pointwise(func))
         frame[2] += 1
@@ -236,6 +252,8 @@ def _operands(
         reads = reads[1:]
     if name == "linear":  # a matrix product reads its operand as it is written
         reads[0].shape = tuple(inputs[0].shape)
+    elif name in rules.GROUPED:
+        reads[0].shape, reads[1].shape = rules.groups_touched(inputs[0].shape, inputs[1].shape)
     elif name in rules.GATHERS:  # only the chosen entries are read
         reads[0].shape = _touched(outputs[0])
     return reads if kind == "attention" else _once(reads)  # queries, keys and values keep their places
@@ -261,7 +279,7 @@ def _touched(tensor: torch.Tensor) -> tuple[int, ...]:
 @contextmanager
 def _hooks(recorder: Recorder) -> Iterator[None]:
     before = nn.modules.module.register_module_forward_pre_hook(recorder.enter)
-    after = nn.modules.module.register_module_forward_hook(recorder.leave)
+    after = nn.modules.module.register_module_forward_hook(recorder.leave, always_call=True)
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -280,6 +298,8 @@ def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         raise CannotCount("the builder's second and third results are a tuple of arguments and a dict of keywords")
     try:
         recorder = Recorder(module)
+        if training := _training(module):
+            recorder.trace.notes[training] = None
         for tensor in tree_leaves((args, kwargs)):
             if isinstance(tensor, torch.Tensor):
                 recorder._raw(tensor)
@@ -298,6 +318,24 @@ def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     return recorder.trace
 
 
+def _training(module: nn.Module) -> str:
+    """A sentence if the module would compute otherwise after `.eval()`; "" if not."""
+    dropout, norm = nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase
+    found = {
+        type(m).__name__
+        for m in module.modules()
+        if m.training
+        and (
+            (isinstance(m, dropout) and m.p > 0)
+            or (isinstance(m, norm) and m.track_running_stats)
+            or any(isinstance(p := vars(m).get(name), float) and p > 0 for name in _DROPOUTS)
+        )
+    }
+    if not found:
+        return ""
+    return f"in training mode, where {', '.join(sorted(found))} compute otherwise: call .eval() in the builder"
+
+
 def _line(error: BaseException) -> str:
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "/torch/" not in f.filename]
     frames = [f for f in frames if "/frameroof/count/" not in f.filename] or frames
@@ -305,4 +343,5 @@ def _line(error: BaseException) -> str:
     if not frames:
         return text
     last = frames[-1]
-    return f"{last.filename}:{last.lineno} in {last.name}: `{last.line}`: {type(error).__name__}: {text}"
+    remedy = f"; {values.REMEDY}" if values.asks_for_a_value(error) else ""
+    return f"{last.filename}:{last.lineno} in {last.name}: `{last.line}`: {type(error).__name__}: {text}{remedy}"

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from ..workload.records import MATRIX_KINDS
+
 Dims = dict[str, int]
 Rule = Callable[[Sequence[Any], dict[str, Any], Any], tuple[str, Dims, dict[str, Any]]]
 
@@ -19,7 +21,8 @@ aten = torch.ops.aten
 
 DTYPE_NAMES = {
     torch.float64: "fp64", torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16",
-    torch.float8_e4m3fn: "fp8", torch.float8_e5m2: "fp8", torch.int8: "int8", torch.uint8: "uint8",
+    torch.float8_e4m3fn: "fp8", torch.float8_e5m2: "fp8", torch.float8_e4m3fnuz: "fp8", torch.float8_e5m2fnuz: "fp8",
+    torch.int8: "int8", torch.uint8: "uint8",
     torch.int16: "int16", torch.int32: "int32", torch.int64: "int64", torch.bool: "bool",
     torch.complex64: "complex64", torch.complex128: "complex128",
 }  # fmt: skip
@@ -40,6 +43,32 @@ def _matmul(args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple[str,
 
 def _addmm(args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple[str, Dims, dict[str, Any]]:
     return _matmul(args[1:3], kwargs, out)
+
+
+def _addbmm(args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple[str, Dims, dict[str, Any]]:
+    b, m, k = args[1].shape
+    return "matmul", {"b": b, "m": m, "n": args[2].shape[-1], "k": k}, {}
+
+
+def _packed(args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple[str, Dims, dict[str, Any]]:
+    """A linear layer whose weight has a shape of its own: the sizes are those of input and output."""
+    return "linear", {"b": 1, "m": prod(out.shape[:-1]), "n": out.shape[-1], "k": args[0].shape[-1]}, {}
+
+
+def _grouped(args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple[str, Dims, dict[str, Any]]:
+    """One product for each group of rows (experts): every row meets one group, whichever it is."""
+    x, y = args[0], args[1]
+    groups = x.shape[0] if x.dim() == 3 and y.dim() == 3 else 1
+    return "matmul", {"b": groups, "m": x.shape[-2], "n": y.shape[-1], "k": x.shape[-1]}, {}
+
+
+def groups_touched(x: Sequence[int], y: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """What a grouped product can read of its two operands: no more groups than there are rows to send."""
+    if len(x) == 2 and len(y) == 3:
+        return tuple(x), (min(y[0], x[0]), *y[1:])
+    if len(x) == 3 and len(y) == 2:
+        return (min(x[0], y[1]), *x[1:]), tuple(y)
+    return tuple(x), tuple(y)
 
 
 def _convolution(args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple[str, Dims, dict[str, Any]]:
@@ -96,7 +125,14 @@ RULES: dict[Any, Rule] = {
     aten.mm.default: _matmul,
     aten.bmm.default: _matmul,
     aten.mv.default: _matmul,
+    aten.dot.default: _matmul,
+    aten.vdot.default: _matmul,
+    aten._int_mm.default: _matmul,
+    aten._scaled_mm.default: _matmul,
     aten.addmm.default: _addmm,
+    aten.addmv.default: _addmm,
+    aten._addmm_activation.default: _addmm,
+    aten.addbmm.default: _addbmm,
     aten.baddbmm.default: _addmm,
     aten.convolution.default: _convolution,
     aten.scaled_dot_product_attention.default: _sdpa,
@@ -105,6 +141,12 @@ RULES: dict[Any, Rule] = {
     aten._log_softmax.default: _softmax,
     aten._safe_softmax.default: _softmax,
 }
+for _name, _rule in {
+    "_grouped_mm": _grouped, "_scaled_grouped_mm": _grouped, "_weight_int8pack_mm": _packed,
+    "_weight_int4pack_mm": _packed, "_mixed_dtypes_linear": _packed, "_dyn_quant_matmul_4bit": _packed,
+}.items():  # fmt: skip
+    if hasattr(aten, _name):  # not in every torch
+        RULES[getattr(aten, _name).default] = _rule
 for _name in (
     "layer_norm native_layer_norm group_norm native_group_norm rms_norm _fused_rms_norm batch_norm "
     "native_batch_norm _native_batch_norm_legit instance_norm"
@@ -135,6 +177,7 @@ OVERWRITES = {"copy_", "fill_", "zero_", "normal_", "uniform_", "bernoulli_"} | 
     }
 )  # fmt: skip
 FILLS = {"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "randn_like", "rand_like"}
+GROUPED = {"_grouped_mm", "_scaled_grouped_mm"}
 GATHERS = {"embedding", "index_select", "gather", "index", "_unsafe_index", "take"}  # source first
 _POINTWISE_TOO = set(
     "_to_copy upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d "
@@ -146,6 +189,19 @@ _NOTHING = set(
     "sym_storage_offset detach_ lift_fresh lift is_contiguous set_ resize_ _assert_async _assert_scalar "
     "_assert_tensor_metadata".split()
 )
+
+
+COMPLEX_NOTE = (
+    "a complex multiply-add is counted as one multiply-add, as torch's counter does; in real arithmetic it is four"
+)
+GROUPED_NOTE = "experts: every row is sent to one expert, and as many experts are read as rows can reach, up to all"
+
+
+def note_of(name: str, kind: str, dtype: str) -> str:
+    """What the count of a matrix operation assumes beyond its sizes; "" for nothing."""
+    if name in GROUPED:
+        return GROUPED_NOTE
+    return COMPLEX_NOTE if dtype.startswith("complex") and kind in MATRIX_KINDS else ""
 
 
 def moves_nothing(func: Any) -> bool:

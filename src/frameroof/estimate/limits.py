@@ -185,13 +185,15 @@ def _stage(stage: Stage, values: Mapping[str, int], machine: Machine, utilizatio
         if not 0 <= turns <= MOST_TURNS:
             raise ValueError(f"stage {stage.name} would loop {turns:,} times; at most {MOST_TURNS:,}")
         env = stage.bind({**values, variable: np.arange(turns, dtype=np.int64)})
-    ops = tuple(_op(op, env, turns, repeat, machine, utilization) for op in stage.ops) if turns * repeat else ()
+    ops = tuple(_op(op, env, (turns, repeat), machine, utilization) for op in stage.ops) if turns * repeat else ()
     return StageEstimate(stage.name, repeat * turns, ops)
 
 
 def _op(
-    op: Op, env: Mapping[str, Any], turns: int, repeat: int, machine: Machine, utilization: Utilization
+    op: Op, env: Mapping[str, Any], runs: tuple[int, int], machine: Machine, utilization: Utilization
 ) -> OpEstimate:
+    """One row at `env`, over `runs`: the turns of a loop, and how often the whole of it repeats."""
+    turns, repeat = runs
     flops, bits, calls, vector = op.flops()(env), op.bits()(env), op.times(env), op.vector_flops()(env)
     compute: Any = 0.0
     if op.kind in MATRIX_KINDS:

@@ -47,17 +47,25 @@ def memory_of(workload: Workload, node: Node, sizes: Mapping[str, int]) -> Memor
 
 
 def resident_bytes(workload: Workload) -> int:
-    """Bytes of all parameters; of stages that share theirs, the largest counts once."""
-    weights: dict[str, int] = {}
+    """Bytes of all parameters; of stages that share theirs the largest counts once in every dtype.
+
+    Stages that share weights and use them in two dtypes need two copies.
+    """
+    shared: dict[str, dict[str, int]] = {}
     for stage in workload.stages:
-        name = stage.weights_name or stage.name
-        weights[name] = max(weights.get(name, 0), weight_bytes(stage))
-    return sum(weights.values())
+        copies = shared.setdefault(stage.weights_name or stage.name, {})
+        for dtype, elements in stage.weights.items():
+            copies[dtype] = max(copies.get(dtype, 0), elements)
+    return sum(_bytes(copies) for copies in shared.values())
 
 
 def weight_bytes(stage: Stage) -> int:
     """Bytes of a stage's parameters."""
-    return -(-sum(n * DTYPE_BITS[dtype] for dtype, n in stage.weights.items()) // 8)
+    return _bytes(stage.weights)
+
+
+def _bytes(weights: Mapping[str, int]) -> int:
+    return -(-sum(n * DTYPE_BITS[dtype] for dtype, n in weights.items()) // 8)
 
 
 def _activations(stage: Stage, base: str, sizes: Mapping[str, int]) -> tuple[int, int]:
@@ -72,7 +80,8 @@ def _activations(stage: Stage, base: str, sizes: Mapping[str, int]) -> tuple[int
     bound = stage.bind(env)
     bits = DTYPE_BITS[stage.dtype or base]
     held = [_most(h.elements(bound) * bits // 8 + h.fixed_bytes(bound)) for h in stage.held]
-    return max(held, default=0), _most(stage.cache(bound) * bits // 8)
+    cache_bits = DTYPE_BITS[stage.cache_dtype] if stage.cache_dtype else bits
+    return max(held, default=0), _most(stage.cache(bound) * cache_bits // 8)
 
 
 def _most(value: Any) -> int:

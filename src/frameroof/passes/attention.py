@@ -69,5 +69,5 @@ def _pieces(op: Op) -> list[Op]:
     pieces.append(piece("softmax", (matrix,), (wide,)))
     if narrow:
         pieces.append(piece("cast", (wide,), (matrix,)))
-    pieces.append(piece("values", (matrix, v), op.writes, dv=d["dv"]))
+    pieces.append(piece("values", (matrix, v), op.writes[:1], dv=d["dv"]))
     return pieces

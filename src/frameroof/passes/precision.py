@@ -1,9 +1,10 @@
 """Quantise: other dtypes for weights and activations, for all of a workload or for named parts.
 
 A choice is ``fp8`` (everything that has the pipeline's dtype), or a comma-separated list of
-``PART=DTYPE`` with PART one of: weights, activations, a kind (linear, conv2d, attention …), a
-stage, or stage.part (``denoise.linear=fp8``). What the model computes in a type of its own, such
-as fp32 norms, stays. Scales of block formats are not counted.
+``PART=DTYPE`` with PART one of: weights, activations, kv (keys and values of attention, with their
+caches), a kind (linear, conv2d, attention …), a stage, or stage.part (``denoise.linear=fp8``).
+What the model computes in a type of its own, such as fp32 norms, stays. Scales of block formats
+are not counted.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Rule:
 
     stage: str
     kind: str
-    operands: str  # "", "weights" or "activations"
+    operands: str  # "", "weights", "activations" or "kv"
     dtype: str
 
 
@@ -50,10 +51,12 @@ def _rule(part: str, dtype: str, stages: Sequence[str]) -> Rule:
         stage, rest = "", part
     if rest in ("", "weights", "activations"):
         return Rule(stage, "", rest, dtype)
+    if rest == "kv":
+        return Rule(stage, "attention", "kv", dtype)
     if rest in KINDS:
         return Rule(stage, rest, "", dtype)
     raise ValueError(
-        f"unknown part {part!r}; parts are weights, activations, a kind ({', '.join(KINDS)}), "
+        f"unknown part {part!r}; parts are weights, activations, kv, a kind ({', '.join(KINDS)}), "
         f"or a stage ({', '.join(stages)}), alone or as stage.part"
     )
 
@@ -64,7 +67,22 @@ def set_precision(workload: Workload, choice: str) -> Workload:
         raise ValueError("the precision of this workload is already set; name all parts in one choice")
     rules = parse_precision(choice, [stage.name for stage in workload.stages])
     stages = tuple(_stage(stage, rules, workload.dtype) for stage in workload.stages)
-    return workload.with_stages(stages, f"precision {choice}")
+    changed = workload.with_stages(stages, f"precision {choice}")
+    return replace(changed, notes=(*workload.notes, *_copies(changed)))
+
+
+def _copies(workload: Workload) -> list[str]:
+    """A sentence for stages that share weights and now use them in different dtypes."""
+    sharing: dict[str, list[Stage]] = {}
+    for stage in workload.stages:
+        if stage.weights_name:
+            sharing.setdefault(stage.weights_name, []).append(stage)
+    return [
+        f"{' and '.join(s.name for s in stages)} share weights but use them in different dtypes: memory holds a copy "
+        "in each"
+        for stages in sharing.values()
+        if any(set(stage.weights) != set(stages[0].weights) for stage in stages)
+    ]
 
 
 def _stage(stage: Stage, rules: list[Rule], base: str) -> Stage:
@@ -72,27 +90,40 @@ def _stage(stage: Stage, rules: list[Rule], base: str) -> Stage:
     ops = tuple(_op(op, mine, base) for op in stage.ops)
     whole = [rule for rule in mine if not rule.kind and rule.operands != "weights"]
     dtype = whole[-1].dtype if whole else stage.dtype
-    return replace(stage, ops=ops, weights=_weights(stage, mine, base), dtype=dtype)
+    changed = replace(stage, ops=ops, weights=_weights(stage, mine, base), dtype=dtype)
+    return _cache(changed, _dtype("kv", "attention", mine) or stage.dtype or base, base)
+
+
+def _cache(stage: Stage, dtype: str, base: str) -> Stage:
+    """The stage with its key-value caches in `dtype`, where that is not the dtype of its activations."""
+    if not stage.cache.terms or stage.cache_dtype not in ("", base) or dtype == (stage.dtype or base):
+        return stage
+    cache_bytes = Poly({m: -(-c * DTYPE_BITS[dtype] // 8) for m, c in stage.cache.terms.items()})
+    held = tuple(
+        replace(h, elements=h.elements - stage.cache, fixed_bytes=h.fixed_bytes + cache_bytes) for h in stage.held
+    )
+    return replace(stage, held=held, cache_dtype=dtype)
 
 
 def _op(op: Op, rules: list[Rule], base: str) -> Op:
-    def changed(tensor: Tensor) -> Tensor:
-        dtype = _dtype(tensor.dtype, tensor.weight, op.kind, rules, base)
-        return tensor if dtype == tensor.dtype else replace(tensor, dtype=dtype)
+    def changed(tensor: Tensor, operand: str) -> Tensor:
+        if tensor.dtype != base:
+            return tensor
+        dtype = _dtype("weights" if tensor.weight else operand, op.kind, rules) or base
+        return tensor if dtype == base else replace(tensor, dtype=dtype)
 
-    return replace(op, reads=tuple(map(changed, op.reads)), writes=tuple(map(changed, op.writes)))
+    kv = (1, 2) if op.kind == "attention" and "piece" not in op.attrs else ()
+    reads = (changed(t, "kv" if at in kv else "activations") for at, t in enumerate(op.reads))
+    return replace(op, reads=tuple(reads), writes=tuple(changed(t, "activations") for t in op.writes))
 
 
-def _dtype(dtype: str, weight: bool, kind: str, rules: list[Rule], base: str) -> str:
-    if dtype != base:
-        return dtype
+def _dtype(operand: str, kind: str, rules: list[Rule]) -> str | None:
+    """The dtype that the rules give an operand (weights, activations or kv) of a kind; None if none does."""
+    meant = ("", "activations", "kv") if operand == "kv" else ("", operand)
     for rule in reversed(rules):
-        if rule.kind not in ("", kind):
-            continue
-        if rule.operands == ("activations" if weight else "weights"):
-            continue
-        return rule.dtype
-    return dtype
+        if rule.kind in ("", kind) and rule.operands in meant:
+            return rule.dtype
+    return None
 
 
 def _weights(stage: Stage, rules: list[Rule], base: str) -> dict[str, int]:
@@ -103,11 +134,11 @@ def _weights(stage: Stage, rules: list[Rule], base: str) -> dict[str, int]:
         moved = min(elements, left)
         if not moved:
             continue
-        dtype = _dtype(base, True, kind, rules, base)
+        dtype = _dtype("weights", kind, rules) or base
         weights[dtype] = weights.get(dtype, 0) + moved
         left -= moved
     if left:
-        dtype = _dtype(base, True, "", rules, base)
+        dtype = _dtype("weights", "", rules) or base
         weights[dtype] = weights.get(dtype, 0) + left
     return weights
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from ..files import read_whole, write_whole
 from .expr import GRAMMAR_VERSION, Poly, expr, poly
 from .recipe import Size
 from .records import DIMS_OF, DTYPE_BITS, KINDS, Held, Op, Stage, Tensor, Workload
 
 FORMAT = "frameroof.workload"
 VERSION = 1
+MOST_BYTES = 1 << 28  # the largest of the catalogue has 2 MB
 
 
 class _Op(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
@@ -52,6 +56,7 @@ class _Stage(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     held: list[tuple[int, str | int, str | int]] = []
     held_exact: bool = True
     cache: str | int = 0
+    cache_dtype: str = ""
     uncounted: dict[str, int] = {}
 
 
@@ -120,6 +125,7 @@ def _pack_stage(stage: Stage) -> _Stage:
         held=[(h.row, _number(h.elements), _number(h.fixed_bytes)) for h in stage.held],
         held_exact=stage.held_exact,
         cache=_number(stage.cache),
+        cache_dtype=stage.cache_dtype,
         uncounted=dict(stage.uncounted),
     )
 
@@ -138,6 +144,8 @@ def _stage(packed: _Stage) -> Stage:
     tensors = [tensor_of(text) for text in packed.tensors]
     if any(dtype not in DTYPE_BITS or n < 0 for dtype, n in packed.weights.items()):
         raise ValueError(f"stage {packed.name}: weights are counts by dtype, not {packed.weights}")
+    if any(dtype not in ("", *DTYPE_BITS) for dtype in (packed.dtype, packed.cache_dtype)):
+        raise ValueError(f"stage {packed.name}: unknown dtype {packed.dtype or packed.cache_dtype!r}")
     for text in (packed.repeat, *packed.let.values(), *packed.loop[1:]):
         expr(text)
     if packed.loop and len(packed.loop) != 2:
@@ -165,6 +173,7 @@ def _stage(packed: _Stage) -> Stage:
         held=tuple(Held(row, Poly.of(elements), Poly.of(fixed)) for row, elements, fixed in packed.held),
         held_exact=packed.held_exact,
         cache=Poly.of(packed.cache),
+        cache_dtype=packed.cache_dtype,
         uncounted=packed.uncounted,
     )
 
@@ -267,18 +276,24 @@ def _need(used: Iterable[str], known: set[str], where: str) -> None:
 
 def load(path: str | os.PathLike[str]) -> Workload:
     """Read a workload file, plain or gzipped."""
-    file = Path(path)
+    data = read_whole(path, MOST_BYTES)
+    if data[:2] == b"\x1f\x8b":
+        data = _unzipped(data, path)
+    return loads(data, str(path))
+
+
+def _unzipped(data: bytes, path: str | os.PathLike[str]) -> bytes:
+    """What a gzipped file holds, up to `MOST_BYTES`: a small file may unfold to more than memory."""
     try:
-        data = file.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-    except (OSError, EOFError, gzip.BadGzipFile) as error:
-        raise ValueError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    return loads(data, str(file))
+        with gzip.open(io.BytesIO(data)) as file:
+            out = file.read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if len(out) > MOST_BYTES:
+        raise ValueError(f"{path} cannot be read: it unfolds to more than {MOST_BYTES:,} bytes")
+    return out
 
 
 def save(workload: Workload, path: str | os.PathLike[str], force: bool = False) -> Path:
     """Write a workload file, whole or not at all; an existing one only with `force`."""
-    from ..files import write_whole
-
     return write_whole(path, dumps(workload), force=force)

@@ -178,8 +178,8 @@ class Stage:
     (and of the loop variable). `weights` are the elements of its parameters by dtype; stages with
     the same `weights_name` share them. `held` are the candidates for the peak of its activations;
     where `held_exact` is false they fall short of it at some sizes. `cache` counts the elements of
-    key-value caches that it is given. `dtype` is that of its activations where a pass changed it
-    ("" = the workload's).
+    key-value caches that it is given, of `cache_dtype` ("" = the dtype of its activations). `dtype` is
+    that of its activations where a pass changed it ("" = the workload's).
     """
 
     name: str
@@ -194,6 +194,7 @@ class Stage:
     held: tuple[Held, ...] = ()
     held_exact: bool = True
     cache: Poly = Poly()
+    cache_dtype: str = ""
     uncounted: Mapping[str, int] = field(default_factory=dict)
 
     def bind(self, params: Mapping[str, Any]) -> dict[str, Any]:
