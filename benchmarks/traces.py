@@ -6,7 +6,7 @@ Each tool runs in a fresh process and makes its full report: `frameroof analyze 
 `TraceAnalysis` that a single rank has; TraceLens's performance report for PyTorch (CSV files). Measured: wall time of
 the whole process and its largest resident set. `--repeat N` does the same with a file of N copies of the events, each
 later in time and with its own numbers. `--hta` is a Python that has `traceinsight` and `pandas<3`; `--tracelens` the
-program `TraceLens_generate_perf_report_pytorch` (from github.com/AMD-AGI/TraceLens: the `tracelens` of PyPI is another).
+program `TraceLens_generate_perf_report_pytorch` (of github.com/AMD-AGI/TraceLens; PyPI has another).
 """
 
 from __future__ import annotations

@@ -152,6 +152,8 @@ def _shape_rows(run: Run, device: Device, index: _Index | None) -> Iterable[GapR
         _limit(made, device, (row.flops, row.flops, row.bytes), row.dtype)
         if index:
             _match(made, index, *_keys_of(row))
+            if not made.path and row.name.startswith("triton_"):
+                _match_fused(made, index)
         yield made
     known: dict[str, int] = defaultdict(int)
     for row in run.shapes:
@@ -266,6 +268,27 @@ def _match(made: GapRow, index: _Index, exact: tuple[Any, ...] | None, loose: tu
     paths = sorted({k.path for k in pool if k.scale == smallest.scale})
     made.path = paths[0] + (f" (+{len(paths) - 1} alike)" if len(paths) > 1 else "")
     made.exact = bool(whole)
+
+
+MOST_MERGED = 8
+"""How many of the workload's calls one fused kernel is believed to serve by a merged batch."""
+
+
+def _match_fused(made: GapRow, index: _Index) -> None:
+    """Name the operations that a kernel of torch.compile fuses: those in its name that have a tensor of its sizes."""
+    sizes = {_elements(d) for d in made.dims if d and isinstance(d[0], int)}
+    paths = []
+    for key, found in index.loose.items():
+        if key[0] != "other" or f"_{key[1]}_" not in f"{made.name}_":
+            continue
+        for known in found:
+            merged = any(known.scale > 1 and s % known.scale == 0 and s // known.scale <= MOST_MERGED for s in sizes)
+            if merged and _same_stage(known.stage, made.stage):
+                paths.append(known.path)
+    if paths:
+        others = len(set(paths)) - 1
+        made.path = paths[0] + (f" (+{others} fused or alike)" if others else "")
+        made.exact = True
 
 
 def _same_stage(workload_stage: str, measured_stage: str) -> bool:

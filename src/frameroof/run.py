@@ -92,6 +92,20 @@ class GroupRow(msgspec.Struct):
     bytes: float | None = None
 
 
+class ModuleRow(msgspec.Struct):
+    """All work under one module path, the gaps before its kernels, and how long those are."""
+
+    name: str
+    time_ns: int
+    count: int
+    """Pieces of work."""
+    share: float
+    idle_ns: int
+    """Idle time of the device that ended with work of this module."""
+    mean_gap_ns: float
+    """Idle time before a piece of work, on average: the time between the kernels of a layer."""
+
+
 class AttentionRow(msgspec.Struct):
     """All attention calls of one geometry."""
 
@@ -207,7 +221,7 @@ class Run(msgspec.Struct):
     operators: list[OperatorRow]
     shapes: list[ShapeRow]
     kernels: list[GroupRow]
-    modules: list[GroupRow]
+    modules: list[ModuleRow]
     attention: list[AttentionRow]
     sequence: list[SequenceRow]
     stages: list[StageRow]

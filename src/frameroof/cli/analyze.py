@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..run import Run
+from .sizes import parse_sizes
 
 if TYPE_CHECKING:
+    from ..gap import Gap
     from ..hardware import Device
 
 
@@ -18,6 +20,7 @@ def analyze(
                                                "Systems (.sqlite); several: one per rank.")],
     capture: Annotated[str | None, typer.Option(help="The trace in which the replayed graphs were captured.")] = None,
     against: Annotated[str | None, typer.Option(help="A model or workload file to match with, as `gap` does.")] = None,
+    size: Annotated[list[str], typer.Option(help="A size of that workload: NAME=NUMBER; repeatable.")] = [],  # noqa: B006
     on: Annotated[str | None, typer.Option("--on", help="The device to compare with; else the one it names.")] = None,
     out: Annotated[str | None, typer.Option(help="Folder for run.json; made if missing.")] = None,
     csv: Annotated[str | None, typer.Option(help="Folder for one CSV file a table.")] = None,
@@ -38,6 +41,7 @@ def analyze(
             if (folder / "run.json").exists():
                 raise ValueError(f"{folder / 'run.json'} exists; --force overwrites it")
     runs = [_analysed(path, capture, known, perfetto, force) for path in trace]
+    found = _beside(runs[0], against, parse_sizes(size), on) if against else None
     if out:
         from ..run import save_run
 
@@ -49,7 +53,7 @@ def analyze(
         for folder_name, write in ((csv, write_csv), (parquet, write_parquet)):
             if folder_name:
                 write(runs[0], folder_name, force)
-    _show(runs, top, as_json)
+    _show(runs, found, top, as_json)
 
 
 def _folders(out: str, traces: list[str]) -> list[Path]:
@@ -73,14 +77,25 @@ def _analysed(path: str, capture: str | None, on: Device | None, perfetto: str |
         )
 
 
-def _show(runs: list[Run], top: int, as_json: bool) -> None:
+def _beside(run: Run, against: str, sizes: dict[str, int], on: str | None) -> Gap:
+    """The run beside a workload's limits; its coverage goes into the run."""
+    from .. import catalogue
+    from ..gap import find_gap
+    from .gap import device_of
+
+    return find_gap(run, device_of(run, on), catalogue.load(against), sizes)
+
+
+def _show(runs: list[Run], found: Gap | None, top: int, as_json: bool) -> None:
     from ..trace.ranks import overall
 
     if as_json:
         from ..report.json import print_json
 
-        many = len(runs) > 1
-        print_json({"ranks": [r.to_dict() for r in runs], "overall": overall(runs)} if many else runs[0].to_dict())
+        if len(runs) > 1:
+            print_json({"ranks": [r.to_dict() for r in runs], "overall": overall(runs)})
+        else:
+            print_json({**runs[0].to_dict(), "gap": found} if found else runs[0].to_dict())
         return
     from ..report.analysis import print_ranks, print_run
 
@@ -88,3 +103,7 @@ def _show(runs: list[Run], top: int, as_json: bool) -> None:
         print_run(run, top)
     if len(runs) > 1:
         print_ranks(overall(runs))
+    if found:
+        from ..report.distance import print_gap
+
+        print_gap(found, top)

@@ -70,6 +70,8 @@ def _tables(run: Run, most: int) -> Iterator[tuple[str, Any]]:
     yield f"Operators{_first(run.operators, most)}", _operators(run, most)
     if run.attention:
         yield f"Attention{_first(run.attention, most)}", _attention(run, most)
+    if run.modules:
+        yield "Modules (the outermost levels)", _modules(run, most)
     if not run.summary.on_cpu and run.idle:
         yield "Idle time of the device", _idle(run)
     if any(s.idle_ns for s in run.syncs):
@@ -137,6 +139,17 @@ def _attention(run: Run, most: int) -> Any:
         )  # fmt: skip
     head = ("kind", "batch x heads x Q x K x D", "calls", "time", "FLOP rate", "how", "matrix", "fusing saves")
     return table(head, rows, left=2)
+
+
+def _modules(run: Run, most: int) -> Any:
+    """The longest modules of the three outermost levels; deeper ones are in the JSON."""
+    depth = [(m.name.count("/") if "/" in m.name else m.name.count("."), m) for m in run.modules]
+    rows = [
+        (_short(m.name, 72), _ms(m.time_ns), f"{m.share:.1%}", f"{m.count:,}", _ms(m.idle_ns), _ms(m.mean_gap_ns))
+        for level, m in depth
+        if level < 3
+    ]
+    return table(("module", "time", "share", "kernels", "idle before them", "mean gap"), rows[:most])
 
 
 def _idle(run: Run) -> Any:

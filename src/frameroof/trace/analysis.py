@@ -16,6 +16,7 @@ from ..run import (
     Coverage,
     GroupRow,
     Launch,
+    ModuleRow,
     OperatorRow,
     ProblemRow,
     Run,
@@ -87,7 +88,7 @@ def describe(placed: Placed, *, on: Device | None = None, graph_capture: float |
         operators=table.operators(),
         shapes=table.shapes(),
         kernels=table.groups(placed.kernel),
-        modules=table.modules(),
+        modules=table.modules(idle),
         attention=_attention(attention, table),
         sequence=[SequenceRow(a.start, a.query_len, a.key_len, a.duration) for a in attention if a.query_len],
         stages=_stages(placed, stages),
@@ -223,17 +224,18 @@ class Table:
             )  # fmt: skip
         return found
 
-    def modules(self, most: int = 400) -> list[GroupRow]:
-        """Time under every module path and all that encloses it, the longest first, at most `most`."""
+    def modules(self, idle: Idle, most: int = 400) -> list[ModuleRow]:
+        """Time and gaps under every module path and all that encloses it, the longest first, at most `most`."""
         p = self.placed
-        times: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        before = np.zeros(len(p), dtype=np.int64)
+        before[idle.gap_row] = idle.gap_end - idle.gap_start
+        sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
         for path, rows in self._by(p.module):
-            time = int(p.duration[rows].sum())
+            own = int(p.duration[rows].sum()), len(rows), int(before[rows].sum())
             for part in enclosing(path):
-                times[part][0] += time
-                times[part][1] += len(rows)
-        ordered = sorted(times.items(), key=lambda item: (-item[1][0], item[0]))[:most]
-        return [GroupRow(path, time, count, time / self.total) for path, (time, count) in ordered]
+                sums[part] = [a + b for a, b in zip(sums[part], own, strict=True)]
+        ordered = sorted(sums.items(), key=lambda item: (-item[1][0], item[0]))[:most]
+        return [ModuleRow(path, t, n, t / self.total, gap, gap / n) for path, (t, n, gap) in ordered]
 
     def coverage(self, stages: Sequence[Stage], graph_capture: float | None) -> Coverage:
         """Shares of the time that could be told."""
