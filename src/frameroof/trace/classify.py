@@ -28,7 +28,16 @@ CLASSES = (
 )  # fmt: skip
 """`linear` holds every matrix product outside attention; `layer norm` holds RMS norms too."""
 
+NO_WORK = (
+    r"_?empty\w*|new_empty\w*|resize_?|set_|_?(unsafe_)?view\w*|as_strided_?|_?reshape\w*|t|transpose_?|permute|expand(_as)?|"
+    r"(un)?squeeze_?|flatten|unflatten|select|slice|narrow|(tensor_)?split\w*|_?unsafe_split\w*|chunk|unbind|detach_?|alias|"
+    r"lift_fresh|resolve_(conj|neg)|result_type|record_stream|broadcast_(to|tensors)|movedim|swapaxes|diagonal|numpy_T|mT"
+)
+"""Operators that make or view a tensor and touch none of its elements: on the processor they take time all the same."""
+
 _OPERATORS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    (COPY, re.compile(r"(reshape|concat)_and_cache|^_C_cache_ops::")),
+    (ELEMENTWISE, re.compile(r"rotary|(^|_|::)rope(_|$)")),
     (COMMUNICATION, re.compile(r"nccl|rccl|c10d::|record_param_comms|all_reduce|all_gather|all_to_all|reduce_scatter")),
     (
         ATTENTION,
@@ -41,25 +50,30 @@ _OPERATORS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (EMBEDDING, re.compile(r"embedding")),
     (
         LINEAR,
-        re.compile(r"(^|::)(_?add(mm|mv)\w*|mm|bmm|baddbmm|matmul|linear|_?scaled_(grouped_)?mm\w*|_int_mm|_grouped_mm)$"
-                   r"|gemm|_linear"),
+        re.compile(
+            r"(^|::)(_?add(mm|mv)\w*|mm|mv|dot|vdot|bmm|baddbmm_?|matmul|linear|_?scaled_(grouped_)?mm\w*|_int_mm|"
+            r"_grouped_mm)$|(?<!fb)gemm|_linear|^fbgemm::(f8|i8|bf16)"
+        ),
     ),
     (
         COPY,
         re.compile(
-            r"(^|::)(copy_|_to_copy|contiguous|clone|cat|stack|index(_select|_put_?)?|gather|scatter\w*|repeat\w*|roll|"
+            r"(^|::)(copy_|_to_copy|to|contiguous|clone|cat|stack|index(_select|_put_?)?|gather|scatter\w*|repeat\w*|roll|"
             r"permute_copy|constant_pad_nd|pad|pin_memory|fill_|zero_|zeros|ones|full|narrow_copy|_foreach_copy_|"
             r"slice_scatter|select_scatter|unfold\w*|im2col|col2im|pixel_(un)?shuffle|item|_local_scalar_dense)$"
         ),
     ),
+    (OTHER, re.compile(rf"^aten::({NO_WORK})$")),
 )  # fmt: skip
 
 _KERNELS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (COMMUNICATION, re.compile(r"nccl|rccl|nvshmem|all_?reduce_|one_shot_all|cross_device_reduce")),
+    (COPY, re.compile(r"(reshape|concat)_and_cache")),
+    (ELEMENTWISE, re.compile(r"moe::dev::(finalize|routing|activation|permute)|finalizeKernel|moe_align|quantize_with_block")),
     (
         ATTENTION,
         re.compile(
-            r"flash|fmha|attn_fwd|attn_bwd|attention|sage_(fwd|attn|quant)|sageattn|_attn_|^attn|mha_fwd|splitkv|flex_attn"
+            r"[Ff]lash(?!infer)|(Prefill|Decode)With\w*KV|Single(Prefill|Decode)|fmha|attn_fwd|attn_bwd|attention|sage_(fwd|attn|quant)|sageattn|_attn_|^attn|mha_fwd|splitkv|flex_attn"
         ),
     ),
     (
@@ -72,11 +86,11 @@ _KERNELS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (GROUP_NORM, re.compile(r"group_?norm|groupnorm|batch_?norm|bn_fw|bn_bw|RowwiseMoments", re.I)),
     (LAYER_NORM, re.compile(r"layer_?norm|rms_?norm|layernorm|rmsnorm", re.I)),
     (SOFTMAX, re.compile(r"softmax", re.I)),
-    (EMBEDDING, re.compile(r"embedding|vectorized_gather|indexSelect", re.I)),
+    (EMBEDDING, re.compile(r"(?<!rotary_)embedding|vectorized_gather|indexSelect", re.I)),
     (
         LINEAR,
         re.compile(
-            r"gemm|^Cijk_|^bmm_|cutlass|nvjet|cublas|splitKreduce|gemv|dot_kernel|_mm_|^mm|matmul|triton_tem_fused|wmma", re.I
+            r"(?<!fb)gemm|^Cijk_|^bmm_|cutlass|nvjet|cublas|splitKreduce|gemv|dot_kernel|_mm_|^mm|matmul|triton_tem_fused|wmma", re.I
         ),
     ),
     (

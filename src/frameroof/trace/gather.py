@@ -128,8 +128,10 @@ class Gatherer:
         """Python frames: most of a file recorded with stacks, and nothing to them but name, thread and time."""
         columns = self._common(events, [_PYTHON] * len(events))
         columns["thread"] = self._threads(events)
-        for name, dtype in (("correlation", np.int64), ("external", np.int64), ("args", np.int32), ("detail", np.int32)):
-            columns[name] = np.full(len(events), -1, dtype=dtype)
+        for name in ("correlation", "external"):
+            columns[name] = np.full(len(events), -1, dtype=np.int64)
+        for name in ("args", "detail"):
+            columns[name] = np.full(len(events), -1, dtype=np.int32)
         return columns
 
     def _host_columns(self, events: list[Any], kinds: list[int]) -> dict[str, Array]:
@@ -140,9 +142,7 @@ class Gatherer:
         columns["external"] = _integers(
             [a.external_id if a.external_id is not None else a.external_id_2021 for a in args]
         )
-        columns["args"] = np.array(
-            [-1 if a.dims is _NO_INPUTS else self._arguments(a) for a in args], dtype=np.int32
-        )
+        columns["args"] = np.array([-1 if a.dims is _NO_INPUTS else self._arguments(a) for a in args], dtype=np.int32)
         columns["detail"] = self._optional_names([a.kernel or a.hierarchy or a.collective for a in args])
         return columns
 

@@ -27,7 +27,8 @@ from .schema import Kind
 CAUSES = ("host_launch", "synchronisation", "copy", "dependency", "graph", "profiler", "unknown")
 BUCKETS_US = (1, 10, 100)
 
-BLOCKING_SYNC = re.compile(r"Synchronize")
+BLOCKING_SYNC = re.compile(r"Synchronize|^(cuda|hip)Free(Host)?$")
+"""Calls that return only when the device has caught up; freeing memory is one of them."""
 COPY_CALL = re.compile(r"Memcpy|memcpy|MemcpyWithStream")
 
 
@@ -56,6 +57,8 @@ class Idle:
     gap_end: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     gap_cause: list[str] = field(default_factory=list)
     """The cause of the larger part of each gap."""
+    gap_wait: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """Of each gap, the part that is `synchronisation`."""
     gap_row: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """The work that ends each gap."""
     reliable: bool = True
@@ -174,7 +177,7 @@ def _split(placed: Placed, idle: Idle, lo: Array, hi: Array) -> None:
     idle.causes = {name: int(values.sum()) for name, values in parts.items() if values.any()}
     table = np.stack([parts[name] for name in CAUSES]) if len(lo) else np.zeros((len(CAUSES), 0))
     idle.gap_cause = [CAUSES[i] for i in table.argmax(axis=0).tolist()] if len(lo) else []
-    idle.gap_start, idle.gap_end, idle.gap_row = lo, hi, row
+    idle.gap_start, idle.gap_end, idle.gap_row, idle.gap_wait = lo, hi, row, parts["synchronisation"]
     idle.reliable = not (bool(in_graph.any()) and placed.trace.is_rocm)
 
 

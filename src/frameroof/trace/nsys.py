@@ -46,7 +46,7 @@ def read_nsys(path: str | os.PathLike[str], *, progress: Callable[[int], None] |
             return _Reader(database, progress).read()
         finally:
             database.close()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError, OverflowError) as error:  # the schema itself may be no text
         raise TraceError(f"{Path(path)}: the SQLite database is broken ({error})") from error
 
 
@@ -206,8 +206,10 @@ class _Reader:
     def numbered(self, global_ids: Array, lane: str = "") -> Array:
         """Index of the thread of each row."""
         values, inverse = np.unique(global_ids, return_inverse=True)
-        keys = [("", lane) if v == -1 else (str(layout.process(v)), f"{layout.thread(v)}{lane}") for v in values.tolist()]
-        found = [self.threads.setdefault(key, len(self.threads)) for key in keys]
+        found = []
+        for value in values.tolist():
+            pid, tid = ("", "") if value == -1 else (layout.process(value), layout.thread(value))
+            found.append(self.threads.setdefault((str(pid), f"{tid}{lane}"), len(self.threads)))
         return np.array(found, dtype=np.int32)[inverse]
 
     def _ranges(self) -> None:
@@ -259,11 +261,14 @@ class _Reader:
         """Make correlation, device and stream numbers unique over all processes of the file."""
         known = np.unique(np.concatenate([host["process"], work["process"]]))
         known = known[known >= 0]
-        if len(known) == 1:
-            work["process"][:] = known[0]
-        lost = (work["process"] < 0) & (len(known) > 1)
-        work["correlation"][lost] = -1
-        self._lost("pieces of work whose process is not named, in a file of several processes", int(lost.sum()))
+        calling = np.unique(host["process"][host["kind"] == int(Kind.RUNTIME)])
+        unnamed = work["process"] < 0
+        if len(calling) == 1:  # all work is that of the only process that calls the device
+            work["process"][unnamed] = calling[0]
+        elif len(calling) > 1 and unnamed.any():
+            work["correlation"][unnamed] = -1
+            what = "pieces of work whose process is not named, in a file of several processes"
+            self.problems.append(Problem(what, int(unnamed.sum()), "counted, but linked to no launch"))
         for rows in (host, work):
             number = np.maximum(np.searchsorted(known, rows["process"]), 0)
             rows["correlation"] = np.where(rows["correlation"] > 0, rows["correlation"] + (number << 32), -1)
@@ -317,7 +322,8 @@ def _process(global_ids: Array) -> Array:
 
 
 def _believable(rows: Columns) -> Array:
-    return (rows["start"] != NONE) & (np.abs(rows["start"]) < LATEST_NS) & (rows["end"] < LATEST_NS)
+    good: Array = (rows["start"] != NONE) & (np.abs(rows["start"]) < LATEST_NS) & (rows["end"] < LATEST_NS)
+    return good
 
 
 def _joined(parts: list[Columns], record: type[Host] | type[Work]) -> Columns:

@@ -20,8 +20,10 @@ NONE = -(2**62)
 
 
 def is_sqlite(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is an SQLite database, by its first bytes; False for what cannot be read."""
+    """Whether a file is an SQLite database, by its first bytes; False for what is no regular file or cannot be read."""
     try:
+        if not os.path.isfile(path):  # a pipe would never answer
+            return False
         with open(path, "rb") as file:
             return file.read(len(MAGIC)) == MAGIC
     except (OSError, ValueError):
@@ -46,7 +48,7 @@ class Database:
             info = self._connection.execute(f"PRAGMA table_info({_quoted(name)})")
             self.tables[name] = {row[1] for row in info}
         if not any(name in self.tables for name in (*MARKS, *EVENTS)):
-            raise TraceError(f"{self.path} is an SQLite database, but no Nsight Systems export (nsys export --type sqlite)")
+            raise TraceError(f"{self.path} is a database, but no Nsight Systems export (nsys export --type sqlite)")
 
     def close(self) -> None:
         """Give the file back."""
@@ -111,7 +113,7 @@ def _refuse_unfinished(path: Path) -> None:
     for suffix in ("-wal", "-journal"):
         beside = Path(f"{path}{suffix}")
         if beside.exists() and beside.stat().st_size:
-            raise TraceError(f"{path} is not finished: {beside.name} stands beside it; wait for the export to end or repeat it")
+            raise TraceError(f"{path} is not finished ({beside.name} stands beside it); wait for the export to end")
     probe = sqlite3.connect(_uri(path), uri=True, timeout=0)
     try:
         probe.execute("SELECT count(*) FROM sqlite_master").fetchone()

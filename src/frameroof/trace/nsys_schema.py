@@ -65,9 +65,11 @@ _SYNC = {1: "Event Sync", 2: "Stream Wait Event", 3: "Stream Sync", 4: "Context 
 STAGE = "stage::"
 """What names a stage (`stages.STAGE_ANNOTATION`): never an operator."""
 
+_USERS = (STAGE, "nccl:")
+
 _VERSION = re.compile(r"(?:_pt[ds][sz])?_v\d{4,}$")
 _ATEN = re.compile(r"(?:aten|prims?|quantized|torchvision|c10d|sparse|mkldnn|profiler)::\w[\w.]*$")
-_QUALIFIED = re.compile(r"[A-Za-z_]\w*::")
+_QUALIFIED = re.compile(r"[A-Za-z_]\w*::|triton_|record_param_comms$")
 _EMITTED = re.compile(
     r"(?P<name>.*?)(?P<seq>, (?:stashed )?seq ?= ?-?\d+)*(?:, op_id = (?P<op>\d{1,18}))?"
     r"(?:, sizes = (?P<sizes>\[[\d\[\], ]*\]))?(?:, input_op_ids = \[[\d(), -]*\])?",
@@ -130,7 +132,8 @@ def read_range(text: str) -> Range:
         return Range(Kind.MODULE, name)
     suffix = found is not None and len(name) < len(text)
     if found is not None and suffix:
-        operator = bool(found["seq"]) or (bool(_QUALIFIED.match(name)) and not name.startswith(STAGE))
+        # a range of the user's own has neither a sequence number nor inputs, save those around collectives
+        operator = bool(found["seq"] or found["sizes"] or _QUALIFIED.match(name)) and not name.startswith(_USERS)
         kind = Kind.OPERATOR if operator else Kind.ANNOTATION
         return Range(kind, name, int(found["op"] or -1), found["sizes"] or "")
     return Range(Kind.OPERATOR if _ATEN.match(name) else Kind.ANNOTATION, name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +19,12 @@ import msgspec
 from ..files import writing_whole
 from .attention import Attention
 from .idle import Idle
+from .nsys import is_sqlite
 from .placed import Placed
-from .salvage import Salvager, repairs
-from .schema import Header
-from .source import Source, open_source
+from .salvage import BLANK, BROKEN, Salvager, lenient_header
+from .source import BOM, Source, open_source
 from .stages import Stage
+from .walk import Walk
 
 CATEGORY = "frameroof"
 """Category of our events: none that a reader takes for work."""
@@ -31,8 +32,6 @@ PROCESS = 1_900_000_001
 """Our number of a process; the largest that Linux gives is 4,194,304."""
 PACKING = 4
 """Level of gzip: 6 takes twice the time for files 6 % smaller."""
-
-_SQLITE = b"SQLite format 3"
 
 
 @dataclass(frozen=True)
@@ -69,9 +68,8 @@ def _original(placed: Placed, target: Path) -> Source:
     """The file that `placed` was read from, opened again."""
     path = Path(placed.trace.path)
     source = open_source(path)
-    with open(path, "rb") as file:
-        if file.read(len(_SQLITE)) == _SQLITE:
-            raise ValueError(f"{path} is an Nsight export; tracks are added to Kineto traces (.json, .json.gz) only")
+    if is_sqlite(path):
+        raise ValueError(f"{path} is an Nsight export; tracks are added to Kineto traces (.json, .json.gz) only")
     if CATEGORY in placed.trace.ignored:
         raise ValueError(f"{path} holds frameroof's tracks already; take the original trace")
     if target.exists() and target.samefile(path):
@@ -96,7 +94,7 @@ def _stages(placed: Placed, stages: Sequence[Stage]) -> Iterator[Slice]:
     for stage in stages:
         calls = stage.calls if stage.source else _runs(stage.rows)
         for number, rows in enumerate(calls, 1):
-            args = {"call": number, "of": len(calls), "pieces of work": len(rows), "named by": stage.source or "nothing"}
+            args = {"call": number, "of": len(calls), "kernels": len(rows), "named by": stage.source}
             yield _over(placed, stage.name, rows, args)
 
 
@@ -132,7 +130,7 @@ def _over(placed: Placed, name: str, rows: Sequence[int], args: dict[str, Any]) 
     return Slice(name, int(placed.start[rows].min()), int(placed.end[rows].max()), args)
 
 
-def _events(tracks: dict[str, Iterable[Slice]]) -> Iterator[bytes]:
+def _events(tracks: Mapping[str, Iterable[Slice]]) -> Iterator[bytes]:
     """Our events as JSON text; bars that overlap stand on lanes of their own, since a thread cannot hold them."""
     yield _named("process_name", 0, "frameroof")
     yield _event({"ph": "M", "name": "process_sort_index", "pid": PROCESS, "tid": 0, "args": {"sort_index": -1}})
@@ -179,72 +177,83 @@ def _microseconds(ns: int) -> msgspec.Raw:
 
 def _copy(source: Source, ours: list[bytes], out: BinaryIO) -> None:
     """The head of the file, our events, then all of the original: as it is where it is sound, else what is left."""
-    started = False
+    copier = None
     for piece, last in source.pieces():
-        if not started:
+        if copier is None:
             out.write(_head(source.header))
-            out.write(b",\n".join(ours))
-            started = True
-        if not last:
-            events = piece if _is_json(b"[" + piece + b"]") else b",\n".join(_salvaged(piece)[0])
-            out.write(b",\n" + events if events else b"")
-            continue
-        events, tail = _last(piece, source.header == b"[")
-        out.write((b",\n" + events if events else b"") + tail)
+            copier = _Copier(source, out)
+            copier.write(b",\n".join(ours))
+        copier.take(piece, last)
+    if copier:
+        copier.close()
+
+
+def _head(header: bytes) -> bytes:
+    header = header.removeprefix(BOM)
+    if header == b"[" or _is_json(header + b"]}"):
+        return header
+    fields = _fields(msgspec.to_builtins(lenient_header(header)))
+    return b"{" + (fields + b"," if fields else b"") + b'"traceEvents":['
+
+
+class _Copier(Walk):
+    """Passes on the text of the events, sound or salvaged."""
+
+    def __init__(self, source: Source, out: BinaryIO) -> None:
+        super().__init__(source)
+        self.out = out
+        self.begun = False
+
+    def write(self, events: bytes) -> None:
+        """Some events as JSON text, without the brackets of their list."""
+        if events:
+            self.out.write(b",\n" + events if self.begun else events)
+            self.begun = True
+
+    def sound(self, text: bytes) -> bool:
+        """Copy text that is JSON as it is."""
+        text = text.strip(BLANK)
+        if not _is_json(b"[" + text + b"]"):
+            return False
+        self.write(_as_utf8(text))
+        return True
+
+    def broken(self, piece: bytes, last: bool) -> bytes | None:
+        """Copy the events that can be salvaged."""
+        salvager = Salvager(keep=True)
+        _, tail = salvager.events(piece, last)
+        self.write(_as_utf8(b",\n".join(salvager.texts or ())))
+        return tail
+
+    def close(self) -> None:
+        """Write what stood behind the events."""
+        text = b"{" + (self.tail or b"}").strip().lstrip(BLANK)
+        try:
+            fields: dict[str, Any] = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        except BROKEN:
+            fields = msgspec.to_builtins(lenient_header(text))
+        more = fields.pop("traceEvents", None)
+        if more is not None:
+            self.sound(bytes(more)[1:-1])
+        self.out.write(b"\n]")
+        if not self.listed:
+            closing = _as_utf8(_fields(fields))
+            self.out.write((b"," + closing if closing else b"") + b"}")
 
 
 def _is_json(text: bytes) -> bool:
     """Checked, not decoded."""
     try:
         msgspec.json.decode(text, type=msgspec.Raw)
-        return text.isascii() or bool(text.decode())
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except BROKEN:
         return False
+    return True
 
 
-def _head(header: bytes) -> bytes:
-    if header == b"[" or _is_json(header + b"]}"):
-        return header
-    fields = _fields(Salvager().header(header))
-    return b"{" + (fields + b"," if fields else b"") + b'"traceEvents":['
+def _as_utf8(text: bytes) -> bytes:
+    return text if text.isascii() else text.decode("utf-8", "replace").encode()
 
 
-def _last(piece: bytes, bare: bool) -> tuple[bytes, bytes]:
-    """(events, what closes the file) of the last piece."""
-    end = b"" if bare else b"}"
-    closed = piece.rstrip(b" \t\r\n,")
-    if bare and closed[-1:] != b"]":
-        closed += b"]"  # Chrome's array may end anywhere
-    if _is_json((b"[" if bare else b'{"traceEvents":[') + closed):
-        empty = closed.lstrip()[:1] == b"]"
-        return (b"", closed.lstrip()) if empty else (closed, b"")
-    texts, fields = _salvaged(piece)
-    return b",\n".join(texts), b"]" + (b"," + fields if fields else b"") + end
-
-
-class _Texts(Salvager):
-    """Keeps the text of every event that is salvaged, with all that it says."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.texts: list[bytes] = []
-
-    def _event(self, text: bytes) -> Any:
-        event = super()._event(text)
-        if event is not None:
-            plain = text.rstrip(b" \t\r\n,]").decode("utf-8", "replace").encode()
-            self.texts += [text for text in (plain, *(mended for _, mended in repairs(plain))) if _is_json(text)][:1]
-        return event
-
-
-def _salvaged(piece: bytes) -> tuple[list[bytes], bytes]:
-    """(the events of a broken piece as JSON texts, the fields that stand behind them)."""
-    salvager = _Texts()
-    _, trailer = salvager.events(piece)
-    return salvager.texts, _fields(trailer) if trailer is not None else b""
-
-
-def _fields(header: Header) -> bytes:
-    """`"name":value,…` of the fields of a broken head or tail that could be read."""
-    known = {name: value for name, value in msgspec.to_builtins(header).items() if value not in (None, [])}
-    return msgspec.json.encode(known)[1:-1]
+def _fields(fields: dict[str, Any]) -> bytes:
+    """`"name":value,…` of those that say something."""
+    return msgspec.json.encode({name: value for name, value in fields.items() if value not in (None, [])})[1:-1]

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from .columns import Problem, Trace
 from .gather import Gatherer
-from .salvage import Salvager
+from .nsys import is_sqlite, read_nsys
+from .salvage import BLANK, BROKEN, Salvager, lenient_header
 from .schema import Event, ExactEvent, Header
-from .source import LIMIT_BYTES, Source, open_source
+from .source import BOM, LIMIT_BYTES, Source, TraceError, open_source
 from .times import needs_digits
+from .walk import Walk
 
 _EVENTS = msgspec.json.Decoder(list[Event])
 _EXACT = msgspec.json.Decoder(list[ExactEvent])
+_EXACT_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_HEADER = msgspec.json.Decoder(Header)
+_KEY = b'"traceEvents"'
 
 
 class _Whole(Header):
@@ -26,19 +31,18 @@ class _Whole(Header):
 
 
 _LAST = msgspec.json.Decoder(_Whole)
-_HEADER = msgspec.json.Decoder(Header)
 
 Progress = Callable[[int], None]
 
 
-def read(
-    path: str | os.PathLike[str], *, limit_bytes: int = LIMIT_BYTES, progress: Progress | None = None
-) -> Trace:
+def read(path: str | os.PathLike[str], *, limit_bytes: int = LIMIT_BYTES, progress: Progress | None = None) -> Trace:
     """Read a Kineto or Chrome trace (.json, .json.gz), whatever its age, device or damage.
 
     `limit_bytes` bounds the unpacked text; `progress` is called with the bytes of text seen so far.
     Raises `TraceError` (a sentence) where the file is no trace at all; damage is reported in `Trace.problems`.
     """
+    if is_sqlite(path):
+        return read_nsys(path, progress=progress)
     source = open_source(path, limit_bytes)
     reader = _Reader(source)
     for piece, last in source.pieces():
@@ -48,78 +52,109 @@ def read(
     return reader.finish()
 
 
-class _Reader:
+class _Reader(Walk):
     """Decodes pieces and hands their events to the gatherer."""
 
     def __init__(self, source: Source) -> None:
-        self.source = source
+        super().__init__(source)
         self.gatherer = Gatherer()
         self.salvager = Salvager()
         self.trailer = Header()
+        self.problems: list[Problem] = []
 
-    def take(self, piece: bytes, last: bool) -> None:
-        """Decode one piece: strictly where it is sound, event by event where it is not."""
-        if last:
-            self._take_last(piece)
-            return
-        try:
-            events: Sequence[Any] = _EVENTS.decode(b"[" + piece + b"]")
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            self._salvage(piece)
-            return
-        if _is_exact_needed(events):
-            events = _EXACT.decode(b"[" + piece + b"]")
+    def sound(self, text: bytes) -> bool:
+        """Take the events if they are sound JSON; whether they are."""
+        events = self.salvager.sound(text, _decode)
+        if events is None:
+            return False
         self.gatherer.add(events)
+        return True
 
-    def _take_last(self, piece: bytes) -> None:
-        if self.source.header == b"[" and piece.rstrip(b" \t\r\n,")[-1:] != b"]":
-            piece += b"]"  # the array format of Chrome may end anywhere
-        text = b'{"traceEvents":[' + piece + (b"}" if self.source.header == b"[" else b"")
+    def broken(self, piece: bytes, last: bool) -> bytes | None:
+        """Take what can be salvaged."""
+        events, tail = self.salvager.events(piece, last)
+        self.gatherer.add(events)
+        return tail
+
+    def last_at_once(self, piece: bytes) -> bool:
+        """Take the last piece with what follows it, where all is sound and ordinary."""
+        if _KEY in piece:
+            return False
+        text = b'{"traceEvents":[' + piece + (b"}" if self.listed else b"")
         try:
             whole = _LAST.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            self._salvage(piece)
-            return
-        self.trailer = whole
-        events: Sequence[Any] = whole.traceEvents
-        if _is_exact_needed(events):
-            raw = msgspec.json.decode(text, type=dict[str, msgspec.Raw])["traceEvents"]
-            events = _EXACT.decode(raw)
+            events: list[Any] = whole.traceEvents
+            if needs_digits([e.ts for e in events]):
+                events = _EXACT.decode(_EXACT_OBJECT.decode(text)["traceEvents"])
+        except BROKEN:
+            return False
+        self.trailer, self.tail = whole, b"}"
         self.gatherer.add(events)
+        return True
 
-    def _salvage(self, piece: bytes) -> None:
-        events, trailer = self.salvager.events(piece)
-        if trailer is not None:
-            self.trailer = trailer
-        self.gatherer.add(events)
+    def _behind(self) -> None:
+        """What stands behind the events."""
+        tail = self.tail
+        if tail is None:
+            if not self.listed:  # the array format of Chrome may end anywhere
+                self._note("the list of events has no end: the file was cut off", "read up to there")
+            return
+        tail = tail.strip()
+        if self.listed:
+            if tail not in (b"", b"}"):
+                self._note("text behind the list of events", f"left out ({len(tail)} bytes)")
+            return
+        if tail == b"}":
+            return
+        text = b"{" + tail.lstrip(BLANK)
+        if _KEY in text:
+            self._more_events(text)
+        try:
+            self.trailer = _HEADER.decode(text)
+        except BROKEN as error:
+            self.trailer = lenient_header(text)
+            self._note(f"what stands behind the events is broken: {error}", "read field by field")
+
+    def _more_events(self, text: bytes) -> None:
+        """`traceEvents` a second time."""
+        try:
+            more = _EXACT_OBJECT.decode(text).get("traceEvents")
+        except BROKEN:
+            return
+        if more is not None and bytes(more).startswith(b"[") and self.sound(bytes(more)[1:-1]):
+            self._note("the file holds `traceEvents` twice", "both are read")
+
+    def _note(self, what: str, action: str) -> None:
+        self.problems.append(Problem(what, 1, action))
 
     def finish(self) -> Trace:
         """All pieces taken: one `Trace`."""
+        self._behind()
+        header = _merge(self._header(), self.trailer)
+        gone = self.salvager.lost + self.salvager.foreign
+        if gone and not self.gatherer.events:
+            raise TraceError(f"{self.source.path} holds a list, but nothing in it is an event, so it is no trace")
         problems = [Problem(text, 1, "read up to there") for text in self.source.problems]
-        problems += self.salvager.problems()
-        header = _merge(self._header(problems), self.trailer)
+        problems += self.salvager.problems() + self.problems
         return self.gatherer.finish(str(self.source.path), header, problems)
 
-    def _header(self, problems: list[Problem]) -> Header:
-        if self.source.header == b"[":
+    def _header(self) -> Header:
+        if self.listed:
+            self._note("the file is a bare list of events: it names no device, version or date", "read as such")
             return Header()
         try:
-            return _HEADER.decode(self.source.header + b"]}")
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            header = self.salvager.header(self.source.header)
-            problems.append(Problem(f"the head of the file is broken: {error}", 1, "read field by field"))
-            return header
+            return _HEADER.decode(self.source.header.removeprefix(BOM) + b"]}")
+        except BROKEN as error:
+            self._note(f"the head of the file is broken: {error}", "read field by field")
+            return lenient_header(self.source.header)
 
 
-def _is_exact_needed(events: Sequence[Any]) -> bool:
-    return needs_digits([e.ts for e in events])
+def _decode(text: bytes) -> list[Any]:
+    """Sound events, with their times digit by digit where a double would not hold them."""
+    events: list[Any] = _EVENTS.decode(text)
+    return _EXACT.decode(text) if needs_digits([e.ts for e in events]) else events
 
 
 def _merge(first: Header, second: Header) -> Header:
     """What the head of the file says, completed by what stands after the events."""
-    return Header(
-        **{
-            name: getattr(first, name) or getattr(second, name)
-            for name in Header.__struct_fields__
-        }
-    )
+    return Header(**{name: getattr(first, name) or getattr(second, name) for name in Header.__struct_fields__})

@@ -3,6 +3,7 @@
 What breaks Kineto files in the wild: names with unescaped quotes, backslashes or raw newlines, control characters,
 numbers that JSON does not know, a file cut off in the middle. Every event starts with a brace and a known key, so the
 text is cut there; each part is decoded alone, after the least repair that makes it decode; what stays is counted.
+Every step is linear in the text.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -17,157 +21,255 @@ import msgspec
 from .columns import Problem
 from .schema import Args, ExactEvent, Header
 
-_START = re.compile(rb'\{\s*"(?=(?:ph|name|cat|pid|tid|ts)"\s*:)')
-_PH_START = re.compile(rb'\{\s*"(?=ph"\s*:)')
-_TRAILER = re.compile(rb'\]\s*,\s*(?="[A-Za-z_]+"\s*:[^{}]*\}\s*$)')
-_EVENT = msgspec.json.Decoder(ExactEvent)
-_RAW_LIST = msgspec.json.Decoder(list[msgspec.Raw])
-_TEXT = re.compile(rb'("(?:name|cat|ph|Call stack|Module Hierarchy|kernel|Python module)"\s*:\s*")(.*?)(?="\s*,\s*"[A-Za-z_ ]+"\s*:|"\s*\})', re.S)
-_BAD_NUMBER = re.compile(rb'(:\s*|[\[,]\s*)(-?(?:nan|inf|infinity))\b', re.I)
-_LOOSE_QUOTE = re.compile(rb'(?<!\\)"')
-_LOOSE_BACKSLASH = re.compile(rb'\\(?!["\\/bfnrtu])|\\u(?![0-9a-fA-F]{4})')
-_CONTROL = re.compile(rb"[\x00-\x1f]")
+BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises on broken text; its ValidationError (sound text, a value of a wrong type) is a DecodeError."""
 LONGEST_PART = 1 << 20
-"""An event longer than this is not repaired: it is no event but the ruins of one."""
+"""An event longer than this is not mended: it is no event but the ruins of one."""
+
+_KEYS = rb"ph|cat|name|pid|tid|ts|dur|args|id|s|bp|tts|tdur|cname|sf|stack"
+_START = re.compile(rb'(?:\A|[\[,}\n])[ \t\r]*(\{\s*"(?:' + _KEYS + rb')"\s*:)')
+_TRAILER = re.compile(rb'\]\s*,\s*(?="[A-Za-z_][A-Za-z_ ]*"\s*:)')
+_KNOWN_TRAILER = re.compile(
+    rb'\]\s*,\s*(?="(?:schemaVersion|deviceProperties|distributedInfo|traceName|displayTimeUnit|baseTimeNanoseconds'
+    rb'|trace_id|host_name|\w+_version|with_\w+|record_shapes|profile_memory)"\s*:)'
+)
+_ENDED = re.compile(rb"\}\s*(\])\s*\}?\s*\Z")
+_TRAILER_BYTES = 1 << 20
+_EVENT = msgspec.json.Decoder(ExactEvent)
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
+_RAW_LIST = msgspec.json.Decoder(list[msgspec.Raw])
+_JSON = json.JSONDecoder(
+    strict=False,
+    parse_float=Decimal,
+    parse_int=lambda digits: int(digits) if len(digits) < 100 else None,
+    parse_constant=lambda _: None,
+)
+_OPENING = re.compile(rb'"([^"\\\x00-\x1f]{1,80})"\s*:\s*"')
+_END = rb"|\s*\}\s*(?:[,}\]]|\Z))"
+_CLOSING = re.compile(rb'"(?=\s*,\s*"(?:' + _KEYS + rb')"\s*:' + _END)
+_ANY_CLOSING = re.compile(rb'"(?=\s*,\s*"[^"\\\x00-\x1f]{1,80}"\s*:' + _END)
+_SPECIAL = re.compile(rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})|["\\\x00-\x1f]')
+_TEXTS = {field.name for field in msgspec.structs.fields(Args) if field.type == (str | None)}
+_PHASE = re.compile(r"[A-Za-z()]\Z")
+BLANK = b" \t\r\n,"
+"""What stands between events."""
+_PH = b'"ph"'
 
 
 class Salvager:
     """Reads broken pieces and remembers what was mended and what was lost."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep: bool = False) -> None:
+        self.texts: list[bytes] | None = [] if keep else None
+        """Every event salvaged from broken pieces, as sound JSON text with all that it says; None: not kept."""
         self.mended: Counter[str] = Counter()
         self.lost = 0
         self.lost_bytes = 0
+        self.foreign = 0
 
-    def events(self, piece: bytes) -> tuple[list[ExactEvent], Header | None]:
-        """The events of a piece that is not sound, and what stands behind them if that can be read."""
-        sound = self._one_by_one(piece)
-        if sound is not None:
-            return sound, None
-        trailer = None
-        found = _TRAILER.search(piece, max(0, len(piece) - 4096))
-        if found:
-            trailer = self.header(b"{" + piece[found.end() :])
-            piece = piece[: found.start()]
-        starts = [m.start() for m in (_PH_START if _PH_START.search(piece) else _START).finditer(piece)]
-        out = []
-        if starts and piece[: starts[0]].strip(b" \t\r\n,["):
-            self._lose(piece[: starts[0]])
-        for start, end in zip(starts, [*starts[1:], len(piece)], strict=True):
-            event = self._event(piece[start:end])
-            if event is not None:
-                out.append(event)
-        return out, trailer
-
-    def _one_by_one(self, piece: bytes) -> list[ExactEvent] | None:
-        """Where the text is sound JSON but some event has a value of the wrong type: each event alone."""
+    def sound(self, text: bytes, decode: Callable[[bytes], list[Any]]) -> list[Any] | None:
+        """The events of text that is sound JSON between its brackets, if need be each alone; None if it is not."""
+        listed = b"[" + text + b"]"
         try:
-            raws = _RAW_LIST.decode(b"[" + piece.rstrip(b" \t\r\n,") + b"]")
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            return decode(listed)
+        except BROKEN:
+            pass
+        try:
+            raws = _RAW_LIST.decode(listed)
+        except BROKEN:
             return None
         events = (self._event(bytes(raw)) for raw in raws)
         return [event for event in events if event is not None]
 
+    def events(self, piece: bytes, last: bool) -> tuple[list[ExactEvent], bytes | None]:
+        """The events of a piece that is not sound; in the last piece, the text behind the list of events if it ends."""
+        tail = None
+        if last:
+            cut, start = self._trailer(piece)
+            piece, tail = piece[:cut], None if start is None else piece[start:]
+        return [event for part in self._parts(piece) if (event := self._event(part)) is not None], tail
+
+    def _parts(self, piece: bytes) -> Iterator[bytes]:
+        """The text from each start of an event to the next; what has no phase belongs to the event before it."""
+        begin = 0
+        for start, end in pairwise([*(m.start(1) for m in _START.finditer(piece)), len(piece)]):
+            if begin < start and piece.find(_PH, start, end) >= 0:
+                yield piece[begin:start]
+                begin = start
+        yield piece[begin:]
+
     def _event(self, text: bytes) -> ExactEvent | None:
-        text = text.rstrip(b" \t\r\n,]")
+        text = text.strip(BLANK)
         try:
-            return _EVENT.decode(text)
+            event = _EVENT.decode(text)
+            self._keep(text)
+            return event
         except msgspec.ValidationError:
-            event = self._coerced(text)
-            if event is not None:
-                return event
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            pass
-        if len(text) <= LONGEST_PART:
-            for cause, repaired in repairs(text):
-                try:
-                    event = _EVENT.decode(repaired)
-                except (msgspec.DecodeError, UnicodeDecodeError):
-                    continue
-                self.mended[cause] += 1
+            cause = "values of a wrong type"
+        except BROKEN:
+            cause = "characters or numbers that JSON does not allow"
+        if text[:1] != b"{":
+            self._lose(text)
+            return None
+        for what, mended in self._mended(text, cause):
+            found = _lenient(mended)
+            if found is not None:
+                event, end, data = found
+                self.mended[what] += 1
+                if self.texts is not None:
+                    self._keep(_json(data))
+                self._lose(mended[end:].encode("utf-8", "replace"))
                 return event
         self._lose(text)
         return None
 
-    def _coerced(self, text: bytes) -> ExactEvent | None:
-        """An event some of whose values have a type that none should have: those values are dropped."""
-        try:
-            data = json.loads(text)
-        except (ValueError, RecursionError):
-            return None
-        if not isinstance(data, dict):
-            return None
-        self.mended["values of a wrong type"] += 1
-        event = ExactEvent()
-        for name in ("ph", "cat", "name", "pid", "tid", "ts", "dur", "id"):
-            value = data.get(name)
-            if isinstance(value, str) or (name not in ("ph", "cat", "name") and _is_number(value)):
-                setattr(event, name, str(value) if name in ("ts", "dur") else value)
-        args = data.get("args")
-        if isinstance(args, dict):
-            event.args = _coerced_args(args)
-        return event
+    def _keep(self, text: bytes) -> None:
+        if self.texts is not None and text:
+            self.texts.append(text)
 
-    def header(self, text: bytes) -> Header:
-        """Those fields of a broken head or tail that can be read."""
-        fields: dict[str, Any] = {}
-        for field in msgspec.structs.fields(Header):
-            found = re.search(rb'"' + field.encode_name.encode() + rb'"\s*:\s*', text)
-            if not found:
-                continue
+    def _mended(self, text: bytes, cause: str) -> Iterator[tuple[str, str]]:
+        """(what is mended, the text so mended), the least first."""
+        yield cause, text.decode("utf-8", "replace")
+        if len(text) > LONGEST_PART:
+            return
+        quoted = b""
+        for closing in (_CLOSING, _ANY_CLOSING):
+            quoted = _quoted(text, closing)
+            yield "unescaped quotes or backslashes in a name", quoted.decode("utf-8", "replace")
+        if text.endswith(b"}"):  # else its last value may be cut off, and must not be believed
+            yield "a missing brace at their end", quoted.decode("utf-8", "replace") + "}"
+
+    def _trailer(self, piece: bytes) -> tuple[int, int | None]:
+        """(where the list of events ends, where what stands behind it begins: None if it was cut off before)."""
+        near = max(0, len(piece) - _TRAILER_BYTES)
+        best = None
+        for found in reversed([*_TRAILER.finditer(piece, near)][-256:]):
             try:
-                value, _ = json.JSONDecoder(strict=False).raw_decode(text[found.end() :].decode("utf-8", "replace"))
-                fields[field.name] = msgspec.convert(value, field.type)
-            except (ValueError, RecursionError, msgspec.ValidationError):
+                msgspec.json.decode(b"{" + piece[found.end() :], type=dict[str, msgspec.Raw])
+                best = found
+            except BROKEN:
                 continue
-        return Header(**fields)
+        if best is None:
+            phase = max(0, piece.rfind(_PH))
+            best = _KNOWN_TRAILER.search(piece, phase)
+        if best:
+            return best.start(), best.end()
+        ended = _ENDED.search(piece, near)
+        return (ended.start(1), ended.end(1)) if ended else (len(piece), None)
 
     def _lose(self, text: bytes) -> None:
-        if text.strip(b" \t\r\n,]}"):
-            self.lost += 1
+        text = text.strip(BLANK + b"]}")
+        if text:
+            events = text.count(_PH)
+            self.lost += events
+            self.foreign += not events
             self.lost_bytes += len(text)
 
     def problems(self) -> list[Problem]:
         """What was mended, what was lost."""
         found = [Problem(f"events with {cause}", count, "mended") for cause, count in self.mended.items()]
+        size = f"left out ({self.lost_bytes} bytes of text)"
         if self.lost:
-            found.append(Problem("events too broken to read", self.lost, f"left out ({self.lost_bytes} bytes of text)"))
+            found.append(Problem("events too broken to read", self.lost, size))
+        if self.foreign:
+            found.append(Problem("entries of the list that are no events", self.foreign, size))
         return found
 
 
-def repairs(text: bytes) -> list[tuple[str, bytes]]:
-    """(what is mended, the text so mended), the least first."""
-    numbers = _BAD_NUMBER.sub(rb"\1null", text)
-    quoted = _TEXT.sub(lambda m: m[1] + _escaped(m[2]), numbers)
-    cut = quoted[: quoted.rfind(b"}") + 1]
-    return [
-        ("numbers that JSON does not know (NaN, Infinity)", numbers),
-        ("unescaped characters in a name", quoted),
-        ("text after their end", cut),
-        ("a missing brace at their end", quoted + b"}"),
-    ]
+def lenient_header(text: bytes) -> Header:
+    """Those fields of a broken head or tail that can be read."""
+    fields: dict[str, Any] = {}
+    string = text[: 8 * _TRAILER_BYTES].decode("utf-8", "replace")
+    for field in msgspec.structs.fields(Header):
+        found = re.search(f'"{field.encode_name}"\\s*:\\s*', string)
+        if not found:
+            continue
+        try:
+            value, _ = json.JSONDecoder(strict=False).raw_decode(string, found.end())
+            fields[field.name] = msgspec.convert(value, field.type, strict=False)
+        except (ValueError, RecursionError, OverflowError):  # msgspec's errors are ValueErrors
+            continue
+    return Header(**fields)
 
 
-def _escaped(text: bytes) -> bytes:
-    text = _LOOSE_BACKSLASH.sub(lambda m: b"\\\\" + m[0][1:], text)
-    text = _LOOSE_QUOTE.sub(b'\\\\"', text)
-    return _CONTROL.sub(lambda m: b"\\u%04x" % m[0][0], text)
+def _json(data: dict[str, Any]) -> bytes:
+    try:
+        return _ENCODER.encode(data)
+    except (UnicodeEncodeError, OverflowError, RecursionError):
+        return json.dumps(data, default=float).encode()
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _lenient(text: str) -> tuple[ExactEvent, int, dict[str, Any]] | None:
+    """(the event at the start of a text, where it ends, all that it says); a value of an impossible type is dropped."""
+    try:
+        data, end = _JSON.raw_decode(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(data, dict) or not _PHASE.match(str(data.get("ph"))):
+        return None
+    event = ExactEvent()
+    for name in ("ph", "cat", "name"):
+        if isinstance(value := data.get(name), str):
+            setattr(event, name, _text(value))
+    for name in ("pid", "tid", "id"):
+        value = data.get(name)
+        setattr(event, name, float(value) if isinstance(value, Decimal) else _scalar(value))
+    for name in ("ts", "dur"):
+        setattr(event, name, _scalar(data.get(name)))
+    args = data.get("args")
+    if isinstance(args, dict):
+        event.args = _lenient_args(args)
+    return event, end, data
 
 
-def _coerced_args(args: dict[str, Any]) -> Args:
+def _lenient_args(args: dict[str, Any]) -> Args:
     out = Args()
     for field in msgspec.structs.fields(Args):
         value = args.get(field.encode_name)
         if value is None:
             continue
         if field.name in ("dims", "types", "concrete"):
-            setattr(out, field.name, msgspec.Raw(json.dumps(value).encode()))
-        elif field.name in ("kernel", "hierarchy", "collective", "stack"):
-            setattr(out, field.name, value if isinstance(value, str) else None)
-        elif isinstance(value, str) or _is_number(value):
-            setattr(out, field.name, value)
+            setattr(out, field.name, msgspec.Raw(json.dumps(value, default=float).encode()))
+        elif field.name in _TEXTS:
+            setattr(out, field.name, _text(value) if isinstance(value, str) else None)
+        else:
+            setattr(out, field.name, float(value) if isinstance(value, Decimal) else _scalar(value))
     return out
+
+
+def _scalar(value: Any) -> Any:
+    """A number or a text, as it is; None for anything else."""
+    if isinstance(value, str):
+        return _text(value)
+    return value if isinstance(value, int | Decimal) and not isinstance(value, bool) else None
+
+
+def _text(value: str) -> str:
+    """Without halves of surrogate pairs, which no file could hold."""
+    return value.encode("utf-8", "replace").decode()
+
+
+def _quoted(text: bytes, closing: re.Pattern[bytes]) -> bytes:
+    """Each text value behind a key as JSON writes it; it ends at the first quote that `closing` finds."""
+    out, position = [], 0
+    while opening := _OPENING.search(text, position):
+        end = closing.search(text, opening.end())
+        if not end:
+            break
+        out += [text[position : opening.end()], _escaped(text[opening.end() : end.start()]), b'"']
+        position = end.end()
+    return b"".join(out) + text[position:]
+
+
+def _escaped(text: bytes) -> bytes:
+    r"""A broken text as JSON writes it; where one backslash is no escape (C:\User), none is."""
+    marks = [m[0] for m in _SPECIAL.finditer(text)]
+    raw = b"\\" in marks
+
+    def escape(mark: re.Match[bytes]) -> bytes:
+        sign = mark[0]
+        if len(sign) > 1:
+            return b"\\" + sign if raw and sign != b'\\"' and sign != b"\\\\" else sign
+        return b"\\u%04x" % sign[0] if sign[0] < 32 else b"\\" + sign
+
+    return _SPECIAL.sub(escape, text)

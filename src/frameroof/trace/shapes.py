@@ -6,11 +6,13 @@ Legend of dimensions: B batch, H heads, Q query length, K key length, D head dim
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from .classify import NO_WORK
 from .columns import Arguments
 
 _ITEM = {
@@ -95,7 +97,10 @@ def _dims(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a call must compute and move at least: FLOPs of multiply-adds, bytes of its inputs and output once each."""
+    """What a call must compute and move at least: FLOPs of multiply-adds, bytes of its inputs and output once each.
+
+    -1: not known. FLOPs of 0 mean "no multiply-adds that count", of any operator but products and convolutions.
+    """
 
     flops: int
     bytes: int
@@ -103,25 +108,57 @@ class Cost:
 
 def cost(operator: str, inputs: Inputs) -> Cost | None:
     """FLOPs and bytes of a matrix product or a convolution; bytes alone of others; None where nothing is known."""
-    name = operator.removeprefix("aten::")
+    name = operator.removeprefix("aten::").rstrip("_")
     tensors = inputs.tensors
     if not tensors:
         return None
     size = tensors[0][1]
     read = sum(math.prod(dims) * item for dims, item in tensors)
-    product = matmul(name, inputs)
-    if product is not None:
+    if name in _PRODUCTS:
+        product = matmul(name, inputs)
+        if product is None:
+            return Cost(-1, read)
         batch, m, k, n = product
         return Cost(2 * batch * m * k * n, read + batch * m * n * size)
     if name in _CONVOLUTIONS:
         made = _convolution(name, inputs)
-        return None if made is None else Cost(2 * made[0], read + made[1] * size)
+        return Cost(-1, read) if made is None else Cost(2 * made[0], read + made[1] * size)
+    return Cost(0, _moved(operator, name, inputs, read))
+
+
+_READS_ONLY = re.compile(
+    r"^(mean|sum|prod|amax|amin|max|min|argmax|argmin|all|any|norm|linalg_vector_norm|var|std|var_mean|\w*_pool\dd\w*|"
+    r"_local_scalar_dense|item|copy|_foreach_copy|equal|is_nonzero)$"
+)
+"""What writes little beside what it reads; `copy_` names its target among its inputs."""
+_VIEWS = re.compile(rf"^aten::({NO_WORK})$")
+_PICKS = re.compile(r"^(index|_?index_put\w*|index_select|index_add|index_copy|scatter\w*|take|masked_\w+)$")
+
+
+def _moved(operator: str, name: str, inputs: Inputs, read: int) -> int:
+    """Bytes of an operator that is no product: inputs and output once; -1 where its inputs do not tell."""
+    tensors = inputs.tensors
     largest = max(math.prod(dims) * item for dims, item in tensors)
-    return Cost(0, read + largest)
+    if _VIEWS.match(operator):
+        return 0
+    if name in ("cat", "stack"):
+        return 2 * read
+    if name in ("fill", "zero"):
+        return largest
+    if name in ("embedding", "gather"):  # of the table, only the rows that are asked for
+        table, at = inputs.tensor(0), inputs.tensor(1 if name == "embedding" else 2)
+        if table is None or at is None:
+            return -1
+        found = math.prod(at) * (table[-1] if name == "embedding" else 1)
+        return 2 * found * tensors[0][1] + math.prod(at) * tensors[-1][1]
+    if _PICKS.match(name):
+        return -1
+    return read if _READS_ONLY.match(name) else read + largest
 
 
 def matmul(name: str, inputs: Inputs) -> tuple[int, int, int, int] | None:
     """(batch, m, k, n) of a matrix product; None if `name` is none or its dimensions do not fit."""
+    name = name.rstrip("_")
     if name not in _PRODUCTS:
         return None
     a_at, b_at, transposed = _PRODUCTS[name]
@@ -147,6 +184,8 @@ _PRODUCTS: dict[str, tuple[int, int, bool]] = {
     "baddbmm": (1, 2, False),
     "addmv": (1, 2, False),
     "mv": (0, 1, False),
+    "dot": (0, 1, False),
+    "vdot": (0, 1, False),
     "linear": (0, 1, True),
     "_scaled_mm": (0, 1, False),
     "_int_mm": (0, 1, False),
@@ -154,6 +193,7 @@ _PRODUCTS: dict[str, tuple[int, int, bool]] = {
 """Operator -> (position of the left factor, of the right one, whether the right one is transposed)."""
 
 
+_TRANSPOSED = -2
 _CONVOLUTIONS: dict[str, tuple[int, int, int, int]] = {
     "convolution": (3, 4, 5, 6),
     "_convolution": (3, 4, 5, 6),
@@ -163,9 +203,21 @@ _CONVOLUTIONS: dict[str, tuple[int, int, int, int]] = {
     "cudnn_convolution_relu": (3, 4, 5, -1),
     "cudnn_convolution": (3, 2, 4, -1),
     "miopen_convolution": (4, 3, 5, -1),
+    "miopen_depthwise_convolution": (4, 3, 5, -1),
     "mkldnn_convolution": (4, 3, 5, -1),
     "_conv_depthwise2d": (4, 5, 6, -1),
     "conv_depthwise3d": (4, 5, 6, -1),
+    "_slow_conv2d_forward": (4, 5, -1, -1),
+    "slow_conv3d_forward": (4, 5, -1, -1),
+    "slow_conv_dilated2d": (4, 5, 6, -1),
+    "slow_conv_dilated3d": (4, 5, 6, -1),
+    "conv_transpose1d": (3, 4, 7, _TRANSPOSED),
+    "conv_transpose2d": (3, 4, 7, _TRANSPOSED),
+    "conv_transpose3d": (3, 4, 7, _TRANSPOSED),
+    "slow_conv_transpose2d": (4, 5, 7, _TRANSPOSED),
+    "slow_conv_transpose3d": (4, 5, 7, _TRANSPOSED),
+    "cudnn_convolution_transpose": (4, 2, 5, _TRANSPOSED),
+    "miopen_convolution_transpose": (5, 3, 6, _TRANSPOSED),
 }
 """Operator -> positions of stride, padding, dilation and of the flag `transposed` among its inputs (-1: has none)."""
 
@@ -176,11 +228,11 @@ def _convolution(name: str, inputs: Inputs) -> tuple[int, int] | None:
     if x is None or w is None or len(x) != len(w) or len(x) < 3:
         return None
     at = _CONVOLUTIONS[name]
-    vectors = [_numbers(inputs.value(i), len(x) - 2) for i in at[:3]]
+    vectors = [_numbers(inputs.value(i) if i >= 0 else "[1]", len(x) - 2) for i in at[:3]]
     stride, padding, dilation = vectors
     if stride is None or padding is None or dilation is None:
         return None
-    if at[3] >= 0 and inputs.value(at[3]) == "True":
+    if at[3] == _TRANSPOSED or (at[3] >= 0 and inputs.value(at[3]) == "True"):
         size = [
             (i - 1) * s - 2 * p + d * (f - 1) + 1
             for i, p, d, f, s in zip(x[2:], padding, dilation, w[2:], stride, strict=True)

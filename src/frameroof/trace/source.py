@@ -11,8 +11,10 @@ import os
 import re
 import stat
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +29,12 @@ LONGEST_HEAD = 64 << 20
 """The most text before the first event."""
 
 _OPEN = re.compile(rb'"traceEvents"\s*:\s*\[')
-_BORDERS = (re.compile(rb'\}\s*,\s*(?=\{\s*"ph")'), re.compile(rb"\}\s*,\s*(?=\{)"))
+_BORDERS = (re.compile(rb'\}\s*,\s*(?=\{\s*"ph")'), re.compile(rb'\}\s*,\s*(?=\{\s*"|\{\s*\})'))
 _ESCAPED = re.compile(rb"\\.", re.S)
 _WINDOW = 1 << 16
+_PACKED_BYTES = 1 << 16
 _BLANK = b" \t\r\n"
+BOM = b"\xef\xbb\xbf"
 _OTHER_FORMATS = {
     b"PK\x03\x04": "a zip archive",
     b"\x28\xb5\x2f\xfd": "compressed with zstd",
@@ -60,7 +64,10 @@ class Source:
     """The text before the first event, up to the bracket that opens the events; b"[" for a bare list."""
 
     def pieces(self) -> Iterator[tuple[bytes, bool]]:
-        """(text of whole events, is it the last piece), the last one with whatever follows the events."""
+        """(text of whole events, is it the last piece), the last one with whatever follows the events.
+
+        Joined they give the text unchanged: all but the first start with the comma behind the event before.
+        """
         blocks = self._blocks()
         buffer = self._read_header(blocks)
         for block in blocks:
@@ -70,7 +77,7 @@ class Source:
             cut = _last_border(buffer)
             if cut:
                 yield buffer[:cut], False
-                buffer = buffer[cut:].lstrip(_BLANK + b",")
+                buffer = buffer[cut:]
             elif len(buffer) > LONGEST_EVENT:
                 self.problems.append(f"{len(buffer) >> 20} MiB of text without the end of an event; it is left out")
                 buffer = b""
@@ -80,7 +87,7 @@ class Source:
         buffer = b""
         for block in blocks:
             seen, buffer = len(buffer), buffer + block
-            start = buffer[:64].lstrip(b"\xef\xbb\xbf" + _BLANK)
+            start = buffer[:64].removeprefix(BOM).lstrip(_BLANK)
             if start[:1] == b"[":
                 self.header = b"["
                 return buffer[buffer.index(b"[") + 1 :]
@@ -132,6 +139,8 @@ class Ends:
     """After the last event that is whole; 0 if none is."""
     events: int | None
     """Of the bracket that closes the list; None if the list goes on."""
+    open: bool
+    """Whether the text stops within an event."""
 
 
 def ends(text: bytes) -> Ends:
@@ -147,13 +156,17 @@ def ends(text: bytes) -> Ends:
     over = np.flatnonzero(depth < 0)
     last = int(over[0]) if len(over) else len(places)
     whole = np.flatnonzero((depth[:last] == 0) & (signs[places[:last]] == ord("}")))
-    return Ends(int(places[whole[-1]]) + 1 if len(whole) else 0, int(places[last]) if len(over) else None)
+    return Ends(
+        event=int(places[whole[-1]]) + 1 if len(whole) else 0,
+        events=int(places[last]) if len(over) else None,
+        open=bool(len(depth) and depth[-1] > 0),
+    )
 
 
 def _opening(buffer: bytes, start: int) -> int:
     """After the bracket that opens the events: the first one that is no deeper than the object of the file; 0: none."""
     first = 0
-    for found in _OPEN.finditer(buffer, start):
+    for found in islice(_OPEN.finditer(buffer, start), 16):
         before = _ESCAPED.sub(b"__", buffer[: found.start()])
         bare = re.sub(rb'"[^"]*"', b"", before)
         deep = sum(map(bare.count, (b"{", b"["))) - sum(map(bare.count, (b"}", b"]")))
@@ -169,11 +182,9 @@ def _last_border(buffer: bytes) -> int:
         end, width = len(buffer), _WINDOW
         while True:
             start = max(0, end - width)
-            found = None
-            for found in border.finditer(buffer, start):
-                pass
+            found = deque(border.finditer(buffer, start), maxlen=1)
             if found:
-                return found.start() + 1
+                return found[0].start() + 1
             if start == 0:
                 break
             width *= 8
@@ -189,10 +200,10 @@ def _unpacked(path: Path, problems: list[str]) -> Iterator[bytes]:
             return
         unpacker = zlib.decompressobj(wbits=31)
         while True:
-            data = unpacker.unconsumed_tail or file.read(1 << 20)
+            data = unpacker.unconsumed_tail or file.read(_PACKED_BYTES)
             if unpacker.eof:
                 data = (unpacker.unused_data + data).lstrip(b"\0")  # tapes and disks pad with zeros
-                if not data and not (data := file.read(1 << 20).lstrip(b"\0")):
+                if not data and not (data := file.read(_PACKED_BYTES).lstrip(b"\0")):
                     return
                 if data[:2] != b"\x1f\x8b":
                     problems.append("behind the compressed text stands something else; it is left out")
@@ -206,16 +217,19 @@ def _unpacked(path: Path, problems: list[str]) -> Iterator[bytes]:
             try:
                 yield unpacker.decompress(data, PIECE_BYTES)
             except zlib.error as error:
-                yield from _up_to_the_break(before, data)
-                problems.append(f"the compressed file is broken ({error}); what follows is lost")
+                yield _up_to_the_break(before, data)
+                problems.append(
+                    f"the compressed file is broken ({error}); what follows is lost, the text just before may be wrong"
+                )
                 return
 
 
-def _up_to_the_break(unpacker: zlib._Decompress, data: bytes) -> Iterator[bytes]:
-    """What can be unpacked of `data`, whose unpacking failed at once."""
-    step = 64
+def _up_to_the_break(unpacker: zlib._Decompress, data: bytes) -> bytes:
+    """What can be unpacked of `data`, whose unpacking failed at once: byte by byte."""
+    out = []
     try:
-        for start in range(0, len(data), step):
-            yield unpacker.decompress(data[start : start + step])
+        for i in range(len(data)):
+            out.append(unpacker.decompress(data[i : i + 1]))
     except zlib.error:
-        return
+        pass
+    return b"".join(out)

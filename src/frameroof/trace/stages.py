@@ -21,6 +21,8 @@ from .schema import Kind
 
 STAGE_ANNOTATION = "stage::"
 OUTSIDE = "(outside modules)"
+WHOLE = "(no modules recorded)"
+"""All linked work of a trace that holds no module and no range of a stage."""
 UNLINKED = "(unlinked)"
 
 _ROLES: tuple[tuple[str, re.Pattern[str]], ...] = (
@@ -89,6 +91,8 @@ def _keys(placed: Placed) -> tuple[Array, dict[int, tuple[str, str]]]:
         return np.where(tops >= 0, tops, key), names
     tops = _outermost(placed, placed.module_row, lambda row: True)
     found = sorted(set(tops.tolist()) - {-1})
+    if not found and not bool((trace.host.kind == int(Kind.MODULE)).any()):
+        names[-1] = (WHOLE, "")
     classes = {row: _class_of(trace.names[trace.host.name[_unwrapped(placed, row)]]) for row in found}
     roles = {row: _role(name) for row, name in classes.items()}
     for row in found:

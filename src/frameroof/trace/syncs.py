@@ -49,18 +49,18 @@ def find_syncs(placed: Placed, idle: Idle) -> list[Sync]:
 
 
 def _idle_after(placed: Placed, idle: Idle, rows: Array) -> Array:
-    """Idle time of the gaps that began while the host was inside each call."""
+    """The waiting part of the gaps that began while the host was inside each call."""
     host = placed.trace.host
     caused = np.zeros(len(rows), dtype=np.int64)
-    wanted = [i for i, cause in enumerate(idle.gap_cause) if cause == "synchronisation"]
-    if not wanted or not len(rows):
+    wanted = np.flatnonzero(idle.gap_wait > 0)
+    if not len(wanted) or not len(rows):
         return caused
     order = np.argsort(host.start[rows], kind="stable")
     start, end = host.start[rows][order], host.end[rows][order]
     at = np.searchsorted(start, idle.gap_start[wanted], side="right") - 1
-    for gap, i in zip(wanted, at.tolist(), strict=True):
+    for gap, i in zip(wanted.tolist(), at.tolist(), strict=True):
         if i >= 0 and idle.gap_start[gap] < end[i]:
-            caused[order[i]] += int(idle.gap_end[gap] - idle.gap_start[gap])
+            caused[order[i]] += int(idle.gap_wait[gap])
     return caused
 
 

@@ -38,7 +38,7 @@ def nanoseconds(values: Sequence[Value], *, optional: bool = False) -> tuple[Arr
     try:
         if kinds == {int}:
             whole = np.array(values, dtype=np.int64)
-            if len(whole) and -LIMIT_US <= whole.min() and whole.max() <= LIMIT_US:
+            if len(whole) and whole.min() >= -LIMIT_US and whole.max() <= LIMIT_US:
                 return whole * 1000, np.ones(len(whole), dtype=bool)
         elif kinds <= {int, float, type(None)}:
             absent = 0.0 if optional else np.nan

@@ -1,0 +1,62 @@
+"""The pieces of a trace file, one after another: which text of events is sound, which is broken, where they end."""
+
+from __future__ import annotations
+
+from .salvage import BLANK
+from .source import LONGEST_EVENT, Source, ends
+
+
+class Walk:
+    """Takes the pieces of a source; what to do with sound and with broken text is up to its children."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.carry = b""
+        """The start of an event whose end was mistaken for a border."""
+        self.tail: bytes | None = None
+        """What stands behind the list of events; None while that goes on."""
+
+    @property
+    def listed(self) -> bool:
+        """Whether the file is a bare list of events, without the object around it."""
+        return self.source.header == b"["
+
+    def run(self) -> None:
+        """Take every piece."""
+        for piece, last in self.source.pieces():
+            self.take(piece, last)
+
+    def take(self, piece: bytes, last: bool) -> None:
+        """Take one piece as `Source.pieces` gives it."""
+        if self.tail is not None:
+            if len(self.tail) < LONGEST_EVENT:
+                self.tail += piece
+            return
+        piece, self.carry = (self.carry + piece).lstrip(BLANK), b""
+        if not (self.last_at_once(piece) if last else self.sound(piece)):
+            self._reconsider(piece, last)
+
+    def sound(self, text: bytes) -> bool:
+        """Use some text if it is whole events, sound between brackets; whether it is."""
+        raise NotImplementedError
+
+    def broken(self, piece: bytes, last: bool) -> bytes | None:
+        """Use what is left of a broken piece; of the last one, the text behind the list of events if that ends."""
+        raise NotImplementedError
+
+    def last_at_once(self, piece: bytes) -> bool:
+        """Use the last piece and all that follows its events, if that is easily done; whether it was."""
+        return False
+
+    def _reconsider(self, piece: bytes, last: bool) -> None:
+        """A piece that is not sound at once: because it goes on behind the events, was cut wrongly, or is broken."""
+        end = ends(piece)
+        if end.events is not None and self.sound(piece[: end.events]):
+            self.tail = piece[end.events + 1 :]
+        elif last:
+            if piece[end.event :].strip(BLANK) or not self.sound(piece[: end.event]):  # else cut off behind an event
+                self.tail = self.broken(piece, last)
+        elif end.open and len(piece) - end.event < LONGEST_EVENT and self.sound(piece[: end.event]):
+            self.carry = piece[end.event :]
+        else:
+            self.broken(piece, last)
