@@ -57,14 +57,26 @@ def mark_buffers(trace: Trace) -> None:
     state = {raw.value[0] for op in trace.ops for raw in op.writes}
     state |= {raw.value[0] for op in trace.ops if op.kind == "attention" for raw in op.reads[1:3]}
     bits = {uid: trace.storages[uid].elements * DTYPE_BITS[trace.storages[uid].dtype] for uid in trace.buffers}
-    constant = sum(bits[uid] for uid in trace.buffers - state)
+    trace.tables = trace.buffers - state
+    constant = sum(bits[uid] for uid in trace.tables)
     large = constant > SMALL * sum(n * DTYPE_BITS[dtype] for dtype, n in trace.params.items())
-    for uid in trace.buffers:
-        if uid in state or large:
-            trace.storages[uid].fixed = False
+    for uid in trace.buffers & state:
+        trace.storages[uid].fixed = False
+    hold_tables(trace, large)
     for op in trace.ops:
         for raw in op.reads:
             raw.weight = raw.weight and raw.value[0] not in state & trace.buffers
+
+
+def hold_tables(trace: Trace, held: bool) -> None:
+    """Whether the constant tables of a trace are part of the memory held.
+
+    One answer for all traces of a record, that of its default sizes: a table that grows with the sizes would
+    otherwise come and go between them.
+    """
+    trace.tables_held = held
+    for uid in trace.tables:
+        trace.storages[uid].fixed = not held
 
 
 def mark_fusion(trace: Trace) -> None:

@@ -18,7 +18,7 @@ from ..workload.recipe import Builder, Part, Recipe, Size, Sizes
 from ..workload.records import Op, Stage, Workload
 from .align import StructureChanges
 from .batch_of_one import INDICATOR, INDICATOR_LET, align_batches
-from .dataflow import given_caches, mark_buffers, mark_fusion, mark_roles
+from .dataflow import given_caches, hold_tables, mark_buffers, mark_fusion, mark_roles
 from .eager import merge_eager_attention
 from .fit import Fitter, NoPolynomial
 from .held import held_candidates
@@ -194,6 +194,10 @@ def _record(name: str, build: Builder, dtype: str) -> tuple[Stage, list[str]]:
             envs.append(_variables(spec, beyond, names))
         except CannotCount:  # the module ends before twice its default: nothing above the default is verified
             pass
+    defaults = {size: given.default for size, given in spec.sizes.items()}
+    held_tables = traces[points.index(defaults) if defaults in points else -1].tables_held
+    for each in traces:
+        hold_tables(each, held_tables)
     if any(t.params != traces[0].params for t in traces):
         raise StructureChanges("the number of parameters changes with the sizes")
     rows, fitted, fitter, batch_of_one = align_batches(traces, envs, spec.squared)

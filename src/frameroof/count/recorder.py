@@ -82,6 +82,8 @@ class Trace:
     outputs: set[int] = field(default_factory=set)
     heads: dict[str, int] = field(default_factory=dict)
     buffers: set[int] = field(default_factory=set)
+    tables: set[int] = field(default_factory=set)  # constant buffers
+    tables_held: bool = False  # whether they are large enough to count
     notes: dict[str, None] = field(default_factory=dict)  # what was assumed, in order, without repeats
 
 
