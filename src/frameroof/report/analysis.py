@@ -68,6 +68,8 @@ def _tables(run: Run, most: int) -> Iterator[tuple[str, Any]]:
     if len(run.stages) > 1 or (run.stages and run.stages[0].source):
         yield "Stages", _stages(run)
     yield f"Operators{_first(run.operators, most)}", _operators(run, most)
+    if run.devices:
+        yield "Devices", _devices(run)
     if run.attention:
         yield f"Attention{_first(run.attention, most)}", _attention(run, most)
     if run.modules:
@@ -93,7 +95,7 @@ def _share(part: float, whole: float) -> str:
 def _classes(run: Run) -> Any:
     rows = []
     for c in run.classes:
-        rate = c.flops / c.time_ns * 1e9 if c.flops and c.time_ns else None
+        rate = c.flops / c.flops_ns * 1e9 if c.flops and c.flops_ns else None
         rows.append((c.name, _ms(c.time_ns), f"{c.share:.1%}", f"{c.count:,}", format_rate(rate) if rate else ""))
     return table(("class", "time", "share", "kernels", "achieved"), rows)
 
@@ -150,6 +152,14 @@ def _modules(run: Run, most: int) -> Any:
         if level < 3
     ]
     return table(("module", "time", "share", "kernels", "idle before them", "mean gap"), rows[:most])
+
+
+def _devices(run: Run) -> Any:
+    rows = [
+        (f"{d.device}" + (f", {d.name}" if d.name else ""), _ms(d.busy_ns), _ms(d.idle_ns), f"{d.kernels:,}")
+        for d in run.devices
+    ]
+    return table(("device", "busy", "idle", "kernels"), rows)
 
 
 def _idle(run: Run) -> Any:
@@ -221,10 +231,17 @@ def _notes(run: Run) -> Iterator[str]:
     if known.flops is not None:
         yield (
             f"FLOPs: {format_flops(known.flops)} from recorded shapes (2 per multiply-add; causal attention counts the "
-            "full square); bytes: each input and output once."
+            f"full square){_part(c.flops)}; bytes: each input and output once."
         )
     if run.source.get("times") == "us":
         yield "This file holds whole microseconds: short kernels are rounded by the profiler that wrote it."
+
+
+def _part(share: float | None) -> str:
+    """How much of the matrix work is in the FLOPs, where that is not all of it."""
+    if share is None or share > 0.9995:
+        return ""
+    return f", known for {share:.1%} of the time in attention, convolution and linear"
 
 
 def _short(name: str, width: int = 60) -> str:

@@ -15,9 +15,9 @@ def print_gap(gap: Gap, top: int = 15) -> None:
     out = console()
     out.print(f"Beside the limits of {gap.device}", style="bold")
     span = max(1, gap.span_ns)
+    limit = f"its limit {_ms(gap.limit_ns)} ({gap.limit_ns / gap.time_ns:.0%})" if gap.coverage_limit else "no limit known"
     out.print(
-        f"work {_ms(gap.time_ns)}, its limit {_ms(gap.limit_ns)} ({gap.limit_ns / gap.time_ns:.0%}); "
-        f"idle {_ms(gap.idle_ns)}. No faster kernel can win back {_ms(gap.never_faster_ns)}, "
+        f"work {_ms(gap.time_ns)}, {limit}; idle {_ms(gap.idle_ns)}. No faster kernel can win back {_ms(gap.never_faster_ns)}, "
         f"{gap.never_faster_ns / span:.0%} of the run."
     )
     out.print()
@@ -36,6 +36,12 @@ def print_gap(gap: Gap, top: int = 15) -> None:
             out.print(f"Not counted by the workload: {_some(gap.uncounted)}.")
     if gap.coverage_limit < 0.9995:
         out.print(f"No limit is known for {1 - gap.coverage_limit:.1%} of the time (shapes not recorded).")
+    if gap.above_peak:
+        out.print(
+            f"Faster than the dense peak of {gap.device} allows: {_some(gap.above_peak)}. The times are not those of this "
+            "work on this device (launches of another device seen from the processor, or a wrong --on).",
+            style="yellow",
+        )
     for line in gap.assumptions:
         out.print(line, style="dim")
 
@@ -51,11 +57,16 @@ def _some(names: Sequence[str], most: int = 6) -> str:
 
 def _sums(name: str, sums: Sequence[GapSum]) -> Any:
     rows = [
-        (s.name, _ms(s.time_ns), _ms(s.limit_ns), _ms(s.above_ns), f"{s.limit_ns / s.time_ns:.0%}" if s.time_ns else "",
-         _ms(s.unlimited_ns) if s.unlimited_ns else "")
+        (s.name, _ms(s.time_ns), *_reached(s), _ms(s.unlimited_ns) if s.unlimited_ns else "")
         for s in sums
     ]  # fmt: skip
     return table((name, "measured", "limit", "above", "reached", "without a limit"), rows)
+
+
+def _reached(s: GapSum) -> tuple[str, str, str]:
+    """Limit, time above it and the share reached, of the part that has a limit."""
+    limited = s.time_ns - s.unlimited_ns
+    return (_ms(s.limit_ns), _ms(s.above_ns), f"{s.limit_ns / limited:.0%}") if limited else ("", "", "")
 
 
 def _rows(gap: Gap, top: int) -> Any:
@@ -67,7 +78,7 @@ def _rows(gap: Gap, top: int) -> Any:
                 _cut(r.path or r.name, 46),
                 r.stage,
                 _cut(_sizes(r.dims), 44),
-                f"{r.count:,}",
+                f"{r.count:,}" if r.count else "",
                 _ms(r.time_ns),
                 "" if r.limit_ns is None else _ms(r.limit_ns),
                 "" if r.above_ns is None else _ms(r.above_ns),

@@ -22,6 +22,8 @@ _OPERATOR, _PYTHON, _ANNOTATION, _KERNEL = map(int, (Kind.OPERATOR, Kind.PYTHON,
 _MODULE = "nn.Module: "
 MODULE_ANNOTATION = "mod::"
 """How `frameroof.profile` names the call of a module: `mod::` and its path in the model."""
+STAGE_ANNOTATION = "stage::"
+"""How `frameroof.stage` names a part of a pipeline."""
 
 
 class Gatherer:
@@ -33,7 +35,7 @@ class Gatherer:
         self.threads: dict[tuple[str, str], int] = {}
         self.places: dict[tuple[Any, Any], int] = {}
         """(pid, tid) as the file has them -> index into `threads`."""
-        self.arguments: dict[Arguments, int] = {}
+        self.arguments: dict[tuple[bytes, bytes, bytes], int] = {}
         self.host: list[dict[str, Array]] = []
         self.work: list[dict[str, Array]] = []
         self.ignored: Counter[str] = Counter()
@@ -162,7 +164,7 @@ class Gatherer:
         return columns
 
     def _arguments(self, args: Args) -> int:
-        key = Arguments(bytes(args.dims), bytes(args.types), bytes(args.concrete))
+        key = bytes(args.dims), bytes(args.types), bytes(args.concrete)
         return self.arguments.setdefault(key, len(self.arguments))
 
     def finish(self, path: str, header: Header, problems: list[Problem]) -> Trace:
@@ -186,7 +188,7 @@ class Gatherer:
             header=header,
             names=list(self.names),
             threads=list(self.threads),
-            arguments=list(self.arguments),
+            arguments=[Arguments(*texts) for texts in self.arguments],
             host=Host(**_sorted(host, -host["end"], host["start"], host["thread"])),
             work=Work(**_sorted({k: v[works] for k, v in work.items()}, -work["end"][works], work["start"][works])),
             device_spans=Work(**{k: v[spans] for k, v in work.items()}),
@@ -202,7 +204,9 @@ class Gatherer:
         for old, start, new in (
             (_PYTHON, _MODULE, Kind.MODULE),
             (_ANNOTATION, MODULE_ANNOTATION, Kind.MODULE),
-            (_OPERATOR, "ProfilerStep#", Kind.ANNOTATION),
+            (_OPERATOR, MODULE_ANNOTATION, Kind.MODULE),  # a fast range of torch is written as an operator
+            (_OPERATOR, STAGE_ANNOTATION, Kind.ANNOTATION),
+            (_OPERATOR, "ProfilerStep#", Kind.ANNOTATION),  # which it became in 2022
         ):
             starts = np.fromiter((n.startswith(start) for n in self.names), dtype=bool, count=len(self.names))
             if starts.any():

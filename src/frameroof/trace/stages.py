@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .columns import Array
+from .gather import STAGE_ANNOTATION
 from .intervals import covered
 from .placed import Placed
 from .schema import Kind
 
-STAGE_ANNOTATION = "stage::"
 OUTSIDE = "(outside modules)"
 WHOLE = "(no modules recorded)"
 """All linked work of a trace that holds no module and no range of a stage."""

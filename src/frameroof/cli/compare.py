@@ -1,0 +1,78 @@
+"""`frameroof compare`: two runs side by side, and a check that fails where one became worse."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ..run import Run
+
+_RUN = re.compile(rb'\s*\{\s*"source"\s*:')
+
+
+def compare(  # one argument an option
+    before: Annotated[str, typer.Argument(help="Folder of a run, its JSON, or a trace (.json, .json.gz).")],
+    after: Annotated[str, typer.Argument(help="The same of the run after the change.")],
+    fail_on: Annotated[
+        str | None,
+        typer.Option(
+            help="Exit code 1 if worse: METRIC>X% or METRIC>X%&Y; several with commas: total>5%&2ms,kernels>10%."
+        ),
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown for a pull request.")] = False,
+    top: Annotated[int, typer.Option(min=1, help="Rows of the longer tables.")] = 12,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare two runs: what became faster or slower, what appeared or vanished, what the advice brought."""
+    from ..report import comparison as report
+    from ..report.progress import status
+    from ..study.compare import compare as run
+    from ..study.thresholds import apply, parse_rules
+
+    if markdown and as_json:
+        raise ValueError("--markdown and --json are two forms of one answer; choose one")
+    rules = parse_rules(fail_on) if fail_on is not None else []
+    with status(f"reading {before}") as say:
+        first = load(before)
+        say(f"reading {after}")
+        second = load(after)
+    found = run(first, second)
+    found.before["path"], found.after["path"] = before, after
+    checks = apply(rules, found)
+    if as_json:
+        from ..report.json import print_json
+
+        print_json({**found.to_dict(), "checks": [check.to_dict() for check in checks]})
+    elif markdown:
+        sys.stdout.write(report.markdown(found, checks, top))
+    else:
+        report.print_comparison(found, checks, top)
+    exceeded = [check.sentence for check in checks if check.exceeded]
+    if exceeded:
+        print(f"frameroof: check failed: {'; '.join(exceeded)}", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def load(path: str) -> Run:
+    """A run from its folder or its JSON under any name, or a trace that is analysed now."""
+    from ..run import load_run
+
+    target = Path(path)
+    if target.is_dir() or _is_run(target):
+        return load_run(target)
+    from ..trace.analysis import analyze
+
+    return analyze(target)
+
+
+def _is_run(file: Path) -> bool:
+    """Whether a file starts as a run's JSON does."""
+    if not file.is_file():
+        return False
+    with open(file, "rb") as start:
+        return _RUN.match(start.read(256)) is not None

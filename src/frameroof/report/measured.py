@@ -1,0 +1,47 @@
+"""What `frameroof profile` timed without the profiler, as a table and a few lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..run import Run
+from ..units import format_bytes, format_seconds
+from .console import console, table
+
+
+def print_measured(run: Run, out: Path | None) -> None:
+    """Print repetitions, stages and memory of a recorded run, and where it was written."""
+    page, m = console(), run.measured
+    page.print()
+    page.print("Measured without the profiler" if m.get("samples_ns") else "Recorded once, not timed", style="bold")
+    stages = m.get("stages", [])
+    if stages:
+        rows = [
+            (s["name"], str(s.get("repeat", 1)), str(s["calls"]), _s(s["median_ns"]), _s(s["spread_ns"])) for s in stages
+        ]
+        page.print(table(("stage", "per pipeline", "calls", "median", "middle half within"), rows))
+    if m.get("samples_ns"):
+        page.print(
+            f"median {_s(m['median_ns'])} of {len(m['samples_ns'])} repetitions, {_s(m['min_ns'])} to {_s(m['max_ns'])}, "
+            f"middle half within {_s(m['spread_ns'])}"
+        )
+    if m.get("cold_ns"):
+        compiled = f", of which torch.compile {_s(m['compile_ns'])}" if m.get("compile_ns") else ""
+        page.print(f"first call {_s(m['cold_ns'])}{compiled}; under the profiler {_s(m['profiled_ns'])}")
+    if m.get("pipeline_ns"):
+        page.print(f"whole pipeline {_s(m['pipeline_ns'])}: stages times how often it runs them")
+    memory = m.get("memory")
+    if memory:
+        page.print(f"memory {format_bytes(memory['peak_bytes'])} at the peak ({memory['of']})")
+    probe = run.environment.get("probe")
+    if probe:
+        peaks = ", ".join(f"{rate / 1e9:,.1f} GFLOP/s {dtype}" for dtype, rate in probe["dense_flops"].items())
+        page.print(f"{probe['name']}: {peaks}, {probe['bandwidth'] / 1e9:,.1f} GB/s, measured here", style="dim")
+    for note in m.get("notes", []):
+        page.print(note, style="dim")
+    if out is not None:
+        page.print(f"wrote {out}: trace.json.gz, run.json")
+
+
+def _s(nanoseconds: int) -> str:
+    return format_seconds(nanoseconds / 1e9)
