@@ -2,21 +2,23 @@
 
 FLOPs: 2 per multiply-add of matrix products, convolutions and attention. Bytes: every input and the output once, the
 least that the operator can move; a kernel that moves more shows as a lower achieved bandwidth. A call that launched
-several kernels is accounted to the first of them. -1 stands for "not recorded".
+several kernels is accounted to the first of them, and a call inside another one (`linear` is `addmm`) to the inner
+one. -1 stands for "not known": inputs that were not recorded, and matrix work that no rule counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from .attention import Attention
-from .classify import ATTENTION
+from .classify import ATTENTION, CONVOLUTION, LINEAR
 from .columns import Array
 from .placed import Placed
 from .schema import Kind
 from .shapes import Cost, cost
+
+MATRIX = (ATTENTION, CONVOLUTION, LINEAR)
+"""The classes whose FLOPs are counted."""
 
 
 def account(placed: Placed, attention: list[Attention]) -> tuple[Array, Array]:
@@ -25,7 +27,8 @@ def account(placed: Placed, attention: list[Attention]) -> tuple[Array, Array]:
     flops = np.full(count, -1, dtype=np.float64)
     moved = np.full(count, -1, dtype=np.float64)
     costs: dict[tuple[str, int], Cost | None] = {}
-    for row, others in _payers(placed):
+    payers = _payers(placed)
+    for row, others in payers:
         key = placed.operator[row], placed.arguments[row]
         if key not in costs:
             inputs = placed.input(row)
@@ -37,24 +40,56 @@ def account(placed: Placed, attention: list[Attention]) -> tuple[Array, Array]:
             flops[row], moved[row] = found.flops, found.bytes
         if found is not None:
             flops[others] = moved[others] = 0
+        if found is None or found.flops <= 0:
+            unknown = [r for r in (row, *others) if placed.classes[r] in MATRIX and not _is_copy(placed, r)]
+            flops[unknown] = -1
+    _count_once(placed, [row for row, _ in payers], flops, moved)
     for one in attention:
         if one.fused and one.query_len:
             flops[one.rows], moved[one.rows] = 0, 0
             flops[one.rows[0]], moved[one.rows[0]] = one.flops, one.bytes
+        elif not one.fused:
+            flops[one.rows] = np.maximum(flops[one.rows], 0)
     return flops, moved
 
 
-def _payers(placed: Placed) -> Iterator[tuple[int, list[int]]]:
+def _count_once(placed: Placed, rows: list[int], flops: Array, moved: Array) -> None:
+    """Take from every call what the calls inside it already account for.
+
+    `aten::linear` holds `aten::addmm`, `aten::conv2d` three more: on the processor each of them is a row.
+    """
+    links, host = placed.links, placed.trace.host
+    payer = {int(placed.operator_row[r]): r for r in rows if 0 <= placed.call[r] == placed.operator_row[r]}
+    inner: dict[int, tuple[float, float]] = {}
+    for at in sorted(payer, reverse=True):  # inner calls stand after the ones that enclose them
+        row = payer[at]
+        own = max(0.0, float(flops[row])), max(0.0, float(moved[row]))
+        inside = inner.get(at)
+        if inside is not None:
+            flops[row] = max(0.0, own[0] - inside[0]) if inside[0] or flops[row] >= 0 else -1
+            moved[row] = max(0.0, own[1] - inside[1]) if inside[1] or moved[row] >= 0 else -1
+            own = max(own[0], inside[0]), max(own[1], inside[1])
+        above = int(links.parent[at])
+        while above >= 0 and not (host.kind[above] == int(Kind.OPERATOR) and above in payer):
+            above = int(links.parent[above])
+        if above >= 0:
+            before = inner.get(above, (0.0, 0.0))
+            inner[above] = before[0] + own[0], before[1] + own[1]
+
+
+def _payers(placed: Placed) -> list[tuple[int, list[int]]]:
     """(the row that stands for a call, its other rows): its first kernel, or its first copy if it has no kernel."""
+    found: list[tuple[int, list[int]]] = []
     calls: dict[int, list[int]] = {}
     for row, call in enumerate(placed.call.tolist()):
         if call < 0:
-            yield row, []
+            found.append((row, []))
         else:
             calls.setdefault(call, []).append(row)
     for rows in calls.values():
         first = next((row for row in rows if not _is_copy(placed, row)), rows[0])
-        yield first, [row for row in rows if row != first]
+        found.append((first, [row for row in rows if row != first]))
+    return found
 
 
 def _is_copy(placed: Placed, row: int) -> bool:

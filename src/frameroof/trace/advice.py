@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 from ..hardware import Device
 from ..run import Advice, AttentionRow, Run
+from ..units import format_bytes, format_seconds
+from .chains import LOOSE
 
 WORTH = 0.02
 """Advice that can bring less than this share of the run is left out."""
@@ -21,8 +23,12 @@ def advise(run: Run, device: Device | None) -> list[Advice]:
     span = run.summary.span_ns
     if run.summary.on_cpu or not span:
         return _worth(_device(run, device), span, span)
-    floor = min(span, run.launch.host_active_ns)
-    found = [*_worth(_host(run), span, span), *_worth(_device(run, device), span, span - floor)]
+    rest = span - min(span, run.launch.host_active_ns)
+    found = [
+        *_worth(_launches(run), span, span),
+        *_worth(_waits(run), span, rest),
+        *_worth(_device(run, device), span, rest),
+    ]
     return sorted(found, key=lambda advice: -advice.max_gain_s)
 
 
@@ -36,7 +42,11 @@ def _worth(found: Iterator[Advice], span: int, most: int) -> list[Advice]:
 
 
 def _ms(ns: float) -> str:
-    return f"{ns / 1e6:,.3g} ms" if ns < 1e9 else f"{ns / 1e9:,.3g} s"
+    return format_seconds(ns / 1e9, 3)
+
+
+def _times(count: int, what: str) -> str:
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
 
 
 def _advice(title: str, evidence: str, gain_ns: float, how: str, kind: str) -> Advice:
@@ -46,7 +56,7 @@ def _advice(title: str, evidence: str, gain_ns: float, how: str, kind: str) -> A
 # ---------------------------------------------------------------------------------------------- host
 
 
-def _host(run: Run) -> Iterator[Advice]:
+def _launches(run: Run) -> Iterator[Advice]:
     s, launch = run.summary, run.launch
     late = run.idle.get("host_launch", 0)
     if late:
@@ -60,13 +70,17 @@ def _host(run: Run) -> Iterator[Advice]:
             "around static shapes); fuse small kernels with torch.compile; take Python work out of the loop",
             "host",
         )
+
+
+def _waits(run: Run) -> Iterator[Advice]:
+    """What the host need not wait for; its own work stays, so the run cannot fall below that."""
     for sync in run.syncs:
         where = f" at {sync.line}" if sync.line else ""
         who = sync.operator or sync.call
         yield _advice(
             f"Remove the wait for the device in {who}{where}",
-            f"{sync.count} calls of {sync.call} held the host for {_ms(sync.host_ns)}, and the device stood idle for "
-            f"{_ms(sync.idle_ns)} afterwards",
+            f"{_times(sync.count, 'call')} of {sync.call} held the host for {_ms(sync.host_ns)}, and the device stood idle "
+            f"for {_ms(sync.idle_ns)} afterwards",
             sync.idle_ns,
             "keep the value on the device (no .item(), .cpu(), bool(tensor) or nonzero in the loop), compute it once "
             "before the loop, or copy it with non_blocking=True from pinned memory",
@@ -89,7 +103,7 @@ def _host(run: Run) -> Iterator[Advice]:
 def _device(run: Run, device: Device | None) -> Iterator[Advice]:
     yield from _attention(run)
     yield from _precision(run, device)
-    yield from _elementwise(run)
+    yield from _elementwise(run, device)
     yield from _layout(run)
     exposed = run.communication.get("exposed_ns", 0)
     if exposed:
@@ -113,7 +127,8 @@ def _attention(run: Run) -> Iterator[Advice]:
         worst = max(rest, key=lambda a: a.time_ns)
         yield _advice(
             "Use fused attention",
-            f"{sum(a.count for a in rest)} attentions write their similarity matrix ({_ms(time)}); the largest is "
+            f"{_times(sum(a.count for a in rest), 'call')} of attention write the similarity matrix ({_ms(time)}); the "
+            "largest is "
             f"{worst.query_len} x {worst.key_len} in {worst.batch} x {worst.heads} heads, "
             f"{worst.matrix_bytes / 2**30:.3g} GiB each time it is written",
             saved,
@@ -167,24 +182,25 @@ def _precision(run: Run, device: Device | None) -> Iterator[Advice]:
         )
 
 
-def _elementwise(run: Run) -> Iterator[Advice]:
-    loose = [
-        o
-        for o in run.operators
-        if o.class_ in ("elementwise", "copy", "layer norm", "group norm") and o.name.startswith("aten::")
-    ]
-    time = sum(o.time_ns for o in loose)
-    if time:
-        top = max(loose, key=lambda o: o.time_ns)
-        yield _advice(
-            "Fuse elementwise work",
-            f"{sum(o.kernels for o in loose):,} separate kernels of elementwise work, norms and copies take {_ms(time)}; "
-            f"most of it {top.name} ({_ms(top.time_ns)})",
-            time,
-            "torch.compile, or fused kernels for norm + modulation, gate + residual and rotary embedding; avoid "
-            "permute().contiguous() between layers",
-            "device",
-        )
+def _elementwise(run: Run, device: Device | None) -> Iterator[Advice]:
+    chains = run.chains
+    if not chains.count:
+        return
+    rate = device.bandwidth if device else chains.bytes_per_s
+    still = chains.bytes / rate * 1e9 if rate else 0.0
+    loose = [o for o in run.operators if o.class_ in LOOSE and o.name.startswith("aten::")]
+    top = max(loose, key=lambda o: o.time_ns)
+    work = "operators" if run.summary.on_cpu else "kernels"
+    yield _advice(
+        "Fuse elementwise work",
+        f"{chains.kernels:,} {work} of elementwise work, norms and copies stand in {_times(chains.count, 'chain')} and take "
+        f"{_ms(chains.time_ns)}; as one a chain they must still move {format_bytes(chains.bytes)}; the longest operator is "
+        f"{top.name}",
+        chains.time_ns - still,
+        "torch.compile, or fused kernels for norm + modulation, gate + residual and rotary embedding; avoid "
+        "permute().contiguous() between layers",
+        "device",
+    )
 
 
 _TRANSPOSES = ("batched_transpose", "nchwToNhwc", "nhwcToNchw")

@@ -26,14 +26,16 @@ from ..run import (
     Summary,
     SyncRow,
 )
-from .account import account, reclassify
+from .account import MATRIX, account, reclassify
 from .advice import advise
 from .attention import Attention, find_attention
 from .capture import read_capture, with_capture
+from .chains import find_chains
 from .columns import Array
 from .communication import exposed
 from .idle import Idle, explain_idle
 from .placed import Placed, place
+from .ranks import by_device
 from .read import Progress, read
 from .schema import Kind
 from .stages import UNLINKED, Stage, find_stages
@@ -65,17 +67,19 @@ def analyze(
         if not captures:
             raise ValueError(f"{capture} holds no graph capture (no BeginCapture … EndCapture)")
         placed, covered_graph = with_capture(placed, captures)
-    run = describe(placed, on=on, graph_capture=covered_graph)
+    attention = find_attention(placed)
+    run = describe(placed, attention, on=on, graph_capture=covered_graph)
     if perfetto is not None:
         from .perfetto import export
 
-        export(placed, find_attention(placed), find_stages(placed), explain_idle(placed), perfetto, force)
+        export(placed, attention, find_stages(placed), explain_idle(placed), perfetto, force)
     return run
 
 
-def describe(placed: Placed, *, on: Device | None = None, graph_capture: float | None = None) -> Run:
-    """The tables of one trace whose work is in its place."""
-    attention = find_attention(placed)
+def describe(
+    placed: Placed, attention: list[Attention], *, on: Device | None = None, graph_capture: float | None = None
+) -> Run:
+    """The tables of one trace whose work is in its place; moves the rows of `attention` into that class."""
     flops, moved = account(placed, attention)
     reclassify(placed, attention)
     stages = find_stages(placed)
@@ -100,6 +104,8 @@ def describe(placed: Placed, *, on: Device | None = None, graph_capture: float |
         communication=exposed(placed),
         coverage=table.coverage(stages, graph_capture),
         problems=[ProblemRow(p.what, p.count, p.action) for p in placed.trace.problems],
+        devices=by_device(placed),
+        chains=find_chains(placed, moved),
     )
     run.advice = advise(run, table.device)
     return run
@@ -181,9 +187,14 @@ class Table:
                 float(self.placed.duration[rows].sum() / self.total),
                 _known_sum(self.flops[rows]),
                 _known_sum(self.moved[rows]),
+                self._timed(rows),
             )
             for name, rows in self._by(names)
         ]
+
+    def _timed(self, rows: list[int]) -> int:
+        """Time of those of some rows whose FLOPs are known."""
+        return int(self.placed.duration[rows][self.flops[rows] >= 0].sum())
 
     def operators(self) -> list[OperatorRow]:
         """Time by class and operator, with what it achieved."""
@@ -194,7 +205,8 @@ class Table:
             time = int(p.duration[rows].sum())
             flops, moved = _known_sum(self.flops[rows]), _known_sum(self.moved[rows])
             dtype = self.dtype(rows)
-            rate = flops / time * 1e9 if flops and time else None
+            timed = self._timed(rows)
+            rate = flops / timed * 1e9 if flops and timed else None
             peak = self.device.dense_flops.get(dtype) if self.device and dtype else None
             found.append(
                 OperatorRow(
@@ -217,7 +229,7 @@ class Table:
             found.append(
                 ShapeRow(
                     name, operator, stage, _common(p.module[r] for r in rows),
-                    [list(d) for d in inputs.dims] if inputs else [], inputs.dtype if inputs else None,
+                    _lists(inputs.dims) if inputs else [], inputs.dtype if inputs else None,
                     int(p.duration[rows].sum()), self._calls(rows),
                     _known_sum(self.flops[rows]), _known_sum(self.moved[rows]),
                 )
@@ -244,6 +256,7 @@ class Table:
         def share(mask: Any) -> float:
             return float(p.duration[np.asarray(mask, dtype=bool)].sum() / self.total) if len(p) else 0.0
 
+        matrix = np.isin(np.array(p.classes), MATRIX) & ~self.memory
         staged = np.zeros(len(p), dtype=bool)
         for stage in stages:
             if stage.source:
@@ -254,6 +267,7 @@ class Table:
             stage=share(staged),
             shapes=share([a >= 0 for a in p.arguments]),
             graph_capture=graph_capture,
+            flops=share(matrix & (self.flops >= 0)) / share(matrix) if share(matrix) else None,
         )
 
     def _by(self, names: Sequence[Any]) -> list[tuple[Any, list[int]]]:
@@ -292,6 +306,11 @@ def _common(paths: Iterable[str]) -> str:
     first, last = enclosing(found[0]), enclosing(found[-1])
     same = [a for a, b in zip(first, last, strict=False) if a == b]
     return same[-1] if same else ""
+
+
+def _lists(dims: Any) -> Any:
+    """Dimensions as JSON holds them."""
+    return [_lists(d) for d in dims] if isinstance(dims, tuple) else dims
 
 
 def _known_sum(values: Array) -> float | None:

@@ -12,12 +12,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .classify import ATTENTION, LINEAR, SOFTMAX
+from .classify import ATTENTION, LINEAR, SOFTMAX, classify
 from .placed import Placed
+from .schema import Kind
 from .shapes import Dims, Inputs, matmul
 
-REACH = 12
-"""How many pieces of work of one stream may stand between a softmax and its two products."""
+REACH = 64
+"""How many pieces of work of one stream may stand between a softmax and its two products (the first layer of T5 makes
+its position bias there); never another softmax."""
 
 
 @dataclass
@@ -32,6 +34,8 @@ class Attention:
     key_len: int = 0
     head_dim: int = 0
     causal: bool | None = None
+    kv_heads: int = 0
+    """Heads of keys and values where they are fewer (grouped queries); 0: as many."""
     item: int = 2
     """Bytes of an element of q, k and v."""
     module: str = ""
@@ -53,8 +57,8 @@ class Attention:
     @property
     def bytes(self) -> int:
         """q, k, v and the output once each: what a fused kernel must move."""
-        per_row = 2 * self.query_len + 2 * self.key_len
-        return self.batch * self.heads * self.head_dim * self.item * per_row
+        rows = 2 * self.heads * self.query_len + 2 * (self.kv_heads or self.heads) * self.key_len
+        return self.batch * self.head_dim * self.item * rows
 
 
 def find_attention(placed: Placed) -> list[Attention]:
@@ -118,15 +122,19 @@ _LAYOUTS: dict[str, tuple[str, int]] = {
 
 def _fused(placed: Placed) -> Iterator[Attention]:
     calls: dict[int, Attention] = {}
+    outer: dict[int, int] = {}
     for row, name in enumerate(placed.classes):
         if name != ATTENTION:
             continue
-        at = int(placed.call[row])
-        if at in calls:
-            calls[at].rows.append(row)
+        at = _outermost(placed, row, outer)
+        call = calls.get(at)
+        inputs = placed.input(row)
+        if call is not None:
+            call.rows.append(row)
+            if not call.query_len and inputs is not None:
+                _measure(call, placed.operator[row], inputs)
             continue
         call = Attention([row], fused=True)
-        inputs = placed.input(row)
         if inputs is not None:
             _measure(call, placed.operator[row], inputs)
         if at >= 0:
@@ -134,6 +142,26 @@ def _fused(placed: Placed) -> Iterator[Attention]:
         else:
             yield call
     yield from calls.values()
+
+
+def _outermost(placed: Placed, row: int, known: dict[int, int]) -> int:
+    """The outermost attention operator around a row's call: `scaled_dot_product_attention` holds the kernel's own
+    operator, and both are one attention. The call itself where its operator stands in another trace."""
+    call = int(placed.call[row])
+    if call < 0 or call != placed.operator_row[row]:
+        return call
+    if call not in known:
+        trace, parent = placed.trace, placed.links.parent
+        best = at = call
+        while at >= 0:
+            kind = int(trace.host.kind[at])
+            if kind == Kind.MODULE:
+                break
+            if kind == Kind.OPERATOR and classify(trace.names[trace.host.name[at]], "", kind) == ATTENTION:
+                best = at
+            at = int(parent[at])
+        known[call] = best
+    return known[call]
 
 
 def _measure(call: Attention, operator: str, inputs: Inputs) -> None:
@@ -144,21 +172,28 @@ def _measure(call: Attention, operator: str, inputs: Inputs) -> None:
     layout, flag = _LAYOUTS.get(operator, ("BNHD" if _is_bnhd(q, k) else "BHND", -1))
     if len(q) == 3:  # variable length: (tokens, heads, head dimension), the batch is folded into the tokens
         call.batch, call.query_len, call.heads, call.head_dim, call.key_len = 1, q[0], q[1], q[2], k[0]
+        call.kv_heads = k[1] if len(k) == 3 else q[1]
     elif len(q) == 4 and len(k) == 4:
         n, h = (1, 2) if layout == "BNHD" else (2, 1)
         call.batch, call.query_len, call.heads, call.head_dim, call.key_len = q[0], q[n], q[h], q[3], k[n]
+        call.kv_heads = k[h]
     call.item = inputs.tensors[0][1] if inputs.tensors else 2
     if flag >= 0 and inputs.value(flag) in ("True", "False"):
         call.causal = inputs.value(flag) == "True"
 
 
 def _is_bnhd(q: Dims, k: Dims) -> bool:
-    """Whether tokens stand before heads: keys share the heads of the queries; where both fit, the shorter are heads."""
+    """Whether tokens stand before heads: keys share the heads of the queries, or have a part of them (grouped queries);
+    where both fit, the shorter are heads."""
     if len(q) != 4 or len(k) != 4:
         return True
-    if q[1] != k[1]:
-        return True
-    return q[2] == k[2] and q[2] < q[1]
+    if q[1] == k[1] and q[2] == k[2]:
+        return q[2] < q[1]
+    if q[2] == k[2]:  # heads at 2, or grouped heads at 1 over as many tokens
+        return not (q[1] % max(1, k[1]) == 0 and q[2] > max(q[1], k[1]))
+    if q[1] == k[1]:
+        return q[2] % max(1, k[2]) == 0 and q[1] > max(q[2], k[2])
+    return not (q[1] > k[1] and q[2] < k[2])  # grouped heads and fewer queries than keys
 
 
 # ---------------------------------------------------------------------------------------------- eager
@@ -169,26 +204,38 @@ def _eager(placed: Placed) -> Iterator[Attention]:
     for row, key in enumerate(zip(placed.device.tolist(), placed.stream.tolist(), strict=True)):
         streams.setdefault(key, []).append(row)
     for rows in streams.values():
-        for at, row in enumerate(rows):
-            if placed.classes[row] == SOFTMAX:
-                call = _around(placed, rows, at)
-                if call is not None:
-                    yield call
+        taken: set[int] = set()
+        softmaxes = [at for at, row in enumerate(rows) if placed.classes[row] == SOFTMAX]
+        for i, at in enumerate(softmaxes):
+            if rows[at] in taken:
+                continue
+            low = max(at - REACH, softmaxes[i - 1] + 1 if i else 0)
+            following = next((s for s in softmaxes[i + 1 :] if not _holds(placed, rows[at], rows[s])), len(rows))
+            call = _around(placed, rows, at, (low, min(at + 1 + REACH, following)))
+            if call is not None and taken.isdisjoint(call.rows):
+                taken.update(call.rows)
+                yield call
 
 
-def _around(placed: Placed, rows: list[int], at: int) -> Attention | None:
-    """The attention around the softmax at `rows[at]`, if the two products are there."""
+def _holds(placed: Placed, outer: int, inner: int) -> bool:
+    """Whether one row lies inside another: on the processor `softmax` holds `_softmax`, `matmul` holds `bmm`."""
+    return placed.on_cpu and bool(placed.end[inner] <= placed.end[outer])
+
+
+def _around(placed: Placed, rows: list[int], at: int, reach: tuple[int, int]) -> Attention | None:
+    """The attention around the softmax at `rows[at]`, if the two products are there within `reach`."""
     inputs = placed.input(rows[at])
     matrix = inputs.tensor(0) if inputs else None
     if matrix is None or len(matrix) < 3:
         return None
     q_len, k_len, groups = matrix[-2], matrix[-1], math.prod(matrix[:-2])
-    before = _product(placed, rows[max(0, at - REACH) : at][::-1], (groups, q_len, None, k_len))
-    after = _product(placed, rows[at + 1 : at + 1 + REACH], (groups, q_len, k_len, None))
+    low, high = reach
+    before = _product(placed, rows[low:at][::-1], (groups, q_len, None, k_len))
+    after = _product(placed, rows[at + 1 : high], (groups, q_len, k_len, None))
     if before is None or after is None:
         return None
     (first, product), (last, _) = before, after
-    lo, hi = rows.index(first, max(0, at - REACH)), rows.index(last, at)
+    lo, hi = rows.index(first, low), rows.index(last, at)
     inside = [r for r in rows[lo + 1 : hi] if r == rows[at] or _on_matrix(placed, r, matrix)]
     heads = matrix[-3] if len(matrix) >= 4 else 0
     call = Attention([first, *inside, last], fused=False, query_len=q_len, key_len=k_len, head_dim=product[2])
@@ -202,14 +249,17 @@ def _product(
     placed: Placed, rows: list[int], wanted: tuple[int, int, int | None, int | None]
 ) -> tuple[int, tuple[int, int, int, int]] | None:
     """The first of `rows` that is a batched matrix product with the sizes wanted (None: any)."""
+    found = None
     for row in rows:
+        if found and not _holds(placed, found[0], row):
+            break
         inputs = placed.input(row)
         if inputs is None or placed.classes[row] != LINEAR:
             continue
         product = matmul(placed.operator[row].removeprefix("aten::"), inputs)
         if product and all(w is None or w == p for w, p in zip(wanted, product, strict=True)):
-            return row, product
-    return None
+            found = row, product
+    return found
 
 
 def _on_matrix(placed: Placed, row: int, matrix: Dims) -> bool:

@@ -12,22 +12,11 @@ from typing import Any
 import numpy as np
 
 from .columns import Array
-from .nsys_schema import EVENTS, MAGIC, MARKS, STRINGS
-from .source import TraceError, open_source
+from .nsys_schema import EVENTS, MARKS, STRINGS
+from .source import TraceError, is_sqlite, open_source
 
 NONE = -(2**62)
 """Stands for NULL where -1 could be a value."""
-
-
-def is_sqlite(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is an SQLite database, by its first bytes; False for what is no regular file or cannot be read."""
-    try:
-        if not os.path.isfile(path):  # a pipe would never answer
-            return False
-        with open(path, "rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
-    except (OSError, ValueError):
-        return False
 
 
 class Database:

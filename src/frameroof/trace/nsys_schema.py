@@ -23,8 +23,6 @@ from dataclasses import dataclass
 from .gather import MODULE_ANNOTATION
 from .schema import Kind
 
-MAGIC = b"SQLite format 3\x00"
-
 KERNELS = "CUPTI_ACTIVITY_KIND_KERNEL"
 COPIES = "CUPTI_ACTIVITY_KIND_MEMCPY"
 FILLS = "CUPTI_ACTIVITY_KIND_MEMSET"

@@ -19,10 +19,9 @@ import msgspec
 from ..files import writing_whole
 from .attention import Attention
 from .idle import Idle
-from .nsys import is_sqlite
 from .placed import Placed
 from .salvage import BLANK, BROKEN, Salvager, lenient_header
-from .source import BOM, Source, open_source
+from .source import BOM, Source, is_sqlite, open_source
 from .stages import Stage
 from .walk import Walk
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .classify import classify
 from .clip import clip_absurd
-from .columns import Array, Trace, Work, kinds
+from .columns import Array, Problem, Trace, Work, kinds
 from .link import Links, link, module_paths
 from .schema import Kind
 from .shapes import Inputs, parse
@@ -58,6 +58,9 @@ def place(trace: Trace) -> Placed:
     """Link, clip and classify all work of a trace."""
     links = link(trace)
     if not len(trace.work) and bool(kinds(trace.host.kind, Kind.OPERATOR).any()):
+        if trace.header.devices or bool(kinds(trace.host.kind, Kind.RUNTIME).any()):
+            what, action = "a device is named, but none of its work is in the file", "the times are those of the processor"
+            trace.problems.append(Problem(what, 1, action))
         return _on_cpu(trace, links)
     work, names = trace.work, trace.names
     end = clip_absurd(trace)

@@ -1,11 +1,32 @@
-"""Several ranks of one job side by side: who waits for whom."""
+"""Several ranks of one job side by side: who waits for whom; several devices of one trace, each by itself."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from ..run import Run
+import numpy as np
+
+from ..run import DeviceRow, Run
+from .intervals import merged
+from .placed import Placed
+from .schema import Kind
+
+
+def by_device(placed: Placed) -> list[DeviceRow]:
+    """Each device's own busy time, where a trace holds the work of several; else nothing."""
+    numbers = np.unique(placed.device)
+    if placed.on_cpu or len(numbers) < 2:
+        return []
+    names = {d.id: d.name for d in placed.trace.header.devices}
+    kernel = np.array(placed.kind) == int(Kind.KERNEL)
+    rows = []
+    for number in numbers.tolist():
+        here = placed.device == number
+        start, end = merged(placed.start[here], placed.end[here])
+        busy, span = int((end - start).sum()), int(end[-1] - start[0])
+        rows.append(DeviceRow(number, names.get(number) or None, busy, span, span - busy, int((kernel & here).sum())))
+    return rows
 
 
 def overall(runs: Sequence[Run]) -> dict[str, Any]:

@@ -10,10 +10,9 @@ import msgspec
 
 from .columns import Problem, Trace
 from .gather import Gatherer
-from .nsys import is_sqlite, read_nsys
 from .salvage import BLANK, BROKEN, Salvager, lenient_header
 from .schema import Event, ExactEvent, Header
-from .source import BOM, LIMIT_BYTES, Source, TraceError, open_source
+from .source import BOM, LIMIT_BYTES, Source, TraceError, is_sqlite, open_source
 from .times import needs_digits
 from .walk import Walk
 
@@ -42,6 +41,8 @@ def read(path: str | os.PathLike[str], *, limit_bytes: int = LIMIT_BYTES, progre
     Raises `TraceError` (a sentence) where the file is no trace at all; damage is reported in `Trace.problems`.
     """
     if is_sqlite(path):
+        from .nsys import read_nsys  # SQLite is seldom needed
+
         return read_nsys(path, progress=progress)
     source = open_source(path, limit_bytes)
     reader = _Reader(source)
@@ -99,6 +100,8 @@ class _Reader(Walk):
             if not self.listed:  # the array format of Chrome may end anywhere
                 self._note("the list of events has no end: the file was cut off", "read up to there")
             return
+        if self.dropped:
+            self._note(f"{self.dropped} bytes of text behind the events, beyond what is kept", "left out")
         tail = tail.strip()
         if self.listed:
             if tail not in (b"", b"}"):
@@ -113,6 +116,8 @@ class _Reader(Walk):
             self.trailer = _HEADER.decode(text)
         except BROKEN as error:
             self.trailer = lenient_header(text)
+            if b'"ph"' in text:  # the list was not over
+                self.gatherer.add(self.salvager.events(text, True)[0])
             self._note(f"what stands behind the events is broken: {error}", "read field by field")
 
     def _more_events(self, text: bytes) -> None:

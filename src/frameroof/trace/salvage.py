@@ -49,7 +49,8 @@ _END = rb"|\s*\}\s*(?:[,}\]]|\Z))"
 _CLOSING = re.compile(rb'"(?=\s*,\s*"(?:' + _KEYS + rb')"\s*:' + _END)
 _ANY_CLOSING = re.compile(rb'"(?=\s*,\s*"[^"\\\x00-\x1f]{1,80}"\s*:' + _END)
 _SPECIAL = re.compile(rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})|["\\\x00-\x1f]')
-_TEXTS = {field.name for field in msgspec.structs.fields(Args) if field.type == (str | None)}
+_ARGS = msgspec.structs.fields(Args)
+_TEXTS = {field.name for field in _ARGS if field.type == (str | None)}
 _PHASE = re.compile(r"[A-Za-z()]\Z")
 BLANK = b" \t\r\n,"
 """What stands between events."""
@@ -224,7 +225,7 @@ def _lenient(text: str) -> tuple[ExactEvent, int, dict[str, Any]] | None:
 
 def _lenient_args(args: dict[str, Any]) -> Args:
     out = Args()
-    for field in msgspec.structs.fields(Args):
+    for field in _ARGS:
         value = args.get(field.encode_name)
         if value is None:
             continue

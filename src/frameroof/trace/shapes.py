@@ -221,6 +221,19 @@ _CONVOLUTIONS: dict[str, tuple[int, int, int, int]] = {
 }
 """Operator -> positions of stride, padding, dilation and of the flag `transposed` among its inputs (-1: has none)."""
 
+_MORE: dict[str, tuple[int, int]] = {
+    "convolution": (7, 8),
+    "_convolution": (7, 8),
+    "conv_transpose1d": (5, 6),
+    "conv_transpose2d": (5, 6),
+    "conv_transpose3d": (5, 6),
+    "slow_conv_transpose2d": (6, -1),
+    "slow_conv_transpose3d": (6, -1),
+    "cudnn_convolution_transpose": (3, 6),
+    "miopen_convolution_transpose": (4, 7),
+}
+"""Transposed convolutions: positions of the output padding and of the number of groups."""
+
 
 def _convolution(name: str, inputs: Inputs) -> tuple[int, int] | None:
     """(multiply-adds, elements of the output) of a convolution, transposed or not."""
@@ -233,13 +246,16 @@ def _convolution(name: str, inputs: Inputs) -> tuple[int, int] | None:
     if stride is None or padding is None or dilation is None:
         return None
     if at[3] == _TRANSPOSED or (at[3] >= 0 and inputs.value(at[3]) == "True"):
+        more, groups = _MORE.get(name, (-1, -1))
+        extra = _numbers(inputs.value(more) if more >= 0 else "", len(x) - 2) or (0,) * (len(x) - 2)
         size = [
-            (i - 1) * s - 2 * p + d * (f - 1) + 1
-            for i, p, d, f, s in zip(x[2:], padding, dilation, w[2:], stride, strict=True)
+            max(0, (i - 1) * s - 2 * p + d * (f - 1) + 1 + e)
+            for i, p, d, f, s, e in zip(x[2:], padding, dilation, w[2:], stride, extra, strict=True)
         ]
-        return math.prod(x) * math.prod(w[1:]), x[0] * w[1] * math.prod(size)
+        count = inputs.value(groups) if groups >= 0 else ""
+        return math.prod(x) * math.prod(w[1:]), x[0] * w[1] * (int(count) if count.isdecimal() else 1) * math.prod(size)
     size = [
-        (i + 2 * p - d * (f - 1) - 1) // max(s, 1) + 1
+        max(0, (i + 2 * p - d * (f - 1) - 1) // max(s, 1) + 1)
         for i, p, d, f, s in zip(x[2:], padding, dilation, w[2:], stride, strict=True)
     ]
     elements = x[0] * w[0] * math.prod(size)

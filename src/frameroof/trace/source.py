@@ -16,10 +16,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from queue import Full, Queue
+from threading import Event, Thread
 
 import numpy as np
 
-PIECE_BYTES = 4 << 20
+SQLITE_MAGIC = b"SQLite format 3\x00"
+PIECE_BYTES = 1 << 20
 """About how much text is decoded at once."""
 LIMIT_BYTES = 8 << 30
 """The most text a file may unpack to (a guard against compressed bombs); `read(..., limit_bytes=)` changes it."""
@@ -104,13 +107,25 @@ class Source:
         raise TraceError(f"{self.path} {what}" + "".join(f" ({problem})" for problem in self.problems))
 
     def _blocks(self) -> Iterator[bytes]:
-        for block in _unpacked(self.path, self.problems):
+        blocks = _unpacked(self.path, self.problems)
+        for block in _ahead(blocks) if self.path.stat().st_size > _WORTH_A_THREAD else blocks:
             self.text_bytes += len(block)
             if self.text_bytes > self.limit_bytes:
                 raise TraceError(
                     f"{self.path} unpacks to more than {self.limit_bytes / 2**30:.3g} GiB; a larger limit can be given"
                 )
             yield block
+
+
+def is_sqlite(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is an SQLite database, by its first bytes; False for what is no regular file or cannot be read."""
+    try:
+        if not os.path.isfile(path):  # a pipe would never answer
+            return False
+        with open(path, "rb") as file:
+            return file.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC
+    except (OSError, ValueError):
+        return False
 
 
 def open_source(path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) -> Source:
@@ -222,6 +237,43 @@ def _unpacked(path: Path, problems: list[str]) -> Iterator[bytes]:
                     f"the compressed file is broken ({error}); what follows is lost, the text just before may be wrong"
                 )
                 return
+
+
+_WORTH_A_THREAD = 1 << 19
+
+
+def _ahead(blocks: Iterator[bytes], most: int = 8) -> Iterator[bytes]:
+    """The same blocks, unpacked ahead of their use by a thread: zlib works without the interpreter's lock."""
+    ready: Queue[bytes | BaseException | None] = Queue(most)
+    stopped = Event()
+
+    def give(item: bytes | BaseException | None) -> None:
+        while not stopped.is_set():
+            try:
+                return ready.put(item, timeout=0.1)
+            except Full:
+                continue
+
+    def work() -> None:
+        try:
+            for block in blocks:
+                give(block)
+                if stopped.is_set():
+                    return
+            give(None)
+        except BaseException as error:  # handed over: it belongs to the reader
+            give(error)
+
+    thread = Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        thread.join()
 
 
 def _up_to_the_break(unpacker: zlib._Decompress, data: bytes) -> bytes:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from .salvage import BLANK
-from .source import LONGEST_EVENT, Source, ends
+from .source import Source, ends
+
+LONGEST_CARRY = 2 << 20
+"""The longest event in which a border may have been mistaken."""
+LONGEST_TAIL = 16 << 20
+"""The most text behind the events that is kept."""
+_BEHIND = re.compile(rb'\s*(?:\}|,\s*"|\Z)')
 
 
 class Walk:
@@ -15,6 +23,8 @@ class Walk:
         """The start of an event whose end was mistaken for a border."""
         self.tail: bytes | None = None
         """What stands behind the list of events; None while that goes on."""
+        self.dropped = 0
+        """Bytes of it beyond what is kept."""
 
     @property
     def listed(self) -> bool:
@@ -29,8 +39,10 @@ class Walk:
     def take(self, piece: bytes, last: bool) -> None:
         """Take one piece as `Source.pieces` gives it."""
         if self.tail is not None:
-            if len(self.tail) < LONGEST_EVENT:
+            if len(self.tail) < LONGEST_TAIL:
                 self.tail += piece
+            else:
+                self.dropped += len(piece)
             return
         piece, self.carry = (self.carry + piece).lstrip(BLANK), b""
         if not (self.last_at_once(piece) if last else self.sound(piece)):
@@ -51,12 +63,13 @@ class Walk:
     def _reconsider(self, piece: bytes, last: bool) -> None:
         """A piece that is not sound at once: because it goes on behind the events, was cut wrongly, or is broken."""
         end = ends(piece)
-        if end.events is not None and self.sound(piece[: end.events]):
-            self.tail = piece[end.events + 1 :]
+        behind = piece[end.events + 1 :] if end.events is not None else b""
+        if end.events is not None and _BEHIND.match(behind) and self.sound(piece[: end.events]):
+            self.tail = behind
         elif last:
             if piece[end.event :].strip(BLANK) or not self.sound(piece[: end.event]):  # else cut off behind an event
                 self.tail = self.broken(piece, last)
-        elif end.open and len(piece) - end.event < LONGEST_EVENT and self.sound(piece[: end.event]):
+        elif end.open and len(piece) - end.event < LONGEST_CARRY and self.sound(piece[: end.event]):
             self.carry = piece[end.event :]
         else:
             self.broken(piece, last)

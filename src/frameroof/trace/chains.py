@@ -1,0 +1,66 @@
+"""Chains of elementwise work: what a compiler could make one kernel of, and what that kernel must still move.
+
+A chain is a run of ATen's elementwise kernels, norms and copies on one stream with nothing else between. Made one
+kernel it still reads what its first one reads and writes what its last one writes; that bounds what fusing can bring.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+
+from ..run import Chains
+from .classify import COPY, ELEMENTWISE, GROUP_NORM, LAYER_NORM, OTHER
+from .columns import Array
+from .placed import Placed
+from .schema import Kind
+
+LOOSE = (ELEMENTWISE, COPY, LAYER_NORM, GROUP_NORM)
+LARGE = 1 << 20
+_BETWEEN = re.compile("DtoD|Device -> Device")
+_ONLY_WRITES = ("aten::fill_", "aten::zero_")
+_READ_BY_HOST = ("aten::item", "aten::_local_scalar_dense")
+_REDUCES = ("aten::mean", "aten::sum", "aten::amax", "aten::max", "aten::min", "aten::all", "aten::any")
+
+
+def find_chains(placed: Placed, moved: Array) -> Chains:
+    """Sum over all chains of at least two; `moved` are the bytes of every row."""
+    found = Chains()
+    streams: dict[tuple[int, int], list[int]] = {}
+    for row, key in enumerate(zip(placed.device.tolist(), placed.stream.tolist(), strict=True)):
+        if not (placed.on_cpu and placed.classes[row] == OTHER):  # making a tensor or a view separates nothing
+            streams.setdefault(key, []).append(row)
+    rows: list[int] = []
+    for stream in streams.values():
+        chain: list[int] = []
+        for row in (*stream, -1):
+            if row >= 0 and _is_loose(placed, row):
+                chain.append(row)
+                continue
+            if len(chain) > 1:
+                found.count += 1
+                found.bytes += _largest(placed, chain[0], _ONLY_WRITES) + _largest(placed, chain[-1], _REDUCES)
+                rows += chain
+            chain = []
+    found.kernels = len(rows)
+    found.time_ns = int(placed.duration[rows].sum())
+    big = [r for r in rows if moved[r] >= LARGE and placed.duration[r] > 0]
+    found.bytes_per_s = float(np.max(moved[big] / placed.duration[big]) * 1e9) if big else 0.0
+    return found
+
+
+def _is_loose(placed: Placed, row: int) -> bool:
+    operator = placed.operator[row]
+    if placed.classes[row] not in LOOSE or not operator.startswith("aten::") or operator in _READ_BY_HOST:
+        return False
+    return placed.kind[row] != int(Kind.MEMCPY) or bool(_BETWEEN.search(placed.kernel[row]))
+
+
+def _largest(placed: Placed, row: int, but: tuple[str, ...]) -> int:
+    """Bytes of the largest tensor among the inputs; 0 for the operators that do not pass that much on."""
+    inputs = placed.input(row)
+    if inputs is None or placed.operator[row] in but:
+        return 0
+    return max((math.prod(dims) * item for dims, item in inputs.tensors), default=0)
