@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .catalogue import load as load_workload
     from .estimate import Utilization, similarity_matrix_bytes
     from .hardware import device, parse_node
+    from .profiler import profile, stage
     from .study.predict import Prediction, predict
     from .workload.records import Workload
 
@@ -22,7 +23,9 @@ _WHERE = {
     "load_workload": "catalogue",
     "parse_node": "hardware",
     "predict": "study.predict",
+    "profile": "profiler",
     "similarity_matrix_bytes": "estimate",
+    "stage": "profiler.marks",
 }
 __all__ = [
     "Prediction",
@@ -32,7 +35,9 @@ __all__ = [
     "load_workload",
     "parse_node",
     "predict",
+    "profile",
     "similarity_matrix_bytes",
+    "stage",
 ]
 
 

@@ -17,11 +17,13 @@ import msgspec
 
 from .hardware import Device
 from .run import AttentionRow, Run, ShapeRow
-from .trace.shapes import Inputs, matmul
+from .trace.shapes import Inputs, matmul, peak_of
 from .workload.expr import expr
 from .workload.records import Op, Stage, Workload
 
-_FALLBACKS = {"fp16": ("bf16",), "bf16": ("fp16",), "fp32": ("tf32", "bf16"), "int8": ("fp8",), "fp8": ("int8",)}
+UNKNOWN = "(no operator known)"
+ROUNDING = 1.001
+"""An MFU up to this is 1: times are whole nanoseconds."""
 
 
 class GapRow(msgspec.Struct):
@@ -76,6 +78,8 @@ class Gap(msgspec.Struct):
     """Matrix operations of the workload that the run does not show, `stage: path`."""
     uncounted: list[str]
     assumptions: list[str]
+    above_peak: list[str] = msgspec.field(default_factory=list)
+    """Operations that took less time than their FLOPs do at the dense peak: the times are not those of this device."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +101,7 @@ class _Index:
     matrix: set[_Known] = field(default_factory=set)
 
 
-def find_gap(
-    run: Run, device: Device, workload: Workload | None = None, sizes: Mapping[str, int] | None = None
-) -> Gap:
+def find_gap(run: Run, device: Device, workload: Workload | None = None, sizes: Mapping[str, int] | None = None) -> Gap:
     """Put a run beside the limits of `device` and, if given, beside a workload at `sizes`.
 
     Raises `ValueError` for an inadmissible size. Sets `run.coverage.workload`.
@@ -127,6 +129,9 @@ def find_gap(
         missing=_missing(index, rows) if index else [],
         uncounted=[f"{name} x{count}" for name, count in workload.uncounted.items()] if workload else [],
         assumptions=_assumptions(device, workload, sizes),
+        above_peak=[
+            f"{row.stage}: {row.path or row.name}" for row in rows if row.mfu is not None and row.mfu > ROUNDING
+        ],
     )
 
 
@@ -134,6 +139,11 @@ def _assumptions(device: Device, workload: Workload | None, sizes: Mapping[str, 
     found = [
         f"dense peaks of {device.name}; bytes of a call are its inputs and output once; causal attention is limited by "
         "the half that a kernel computes; an MBU above 1 was served by a cache"
+        + (
+            "; a trace does not tell fp32 from TF32, so fp32 has the peak of TF32"
+            if "tf32" in device.dense_flops
+            else ""
+        )
     ]
     if workload:
         values = ", ".join(f"{name} {value}" for name, value in workload.sizes(sizes).items())
@@ -148,20 +158,13 @@ def _shape_rows(run: Run, device: Device, index: _Index | None) -> Iterable[GapR
     for row in run.shapes:
         if row.class_ == "attention" and run.attention:
             continue
-        made = GapRow(row.class_, row.name, row.stage, dims=row.dims, count=row.count, time_ns=row.time_ns)
+        made = GapRow(row.class_, row.name or UNKNOWN, row.stage, dims=row.dims, count=row.count, time_ns=row.time_ns)
         _limit(made, device, (row.flops, row.flops, row.bytes), row.dtype)
         if index:
             _match(made, index, *_keys_of(row))
             if not made.path and row.name.startswith("triton_"):
                 _match_fused(made, index)
         yield made
-    known: dict[str, int] = defaultdict(int)
-    for row in run.shapes:
-        known[row.class_] += row.time_ns
-    for group in run.classes:  # work without an operator
-        rest = group.time_ns - known[group.name]
-        if rest > 0 and not (group.name == "attention" and run.attention):
-            yield GapRow(group.name, "(no operator known)", "", count=0, time_ns=rest)
 
 
 def _attention_rows(run: Run, device: Device, index: _Index | None) -> Iterable[GapRow]:
@@ -176,11 +179,13 @@ def _attention_rows(run: Run, device: Device, index: _Index | None) -> Iterable[
             _match(made, index, *_attention_keys(row))
         yield made
     loose = sum(c.time_ns for c in run.classes if c.name == "attention") - sum(a.time_ns for a in run.attention)
-    if run.attention and loose > 0:
+    if run.attention and loose > 0:  # copies that an attention's operator made
         yield GapRow("attention", "(outside any attention found)", "", time_ns=loose)
 
 
-def _limit(made: GapRow, device: Device, amounts: tuple[float | None, float | None, float | None], dtype: str | None) -> None:
+def _limit(
+    made: GapRow, device: Device, amounts: tuple[float | None, float | None, float | None], dtype: str | None
+) -> None:
     """Set limit, distance and utilisations from (FLOPs executed, FLOPs counted, bytes) of all calls."""
     executed, counted, moved = amounts
     if executed is None or moved is None:
@@ -193,15 +198,6 @@ def _limit(made: GapRow, device: Device, amounts: tuple[float | None, float | No
     if made.time_ns:
         made.mfu = compute / made.time_ns if counted else None
         made.mbu = memory / made.time_ns
-
-
-def peak_of(device: Device, dtype: str | None) -> float:
-    """The dense peak for a dtype, that of a near one, or the largest: a limit must never be too long."""
-    peaks = device.dense_flops
-    for name in (dtype or "bf16", *_FALLBACKS.get(dtype or "bf16", ())):
-        if name in peaks:
-            return peaks[name]
-    return max(peaks.values())
 
 
 def _sums(rows: Sequence[GapRow], name: Any) -> list[GapSum]:
@@ -255,7 +251,9 @@ def _elements(dims: Sequence[int]) -> int:
     return total
 
 
-def _match(made: GapRow, index: _Index, exact: tuple[Any, ...] | None, loose: tuple[Any, ...] | None, size: int) -> None:
+def _match(
+    made: GapRow, index: _Index, exact: tuple[Any, ...] | None, loose: tuple[Any, ...] | None, size: int
+) -> None:
     """Name the workload's operation: the same sizes or a whole multiple of them, else the same weights."""
     candidates = index.exact.get(exact, []) if exact else index.loose.get(loose, []) if loose else []
     whole = [k for k in candidates if k.scale and size and size % k.scale == 0]

@@ -90,6 +90,8 @@ class GroupRow(msgspec.Struct):
     share: float
     flops: float | None = None
     bytes: float | None = None
+    flops_ns: int = 0
+    """Time of the part whose FLOPs are known: what `flops` is to be divided by."""
 
 
 class ModuleRow(msgspec.Struct):
@@ -145,6 +147,31 @@ class StageRow(msgspec.Struct):
     share: float
 
 
+class DeviceRow(msgspec.Struct):
+    """One of several devices in one trace."""
+
+    device: int
+    """As the file numbers it."""
+    name: str | None
+    busy_ns: int
+    span_ns: int
+    idle_ns: int
+    kernels: int
+
+
+class Chains(msgspec.Struct):
+    """Elementwise work, norms and copies in runs, each of which a compiler could make one kernel."""
+
+    count: int = 0
+    """Chains of at least two."""
+    kernels: int = 0
+    time_ns: int = 0
+    bytes: float = 0.0
+    """What one kernel a chain must still read and write."""
+    bytes_per_s: float = 0.0
+    """The best rate that one of these kernels reached (1 MiB or more); 0 unknown."""
+
+
 class SequenceRow(msgspec.Struct):
     """One point of the sequence length over the run (Golden et al., figures 8 and 9)."""
 
@@ -191,6 +218,8 @@ class Coverage(msgspec.Struct):
     shapes: float
     graph_capture: float | None = None
     workload: float | None = None
+    flops: float | None = None
+    """Of the time in attention, convolution and linear, the share whose FLOPs are known; None without any."""
 
 
 class ProblemRow(msgspec.Struct):
@@ -237,6 +266,9 @@ class Run(msgspec.Struct):
     environment: dict[str, Any] = msgspec.field(default_factory=dict)
     measured: dict[str, Any] = msgspec.field(default_factory=dict)
     """What a clock said without the profiler: repetitions, median, spread, memory peak."""
+    devices: list[DeviceRow] = msgspec.field(default_factory=list)
+    """Each device by itself, where the trace holds several; `summary` and `idle` are of all together."""
+    chains: Chains = msgspec.field(default_factory=Chains)
     version: int = VERSION
 
     def to_dict(self) -> dict[str, Any]:
@@ -268,7 +300,9 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     try:
         text = file.read_bytes()
     except OSError as error:
-        raise ValueError(f"{file} cannot be read: {error.strerror}; a run is a folder made by analyze or profile") from error
+        raise ValueError(
+            f"{file} cannot be read: {error.strerror}; a run is a folder made by analyze or profile"
+        ) from error
     try:
         head = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         version = msgspec.json.decode(head.get("version", b"0"))

@@ -136,6 +136,18 @@ def test_the_json_of_reproduce_is_documented(document: str):
     check_documented("json-reproduce", reproduce(document).to_dict(), below=("verdicts",))
 
 
+def test_the_json_of_compare_is_documented():
+    from frameroof.study.compare import compare
+    from frameroof.study.thresholds import apply, parse_rules
+    from frameroof.trace.analysis import analyze
+
+    runs = [analyze(DOCS / "guide" / "examples" / name) for name in ("before.json", "after.json")]
+    found = compare(*runs)
+    checks = [check.to_dict() for check in apply(parse_rules("total>5%"), found)]
+    assert found.brought
+    check_documented("json-compare", {**found.to_dict(), "checks": checks})
+
+
 def check_documented(label: str, data: dict[str, Any], below: tuple[str, ...] = ("sizes",)) -> None:
     """Every key is named, and the schema is the section's."""
     text = (DOCS / "reference" / "json.rst").read_text("utf-8")

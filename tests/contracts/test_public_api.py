@@ -19,7 +19,9 @@ PUBLIC = [
     "load_workload",
     "parse_node",
     "predict",
+    "profile",
     "similarity_matrix_bytes",
+    "stage",
 ]
 
 

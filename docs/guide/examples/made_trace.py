@@ -22,7 +22,7 @@ def event(cat: str, name: str, start: float, length: float, tid: int = 1, pid: i
 def run(operator: str, kernel: str, length: float, dims: list[list[int]], concrete: list[str] | None = None) -> None:
     """One operator that launches one kernel of `length` us; the host takes 12 us for it."""
     global now, device_free
-    number = len(events)
+    number = len(events) + 1
     types = [BF16 if d else "" for d in dims]
     more = {"Concrete Inputs": concrete} if concrete else {}
     event("cpu_op", operator, now, 10, **{"External id": number, "Input Dims": dims, "Input type": types, **more})
@@ -57,9 +57,9 @@ def step() -> None:
         linear(8192, 1152, 4608, 140)
         run("aten::gelu", "vectorized_elementwise_kernel", 44, [[8, 1024, 4608], []])
         linear(8192, 4608, 1152, 138)
-        event("python_function", f"nn.Module: BasicTransformerBlock_{block}", inside - 1, now - inside + 1)
-    event("python_function", "nn.Module: VideoTransformer3DModel_0", start - 3, now - start + 4)
-    number, called = len(events), now
+        event("python_function", f"nn.Module: BasicTransformerBlock_{block}", inside, now - inside - 1)
+    event("python_function", "nn.Module: VideoTransformer3DModel_0", start - 3, now - start + 3)
+    number, called = len(events) + 1, now
     event("cuda_runtime", "cudaMemcpyAsync", now + 5, 4, correlation=number)
     end = max(device_free + 0.9, now + 14) + 1.6
     event("gpu_memcpy", "Memcpy DtoH (Device -> Pageable)", end - 1.6, 1.6, tid=7, pid=0, device=0, stream=7,
@@ -80,6 +80,6 @@ for size in (64, 128):
     run("aten::cudnn_convolution", "sm90_xmma_fprop_implicit_gemm_bf16", 60, [image, [128, 128, 3, 3]] + [[]] * 6,
         ["", "", "[1, 1]", "[1, 1]", "[1, 1]", "1", "False", "True"])  # fmt: skip
     run("aten::silu", "vectorized_elementwise_kernel", 9, [image])
-event("python_function", "nn.Module: Decoder_0", first - 2, now - first + 3)
+event("python_function", "nn.Module: Decoder_0", first - 2, now - first + 2)
 head = {"schemaVersion": 1, "deviceProperties": [{"id": 0, "name": "NVIDIA H100 80GB HBM3"}], "traceEvents": events}
 Path(__file__).with_name("denoise.json").write_text(json.dumps(head, separators=(",", ":")) + "\n", "utf-8")

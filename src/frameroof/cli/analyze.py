@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 
 
 def analyze(
-    trace: Annotated[list[str], typer.Argument(help="Trace of the PyTorch profiler (.json, .json.gz) or of Nsight "
-                                               "Systems (.sqlite); several: one per rank.")],
+    trace: Annotated[
+        list[str],
+        typer.Argument(
+            help="Trace of the PyTorch profiler (.json, .json.gz) or of Nsight "
+            "Systems (.sqlite); several: one per rank."
+        ),
+    ],
     capture: Annotated[str | None, typer.Option(help="The trace in which the replayed graphs were captured.")] = None,
     against: Annotated[str | None, typer.Option(help="A model or workload file to match with, as `gap` does.")] = None,
     size: Annotated[list[str], typer.Option(help="A size of that workload: NAME=NUMBER; repeatable.")] = [],  # noqa: B006
@@ -25,7 +30,9 @@ def analyze(
     out: Annotated[str | None, typer.Option(help="Folder for run.json; made if missing.")] = None,
     csv: Annotated[str | None, typer.Option(help="Folder for one CSV file a table.")] = None,
     parquet: Annotated[str | None, typer.Option(help="Folder for one Parquet file a table.")] = None,
-    perfetto: Annotated[str | None, typer.Option(help="Write the trace with stages, attention and gaps as tracks.")] = None,
+    perfetto: Annotated[
+        str | None, typer.Option(help="Write the trace with stages, attention and gaps as tracks.")
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="Rows of the longer tables.")] = 12,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -34,7 +41,9 @@ def analyze(
     from ..hardware import device
 
     if len(trace) > 1 and (capture or against or perfetto or csv or parquet):
-        raise ValueError("--capture, --against, --perfetto, --csv and --parquet belong to one trace; give one at a time")
+        raise ValueError(
+            "--capture, --against, --perfetto, --csv and --parquet belong to one trace; give one at a time"
+        )
     known = device(on) if on else None
     if out and not force:
         for folder in _folders(out, trace):
@@ -93,9 +102,11 @@ def _show(runs: list[Run], found: Gap | None, top: int, as_json: bool) -> None:
         from ..report.json import print_json
 
         if len(runs) > 1:
-            print_json({"ranks": [r.to_dict() for r in runs], "overall": overall(runs)})
+            ranks = [r.to_dict() for r in runs]
+            print_json({"schema": "frameroof.analyze-ranks/1", "ranks": ranks, "overall": overall(runs)})
         else:
-            print_json({**runs[0].to_dict(), "gap": found} if found else runs[0].to_dict())
+            beside = {"gap": found} if found else {}
+            print_json({"schema": "frameroof.analyze/1", **runs[0].to_dict(), **beside})
         return
     from ..report.analysis import print_ranks, print_run
 

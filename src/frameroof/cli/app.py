@@ -8,11 +8,13 @@ import sys
 import typer
 
 from .analyze import analyze
+from .compare import compare
 from .count import count
 from .gap import gap
 from .hardware import hardware
 from .models import models
 from .predict import predict
+from .profile import profile
 from .reproduce import reproduce
 from .usage import UsageError, sentence
 
@@ -25,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (predict, analyze, gap, models, hardware, count, reproduce):
+for verb in (predict, analyze, profile, gap, compare, models, hardware, count, reproduce):
     app.command()(verb)
 
 

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from ..gap import Gap
     from ..hardware import Device
     from ..run import Run
-    from ..workload import Workload
+    from ..workload.records import Workload
 
 
 def gap(
-    run: Annotated[str, typer.Argument(help="Folder of a run (from analyze --out or profile), its run.json, or a trace.")],
+    run: Annotated[
+        str, typer.Argument(help="Folder of a run (from analyze --out or profile), its run.json, or a trace.")
+    ],
     on: Annotated[str | None, typer.Option("--on", help="The device whose limits count; else the run's own.")] = None,
     against: Annotated[str | None, typer.Option(help="Model of the catalogue or workload file to match with.")] = None,
     size: Annotated[list[str], typer.Option(help="A size of that workload: NAME=NUMBER; repeatable.")] = [],  # noqa: B006
@@ -62,7 +64,9 @@ def device_of(run: Run, on: str | None) -> Device:
     probed = probed_device(run)
     if probed:
         return probed
-    named = f"{run.summary.device!r} is not in `frameroof hardware`" if run.summary.device else "the run names no device"
+    named = (
+        f"{run.summary.device!r} is not in `frameroof hardware`" if run.summary.device else "the run names no device"
+    )
     raise ValueError(f"{named}: say whose limits count with --on, for example --on H100")
 
 
@@ -87,7 +91,9 @@ def show(run: Run, found: Gap, top: int, as_json: bool) -> None:
 
         from ..report.json import print_json
 
-        print_json({**msgspec.to_builtins(found), "advice": msgspec.to_builtins(run.advice)})
+        print_json(
+            {"schema": "frameroof.gap/1", **msgspec.to_builtins(found), "advice": msgspec.to_builtins(run.advice)}
+        )
         return
     from ..report.analysis import print_advice
     from ..report.distance import print_gap

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-Kind: TypeAlias = Literal["gpu", "tpu", "accelerator", "server"]
+Kind: TypeAlias = Literal["gpu", "tpu", "accelerator", "server", "cpu"]
 Confidence: TypeAlias = Literal["high", "medium", "low"]
 ReadAt: TypeAlias = Literal["vendor", "vendor copy", "second hand", "device"]
 

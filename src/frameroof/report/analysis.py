@@ -55,7 +55,8 @@ def _head(run: Run) -> Iterator[str]:
     work = "operators" if s.on_cpu else "kernels"
     yield (
         f"busy {_ms(s.busy_ns)} of {_ms(s.span_ns)} ({s.busy_ns / max(1, s.span_ns):.1%}), idle {_ms(s.idle_ns)}; "
-        f"{s.kernels:,} {work}" + (f", {s.copies:,} copies and fills" if s.copies else "")
+        f"{s.kernels:,} {work}"
+        + (f", {s.copies:,} {'copy or fill' if s.copies == 1 else 'copies and fills'}" if s.copies else "")
         + (f" on {s.streams} streams" if s.streams > 1 else "")
     )
     if run.measured.get("median_ns"):
@@ -106,7 +107,9 @@ def _stages(run: Run) -> Any:
         top = ", ".join(f"{name} {time / max(1, s.time_ns):.0%}" for name, time in list(s.classes.items())[:3])
         spread = f"{_ms(min(s.call_ns))} to {_ms(max(s.call_ns))}" if len(s.call_ns) > 1 else ""
         rows.append((s.name, _ms(s.time_ns), f"{s.share:.1%}", str(s.count), spread, top, s.source))
-    return table(("stage", "time", "share", "calls", "each", "most of it", "named by"), rows, text=("most of it", "named by"))
+    return table(
+        ("stage", "time", "share", "calls", "each", "most of it", "named by"), rows, text=("most of it", "named by")
+    )
 
 
 def _operators(run: Run, most: int) -> Any:
@@ -199,7 +202,8 @@ def _advice(run: Run) -> Iterator[str]:
     span = run.summary.span_ns / 1e9
     yield "Advice, by the most it can bring (gains do not add up)"
     for i, a in enumerate(run.advice, 1):
-        yield f"{i}. {a.title}: at most {format_seconds(a.max_gain_s, 3)} of {format_seconds(span, 3)} ({a.max_gain_s / span:.0%})"
+        share = f"{a.max_gain_s / span:.0%}"
+        yield f"{i}. {a.title}: at most {format_seconds(a.max_gain_s, 3)} of {format_seconds(span, 3)} ({share})"
         yield f"   {a.evidence}."
         yield f"   How: {a.how}."
 
@@ -217,8 +221,9 @@ def _notes(run: Run) -> Iterator[str]:
     launch = run.launch
     if launch.floor_ns:
         yield (
-            f"Launch latency: floor {_ms(launch.floor_ns)}, median {_ms(launch.median_ns)}, 99 % below {_ms(launch.p99_ns)}; "
-            f"queue depth {launch.mean_queue_depth:.1f} on average, {launch.max_queue_depth} at most."
+            f"Launch latency: floor {_ms(launch.floor_ns)}, median {_ms(launch.median_ns)}, "
+            f"99 % below {_ms(launch.p99_ns)}; queue depth {launch.mean_queue_depth:.1f} on average, "
+            f"{launch.max_queue_depth} at most."
         )
         gaps = ", ".join(f"{g.count:,} of {g.name} ({_ms(g.time_ns)})" for g in launch.gaps if g.count)
         yield f"Gaps between work: {gaps or 'none'}."

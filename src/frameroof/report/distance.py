@@ -15,10 +15,12 @@ def print_gap(gap: Gap, top: int = 15) -> None:
     out = console()
     out.print(f"Beside the limits of {gap.device}", style="bold")
     span = max(1, gap.span_ns)
-    limit = f"its limit {_ms(gap.limit_ns)} ({gap.limit_ns / gap.time_ns:.0%})" if gap.coverage_limit else "no limit known"
+    limit = (
+        f"its limit {_ms(gap.limit_ns)} ({gap.limit_ns / gap.time_ns:.0%})" if gap.coverage_limit else "no limit known"
+    )
     out.print(
-        f"work {_ms(gap.time_ns)}, {limit}; idle {_ms(gap.idle_ns)}. No faster kernel can win back {_ms(gap.never_faster_ns)}, "
-        f"{gap.never_faster_ns / span:.0%} of the run."
+        f"work {_ms(gap.time_ns)}, {limit}; idle {_ms(gap.idle_ns)}. "
+        f"No faster kernel can win back {_ms(gap.never_faster_ns)}, {gap.never_faster_ns / span:.0%} of the run."
     )
     out.print()
     out.print("Classes", style="bold")
@@ -26,7 +28,10 @@ def print_gap(gap: Gap, top: int = 15) -> None:
     if len(gap.stages) > 1:
         out.print("Stages", style="bold")
         out.print(_sums("stage", gap.stages))
-    out.print(f"Operations, by the time above their limit (the first {min(top, len(gap.rows))} of {len(gap.rows)})", style="bold")
+    out.print(
+        f"Operations, by the time above their limit (the first {min(top, len(gap.rows))} of {len(gap.rows)})",
+        style="bold",
+    )
     out.print(_rows(gap, top))
     if gap.coverage_workload is not None:
         out.print(f"Matched with an operation of the workload: {gap.coverage_workload:.1%} of the time.")
@@ -35,11 +40,12 @@ def print_gap(gap: Gap, top: int = 15) -> None:
         if gap.uncounted:
             out.print(f"Not counted by the workload: {_some(gap.uncounted)}.")
     if gap.coverage_limit < 0.9995:
-        out.print(f"No limit is known for {1 - gap.coverage_limit:.1%} of the time (shapes not recorded).")
+        unknown = f"{1 - gap.coverage_limit:.1%}"
+        out.print(f"No limit is known for {unknown} of the time: its sizes were not recorded, or no rule counts it.")
     if gap.above_peak:
         out.print(
-            f"Faster than the dense peak of {gap.device} allows: {_some(gap.above_peak)}. The times are not those of this "
-            "work on this device (launches of another device seen from the processor, or a wrong --on).",
+            f"Faster than the dense peak of {gap.device} allows: {_some(gap.above_peak)}. "
+            "The times are not those of this work on this device (launches seen from the processor, or a wrong --on).",
             style="yellow",
         )
     for line in gap.assumptions:

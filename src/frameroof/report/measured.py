@@ -17,13 +17,14 @@ def print_measured(run: Run, out: Path | None) -> None:
     stages = m.get("stages", [])
     if stages:
         rows = [
-            (s["name"], str(s.get("repeat", 1)), str(s["calls"]), _s(s["median_ns"]), _s(s["spread_ns"])) for s in stages
+            (s["name"], str(s.get("repeat", 1)), str(s["calls"]), _s(s["median_ns"]), _s(s["spread_ns"]))
+            for s in stages
         ]
         page.print(table(("stage", "per pipeline", "calls", "median", "middle half within"), rows))
     if m.get("samples_ns"):
         page.print(
-            f"median {_s(m['median_ns'])} of {len(m['samples_ns'])} repetitions, {_s(m['min_ns'])} to {_s(m['max_ns'])}, "
-            f"middle half within {_s(m['spread_ns'])}"
+            f"median {_s(m['median_ns'])} of {len(m['samples_ns'])} repetitions, "
+            f"{_s(m['min_ns'])} to {_s(m['max_ns'])}, middle half within {_s(m['spread_ns'])}"
         )
     if m.get("cold_ns"):
         compiled = f", of which torch.compile {_s(m['compile_ns'])}" if m.get("compile_ns") else ""

@@ -48,8 +48,6 @@ def account(placed: Placed, attention: list[Attention]) -> tuple[Array, Array]:
         if one.fused and one.query_len:
             flops[one.rows], moved[one.rows] = 0, 0
             flops[one.rows[0]], moved[one.rows[0]] = one.flops, one.bytes
-        elif not one.fused:
-            flops[one.rows] = np.maximum(flops[one.rows], 0)
     return flops, moved
 
 
@@ -99,7 +97,9 @@ def _is_copy(placed: Placed, row: int) -> bool:
 def _copied(placed: Placed, row: int) -> float:
     """Bytes that a copy or fill moves through the device's memory: twice those of a copy within it."""
     size = int(placed.bytes[row])
-    twice = placed.kind[row] == int(Kind.MEMCPY) and ("DtoD" in placed.kernel[row] or "Device -> Device" in placed.kernel[row])
+    twice = placed.kind[row] == int(Kind.MEMCPY) and (
+        "DtoD" in placed.kernel[row] or "Device -> Device" in placed.kernel[row]
+    )
     return size * (2 if twice else 1) if size >= 0 else -1
 
 

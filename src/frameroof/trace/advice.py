@@ -60,7 +60,11 @@ def _launches(run: Run) -> Iterator[Advice]:
     s, launch = run.summary, run.launch
     late = run.idle.get("host_launch", 0)
     if late:
-        replayed = f"; {launch.graph_kernels:,} of them in {launch.graph_launches} graph replays" if launch.graph_launches else ""
+        replayed = (
+            f"; {launch.graph_kernels:,} of them in {launch.graph_launches} graph replays"
+            if launch.graph_launches
+            else ""
+        )
         yield _advice(
             "Reduce launch overhead",
             f"the device stood idle for {_ms(late)} of {_ms(s.span_ns)} because the host had not launched the next "
@@ -79,8 +83,8 @@ def _waits(run: Run) -> Iterator[Advice]:
         who = sync.operator or sync.call
         yield _advice(
             f"Remove the wait for the device in {who}{where}",
-            f"{_times(sync.count, 'call')} of {sync.call} held the host for {_ms(sync.host_ns)}, and the device stood idle "
-            f"for {_ms(sync.idle_ns)} afterwards",
+            f"{_times(sync.count, 'call')} of {sync.call} held the host for {_ms(sync.host_ns)}, "
+            f"and the device stood idle for {_ms(sync.idle_ns)} afterwards",
             sync.idle_ns,
             "keep the value on the device (no .item(), .cpu(), bool(tensor) or nonzero in the loop), compute it once "
             "before the loop, or copy it with non_blocking=True from pinned memory",
@@ -162,7 +166,7 @@ def _precision(run: Run, device: Device | None) -> Iterator[Advice]:
         if half > full:
             yield _advice(
                 "Compute in bf16 instead of fp32",
-                f"matrix work in fp32 takes {_ms(time)}; bf16 has {half / full:.3g} times the dense peak on {device.name}",
+                f"matrix work in fp32 takes {_ms(time)}; bf16 has {half / full:.3g} times its peak on {device.name}",
                 time - limit,
                 "model.to(torch.bfloat16) or torch.autocast; at least torch.set_float32_matmul_precision('high'); keep "
                 "norms and the last layers in fp32 where quality asks for it",
@@ -193,9 +197,9 @@ def _elementwise(run: Run, device: Device | None) -> Iterator[Advice]:
     work = "operators" if run.summary.on_cpu else "kernels"
     yield _advice(
         "Fuse elementwise work",
-        f"{chains.kernels:,} {work} of elementwise work, norms and copies stand in {_times(chains.count, 'chain')} and take "
-        f"{_ms(chains.time_ns)}; as one a chain they must still move {format_bytes(chains.bytes)}; the longest operator is "
-        f"{top.name}",
+        f"{chains.kernels:,} {work} of elementwise work, norms and copies stand in {_times(chains.count, 'chain')} "
+        f"and take {_ms(chains.time_ns)}; as one a chain they must still move {format_bytes(chains.bytes)}; "
+        f"the longest operator is {top.name}",
         chains.time_ns - still,
         "torch.compile, or fused kernels for norm + modulation, gate + residual and rotary embedding; avoid "
         "permute().contiguous() between layers",

@@ -38,6 +38,7 @@ from .placed import Placed, place
 from .ranks import by_device
 from .read import Progress, read
 from .schema import Kind
+from .shapes import peak_of
 from .stages import UNLINKED, Stage, find_stages
 from .syncs import find_syncs
 
@@ -207,7 +208,7 @@ class Table:
             dtype = self.dtype(rows)
             timed = self._timed(rows)
             rate = flops / timed * 1e9 if flops and timed else None
-            peak = self.device.dense_flops.get(dtype) if self.device and dtype else None
+            peak = peak_of(self.device, dtype) if self.device and dtype in self.device.dense_flops else None
             found.append(
                 OperatorRow(
                     name, operator, time, self._calls(rows), len(rows), flops, moved,
@@ -218,13 +219,11 @@ class Table:
         return found
 
     def shapes(self) -> list[ShapeRow]:
-        """Time by class, operator, inputs and stage."""
+        """Time by class, operator ("" unknown), inputs and stage."""
         p = self.placed
         keys = list(zip(p.classes, p.operator, p.arguments, self.stage, strict=True))
         found = []
         for (name, operator, at, stage), rows in self._by(keys):
-            if not operator:
-                continue
             inputs = p.inputs[at] if at >= 0 else None
             found.append(
                 ShapeRow(
@@ -350,7 +349,7 @@ def _limit_ns(on: Device | None, flops: float, moved: float, item: int) -> int:
     if on is None:
         return 0
     dtype = {1: "fp8", 2: "bf16", 4: "fp32"}.get(item, "bf16")
-    peak = on.dense_flops.get(dtype) or on.dense_flops.get("bf16") or on.dense_flops.get("fp16") or max(on.dense_flops.values())
+    peak = peak_of(on, dtype)
     return int(1e9 * max(flops / peak, moved / on.bandwidth))
 
 

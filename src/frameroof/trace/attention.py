@@ -210,8 +210,12 @@ def _eager(placed: Placed) -> Iterator[Attention]:
             if rows[at] in taken:
                 continue
             low = max(at - REACH, softmaxes[i - 1] + 1 if i else 0)
-            following = next((s for s in softmaxes[i + 1 :] if not _holds(placed, rows[at], rows[s])), len(rows))
-            call = _around(placed, rows, at, (low, min(at + 1 + REACH, following)))
+            high = min(at + 1 + REACH, len(rows))
+            for s in softmaxes[i + 1 : i + 3]:  # on the processor the next one may be the inner half of this one
+                if not _holds(placed, rows[at], rows[s]):
+                    high = min(high, s)
+                    break
+            call = _around(placed, rows, at, (low, high))
             if call is not None and taken.isdisjoint(call.rows):
                 taken.update(call.rows)
                 yield call

@@ -88,7 +88,8 @@ def with_capture(placed: Placed, captures: list[Captured]) -> tuple[Placed, floa
     matched = total = 0
     for rows in _replays(placed):
         total += int(placed.duration[rows].sum())
-        best, pairs = -1, []
+        best = -1
+        pairs: list[tuple[int, int]] = []
         kernels = [placed.kernel[r] for r in rows]
         for i, capture in enumerate(captures):
             found = _align(kernels, capture.kernel)

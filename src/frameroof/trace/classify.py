@@ -38,7 +38,10 @@ NO_WORK = (
 _OPERATORS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (COPY, re.compile(r"(reshape|concat)_and_cache|^_C_cache_ops::")),
     (ELEMENTWISE, re.compile(r"rotary|(^|_|::)rope(_|$)")),
-    (COMMUNICATION, re.compile(r"nccl|rccl|c10d::|record_param_comms|all_reduce|all_gather|all_to_all|reduce_scatter")),
+    (
+        COMMUNICATION,
+        re.compile(r"nccl|rccl|c10d::|record_param_comms|All2All|all_reduce|all_gather|all_to_all|reduce_scatter"),
+    ),
     (
         ATTENTION,
         re.compile(r"attention|flash_attn|flash_fwd|flash_bwd|fmha|mha_|sageattn|sage_fwd|sage_attn|xformers|_attn"),
@@ -69,11 +72,14 @@ _OPERATORS: tuple[tuple[str, re.Pattern[str]], ...] = (
 _KERNELS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (COMMUNICATION, re.compile(r"nccl|rccl|nvshmem|all_?reduce_|one_shot_all|cross_device_reduce")),
     (COPY, re.compile(r"(reshape|concat)_and_cache")),
-    (ELEMENTWISE, re.compile(r"moe::dev::(finalize|routing|activation|permute)|finalizeKernel|moe_align|quantize_with_block")),
+    (
+        ELEMENTWISE,
+        re.compile(r"moe::dev::(finalize|routing|activation|permute)|finalizeKernel|moe_align|quantize_with_block"),
+    ),
     (
         ATTENTION,
         re.compile(
-            r"[Ff]lash(?!infer)|(Prefill|Decode)With\w*KV|Single(Prefill|Decode)|fmha|attn_fwd|attn_bwd|attention|sage_(fwd|attn|quant)|sageattn|_attn_|^attn|mha_fwd|splitkv|flex_attn"
+            r"[Ff]lash(?!infer)|(Prefill|Decode)With\w*KV|Single(Prefill|Decode)|fmha|attn_fwd|^_fwd_kernel|attn_bwd|attention|sage_(fwd|attn|quant)|sageattn|_attn_|^attn|mha_fwd|splitkv|flex_attn"
         ),
     ),
     (
@@ -90,7 +96,9 @@ _KERNELS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         LINEAR,
         re.compile(
-            r"(?<!fb)gemm|^Cijk_|^bmm_|cutlass|nvjet|cublas|splitKreduce|gemv|dot_kernel|_mm_|^mm|matmul|triton_tem_fused|wmma", re.I
+            r"(?<!fb)gemm|^Cijk_|^bmm_|cutlass|nvjet|cublas|splitKreduce|gemv|dot_kernel|_mm_|^mm|matmul|"
+            r"triton_tem_fused|wmma",
+            re.I,
         ),
     ),
     (
@@ -113,7 +121,9 @@ _KERNELS: tuple[tuple[str, re.Pattern[str]], ...] = (
 
 _TRITON = re.compile(r"^triton_(?P<sort>poi|red|per|tem|for|mm|bmm|conv\w*)_fused_?(?P<names>.*?)(_\d+)?$")
 _MEANS_NOTHING = ("hipGraphLaunch", "cudaGraphLaunch")
-_REGION = re.compile(r"^(Torch-Compiled Region|## Call CompiledFxGraph|CompiledFunction|CallCompiled|CUDAGraph)|ProfilerStep")
+_REGION = re.compile(
+    r"^(Torch-Compiled Region|## Call CompiledFxGraph|CompiledFunction|CallCompiled|CUDAGraph)|ProfilerStep"
+)
 
 
 @lru_cache(maxsize=65536)

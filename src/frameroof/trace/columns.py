@@ -110,7 +110,7 @@ class Trace:
 
 def kinds(array: Array, *wanted: Kind) -> Array:
     """Mask of the rows whose kind is one of `wanted`."""
-    mask = array == int(wanted[0])
+    mask: Array = array == int(wanted[0])
     for kind in wanted[1:]:
         mask |= array == int(kind)
     return mask

@@ -27,7 +27,7 @@ from .schema import Kind
 CAUSES = ("host_launch", "synchronisation", "copy", "dependency", "graph", "profiler", "unknown")
 BUCKETS_US = (1, 10, 100)
 
-BLOCKING_SYNC = re.compile(r"Synchronize|^(cuda|hip)Free(Host)?$")
+BLOCKING_SYNC = re.compile(r"Synchronize|^(cuda|hip)Free(Host)?(_v\d+)?$")
 """Calls that return only when the device has caught up; freeing memory is one of them."""
 COPY_CALL = re.compile(r"Memcpy|memcpy|MemcpyWithStream")
 

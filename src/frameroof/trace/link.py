@@ -63,7 +63,9 @@ def _enclosing(trace: Trace) -> tuple[Array, Array, Array, Array]:
     rows = np.flatnonzero(kinds(host.kind, Kind.OPERATOR, Kind.RUNTIME, Kind.ANNOTATION, Kind.MODULE))
     if not len(rows):
         return out[0], out[1], out[2], out[3]
-    grace = 0 if trace.nanosecond else 1  # in files of whole microseconds a call may seem to start where its parent ends
+    grace = (
+        0 if trace.nanosecond else 1
+    )  # in files of whole microseconds a call may seem to start where its parent ends
     swept = _sweep(host, rows, grace)
     for target, values in zip(out, swept, strict=True):
         target[rows] = values
@@ -165,9 +167,7 @@ def _by_arrow(trace: Trace) -> dict[tuple[str, str, int], int]:
     """(device, stream, start) of work -> the runtime call at the other end of its arrow."""
     host = trace.host
     calls = np.flatnonzero(host.kind == int(Kind.RUNTIME))
-    places = {
-        (*trace.threads[host.thread[row]], int(host.start[row])): int(row) for row in calls.tolist()
-    }
+    places = {(*trace.threads[host.thread[row]], int(host.start[row])): int(row) for row in calls.tolist()}
     found = {}
     for start, end in trace.flows.arrows():
         row = places.get(start)

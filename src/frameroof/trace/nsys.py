@@ -21,11 +21,11 @@ import numpy as np
 
 from . import nsys_schema as layout
 from .columns import Arguments, Array, Host, Problem, Trace, Work
-from .nsys_file import NONE, Database, is_sqlite
+from .nsys_file import NONE, Database
 from .nsys_graph import captured_under
 from .nsys_ranges import ranges
 from .schema import WORK_KINDS, DeviceProperties, Header, Kind
-from .source import TraceError
+from .source import TraceError, is_sqlite
 
 __all__ = ["is_sqlite", "read_nsys"]
 

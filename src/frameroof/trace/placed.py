@@ -59,13 +59,18 @@ def place(trace: Trace) -> Placed:
     links = link(trace)
     if not len(trace.work) and bool(kinds(trace.host.kind, Kind.OPERATOR).any()):
         if trace.header.devices or bool(kinds(trace.host.kind, Kind.RUNTIME).any()):
-            what, action = "a device is named, but none of its work is in the file", "the times are those of the processor"
+            what, action = (
+                "a device is named, but none of its work is in the file",
+                "the times are those of the processor",
+            )
             trace.problems.append(Problem(what, 1, action))
         return _on_cpu(trace, links)
     work, names = trace.work, trace.names
     end = clip_absurd(trace)
     rows = links.work_operator.tolist()
-    operator = [names[n] for n in trace.host.name[links.work_operator].tolist()] if len(trace.host) else [""] * len(work)
+    operator = (
+        [names[n] for n in trace.host.name[links.work_operator].tolist()] if len(trace.host) else [""] * len(work)
+    )
     operator = [name if row >= 0 else "" for name, row in zip(operator, rows, strict=True)]
     arguments = trace.host.args[links.work_operator].tolist() if len(trace.host) else [-1] * len(work)
     return _placed(

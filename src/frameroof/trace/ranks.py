@@ -34,7 +34,7 @@ def overall(runs: Sequence[Run]) -> dict[str, Any]:
 
     A rank that communicates least waits least: it is the one that the others wait for (the straggler).
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for i, run in enumerate(runs):
         s, c = run.summary, run.communication
         rows.append(

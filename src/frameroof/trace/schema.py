@@ -40,11 +40,8 @@ WORK_KINDS = (Kind.KERNEL, Kind.MEMCPY, Kind.MEMSET)
 
 CATEGORIES: dict[str, Kind] = {
     **dict.fromkeys(("cpu_op", "Operator", "hpu_op"), Kind.OPERATOR),
-    **dict.fromkeys(
-        ("cuda_runtime", "cuda_driver", "Runtime", "mtia_runtime", "glow_runtime", "xpu_runtime", "xpu_driver")
-        + ("privateuse1_runtime", "privateuse1_driver"),
-        Kind.RUNTIME,
-    ),
+    **dict.fromkeys(("cuda_runtime", "cuda_driver", "Runtime", "xpu_runtime", "xpu_driver"), Kind.RUNTIME),
+    **dict.fromkeys(("mtia_runtime", "glow_runtime", "privateuse1_runtime", "privateuse1_driver"), Kind.RUNTIME),
     "user_annotation": Kind.ANNOTATION,
     "python_function": Kind.PYTHON,
     "overhead": Kind.OVERHEAD,

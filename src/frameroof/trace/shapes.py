@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from ..hardware import Device
 from .classify import NO_WORK
 from .columns import Arguments
 
@@ -22,11 +23,25 @@ _ITEM = {
     "Float": 4,
 }  # fmt: skip
 DTYPES = {
-    "float": "fp32", "Float": "fp32", "double": "fp64", "c10::BFloat16": "bf16", "BFloat16": "bf16", "c10::Half": "fp16",
-    "Half": "fp16", "c10::Float8_e4m3fn": "fp8", "c10::Float8_e5m2": "fp8", "c10::Float8_e4m3fnuz": "fp8",
-    "c10::Float8_e5m2fnuz": "fp8", "signed char": "int8", "unsigned char": "uint8",
+    "float": "fp32", "Float": "fp32", "double": "fp64", "c10::BFloat16": "bf16", "BFloat16": "bf16",
+    "c10::Half": "fp16", "Half": "fp16", "c10::Float8_e4m3fn": "fp8", "c10::Float8_e5m2": "fp8",
+    "c10::Float8_e4m3fnuz": "fp8", "c10::Float8_e5m2fnuz": "fp8", "signed char": "int8", "unsigned char": "uint8",
 }  # fmt: skip
 """Type names of traces -> names of `frameroof.hardware`."""
+
+_NEAR = {"fp16": ("bf16",), "bf16": ("fp16",), "fp32": ("bf16",), "int8": ("fp8",), "fp8": ("int8",)}
+
+
+def peak_of(device: Device, dtype: str | None) -> float:
+    """The dense peak for a dtype, that of a near one, or the largest: a limit must never be too long.
+
+    A trace does not tell fp32 products from those in TF32, so fp32 has the larger of the two peaks.
+    """
+    peaks, wanted = device.dense_flops, dtype or "bf16"
+    names = ("fp32", "tf32") if wanted == "fp32" else (wanted,)
+    known = [peaks[name] for name in names if name in peaks] or [peaks[n] for n in _NEAR.get(wanted, ()) if n in peaks]
+    return max(known or peaks.values())
+
 
 Dims = tuple[int, ...]
 
@@ -55,9 +70,9 @@ class Inputs:
             if not dims:
                 continue
             if isinstance(dims[0], int):
-                found.append((dims, size))  # type: ignore[arg-type]
+                found.append((dims, size))
             else:
-                found += [(d, size or 2) for d in dims if d]  # type: ignore[misc]
+                found += [(d, size or 2) for d in dims if d]
         return [(dims, size) for dims, size in found if size]
 
     @property
@@ -134,6 +149,9 @@ _READS_ONLY = re.compile(
 _VIEWS = re.compile(rf"^aten::({NO_WORK})$")
 _PICKS = re.compile(r"^(index|_?index_put\w*|index_select|index_add|index_copy|scatter\w*|take|masked_\w+)$")
 
+_TABLES = re.compile(r"cache|rotary|(^|_)rope(_|$)")
+"""What takes a whole cache or table and touches a few of its rows."""
+
 
 def _moved(operator: str, name: str, inputs: Inputs, read: int) -> int:
     """Bytes of an operator that is no product: inputs and output once; -1 where its inputs do not tell."""
@@ -151,7 +169,7 @@ def _moved(operator: str, name: str, inputs: Inputs, read: int) -> int:
             return -1
         found = math.prod(at) * (table[-1] if name == "embedding" else 1)
         return 2 * found * tensors[0][1] + math.prod(at) * tensors[-1][1]
-    if _PICKS.match(name):
+    if _PICKS.match(name) or _TABLES.search(name):
         return -1
     return read if _READS_ONLY.match(name) else read + largest
 
@@ -263,7 +281,7 @@ def _convolution(name: str, inputs: Inputs) -> tuple[int, int] | None:
 
 
 def _numbers(text: str, count: int) -> tuple[int, ...] | None:
-    """"[2, 2]" -> (2, 2), one number repeated `count` times; None for anything else."""
+    """ "[2, 2]" -> (2, 2), one number repeated `count` times; None for anything else."""
     if not (text.startswith("[") and text.endswith("]")):
         return None
     try:

@@ -26,7 +26,10 @@ WHOLE = "(no modules recorded)"
 UNLINKED = "(unlinked)"
 
 _ROLES: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("text encode", re.compile(r"CLIPText|T5|TextModel|TextEncoder|GemmaModel|Gemma2Model|BertModel|Qwen2.*ForCond|ChatGLM")),
+    (
+        "text encode",
+        re.compile(r"CLIPText|T5|TextModel|TextEncoder|GemmaModel|Gemma2Model|BertModel|Qwen2.*ForCond|ChatGLM"),
+    ),
     (
         "denoise",
         re.compile(r"UNet|Transformer2D|Transformer3D|DiT|Flux.*Transformer|WanModel|MMDiT|VideoTransformer|Denois"),
@@ -137,7 +140,7 @@ def _unwrapped(placed: Placed, row: int) -> int:
 
 
 def _class_of(name: str) -> str:
-    """"nn.Module: Decoder_0" -> "Decoder"; "mod::vae.decoder" -> "vae.decoder"."""
+    """ "nn.Module: Decoder_0" -> "Decoder"; "mod::vae.decoder" -> "vae.decoder"."""
     plain = name.removeprefix("nn.Module: ").removeprefix("mod::")
     return re.sub(r"_\d+$", "", plain)
 

@@ -1,4 +1,4 @@
-"""Calls in which the host waits for the device: which operator made them, on which line, and what idle time followed."""
+"""Calls in which the host waits for the device: which operator made them, on which line, what idle time followed."""
 
 from __future__ import annotations
 
@@ -103,7 +103,8 @@ class _Frames:
         return next((n for n in map(self._name, reversed(around)) if not n.startswith("<built-in")), "")
 
     def _name(self, index: int) -> str:
-        return self.trace.names[self.trace.host.name[self.rows[index]]]
+        name: str = self.trace.names[self.trace.host.name[self.rows[index]]]
+        return name
 
 
 def _is_users(name: str) -> bool:

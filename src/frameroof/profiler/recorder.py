@@ -1,0 +1,249 @@
+"""`frameroof.profile`: a block, a function or a piece of work, recorded, timed, analysed and saved whole."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import torch
+
+from ..hardware import Device
+from ..run import Run, save_run
+from . import marks
+from .environment import environment
+from .hooks import ModuleHooks, roots_of
+from .probe import probe
+from .timing import Clock, Say, Timing, measure, on_cuda
+from .trace import profiled
+
+F = TypeVar("F", bound=Callable[..., Any])
+TRACE, CAPTURE, RUN = "trace.json.gz", "capture.json.gz", "run.json"
+
+
+def profile(
+    model: Any = None, *, out: str | os.PathLike[str] | None = None, force: bool = False, shapes: bool = True
+) -> Profile:
+    """Record what runs: ``with frameroof.profile(model) as run: …``, or ``@frameroof.profile()`` on a function.
+
+    `model` is what is named in the trace: a module, a mapping of modules, a diffusers pipeline; without it every
+    module that is called. `out` is a folder for trace.json.gz and run.json, written when the block has ended well;
+    `force` overwrites them. `shapes` records the inputs of operators, without which there are no FLOPs.
+    """
+    return Profile(model, out=out, force=force, shapes=shapes)
+
+
+class Profile:
+    """One recording: `result` is the analysed `Run`, `save` writes it; before the end of the block there is neither."""
+
+    def __init__(
+        self,
+        model: Any = None,
+        *,
+        out: str | os.PathLike[str] | None = None,
+        force: bool = False,
+        shapes: bool = True,
+    ) -> None:
+        self.roots = roots_of(model)
+        self.out, self.force, self.shapes = Path(out) if out is not None else None, force, shapes
+        if self.out is not None:
+            check_folder(self.out, force)
+        self.measured: dict[str, Any] = {}
+        self.environment: dict[str, Any] = {}
+        self.device: Device | None = None
+        self.has_capture = False
+        self._folder: Path | None = None
+        self._result: Run | None = None
+        self._open: ExitStack | None = None
+
+    # ------------------------------------------------------------------------------- recording
+
+    def __enter__(self) -> Profile:
+        with ExitStack() as stack:
+            stack.enter_context(self.recording())
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        stack, self._open = self._open, None
+        if stack is not None:
+            stack.__exit__(*error)
+        if error[0] is None and self.out is not None:
+            self.save(self.out, self.force)
+
+    def __call__(self, function: F) -> F:
+        """A decorator: every call is recorded; `function.profile` is the last call's recording."""
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if _recording:  # it calls itself, or something that is recorded calls it
+                return function(*args, **kwargs)
+            with self:
+                return function(*args, **kwargs)
+
+        call.profile = self  # type: ignore[attr-defined]
+        return call  # type: ignore[return-value]
+
+    def stage(self, name: str) -> marks.Stage:
+        """A stage of the block: ``with run.stage("denoise"):``, the same as `frameroof.stage`."""
+        return marks.stage(name)
+
+    @contextmanager
+    def recording(self, name: str = TRACE) -> Iterator[None]:
+        """Record the block into the file `name` of a folder of our own."""
+        global _recording
+        if _recording:
+            raise ValueError("a profile is being recorded already; end it first")
+        self._result = None
+        folder = self._fresh()
+        _recording = True
+        try:
+            with ModuleHooks(self.roots) as hooks, marks.opening(_range), profiled(folder / name, self.shapes):
+                start = Clock().now()
+                yield
+                Clock().wait()
+                taken = Clock().now() - start
+        finally:
+            _recording = False
+        if name == TRACE:
+            self.measured["profiled_ns"] = taken
+        self.measured["modules"] = len(hooks.names)
+
+    def measure(
+        self,
+        work: Callable[[], Any],
+        *,
+        warmup: int = 1,
+        repeat: int = 5,
+        graph: bool = False,
+        say: Say = lambda _: None,
+        clock: Clock | None = None,
+    ) -> Timing:
+        """Warm `work` up, time it `repeat` times without the profiler, then record it once.
+
+        `graph` (CUDA) captures it in a CUDA graph after the warm-up; what is timed and recorded is its replay, and
+        the capture is recorded too, so that the replayed kernels keep their modules.
+        """
+        if warmup < 0 or repeat < 0:
+            raise ValueError(f"repetitions are 0 or more, not {min(warmup, repeat)}")
+        self.measured = {}
+        timing = measure(work, warmup=warmup, repeat=0 if graph else repeat, say=say, clock=clock)
+        if graph:
+            say("capturing a graph")
+            work = self._captured(work)
+            replayed = measure(work, warmup=1, repeat=repeat, say=say, clock=clock)
+            replayed.cold_ns, replayed.compile_ns, replayed.warmup = timing.cold_ns, timing.compile_ns, warmup
+            timing = replayed
+        say("recording")
+        with self.recording():
+            work()
+        self.measured = {**timing.to_dict(), **self.measured, **({"graph": True} if graph else {})}
+        if self.out is not None:
+            say("analysing")
+            self.save(self.out, self.force)
+        return timing
+
+    def _captured(self, work: Callable[[], Any]) -> Callable[[], Any]:
+        if not on_cuda():
+            raise ValueError("a CUDA graph needs a CUDA device, and the work did not use one")
+        graph = torch.cuda.CUDAGraph()
+        with self.recording(CAPTURE), torch.cuda.graph(graph):
+            work()
+        self.has_capture = True
+        replay: Callable[[], Any] = graph.replay
+        return replay
+
+    # --------------------------------------------------------------------------------- results
+
+    @property
+    def trace(self) -> Path:
+        """The trace's file, in a folder that goes with this object."""
+        if self._folder is None or not (self._folder / TRACE).exists():
+            raise ValueError("nothing has been recorded: the block has not ended, or it failed")
+        return self._folder / TRACE
+
+    @property
+    def result(self) -> Run:
+        """The recording, analysed (torch-free data, as of `frameroof analyze`)."""
+        trace = self.trace
+        if self._result is None:
+            from ..trace.analysis import analyze
+
+            if not self.environment:
+                self.environment = environment()
+            if not on_cuda() and self.device is None:
+                self.device = _this_cpu()
+            capture = trace.with_name(CAPTURE) if self.has_capture else None
+            run = analyze(trace, capture=capture, on=self.device)
+            run.measured, run.environment = dict(self.measured), dict(self.environment)
+            if self.device is not None:
+                run.environment["probe"] = msgspec.to_builtins(self.device)
+                run.summary.hardware = None  # it is not in `frameroof hardware`
+            self._result = run
+        return self._result
+
+    def save(
+        self, folder: str | os.PathLike[str], force: bool = False, more: Mapping[str, bytes] | None = None
+    ) -> Path:
+        """Write trace.json.gz, run.json and `more` files by name, all or none of them."""
+        target = Path(folder)
+        check_folder(target, force)
+        run, trace = self.result, self.trace
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        except OSError as error:
+            raise ValueError(f"{target} cannot be made: {error.strerror}") from error
+        try:
+            os.chmod(beside, 0o755)
+            shutil.copyfile(trace, beside / TRACE)
+            if self.has_capture:
+                shutil.copyfile(trace.with_name(CAPTURE), beside / CAPTURE)
+            for name, content in (more or {}).items():
+                (beside / name).write_bytes(content)
+            save_run(run, beside)
+            if target.exists():
+                for file in beside.iterdir():
+                    os.replace(file, target / file.name)
+            else:
+                os.replace(beside, target)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        return target
+
+    def _fresh(self) -> Path:
+        """A folder for this recording's files, removed with this object."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="frameroof-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, True)
+        (self._folder / TRACE).unlink(missing_ok=True)
+        return self._folder
+
+
+_recording = False
+
+
+@functools.cache
+def _this_cpu() -> Device:
+    return probe()
+
+
+def _range(name: str) -> AbstractContextManager[Any]:
+    opened: AbstractContextManager[Any] = torch.profiler.record_function(marks.PREFIX + name)
+    return opened
+
+
+def check_folder(folder: Path, force: bool) -> None:
+    """Whether a recording may be written to `folder`; `ValueError` with a sentence if not."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; --out names a folder")
+    there = [name for name in (RUN, TRACE, CAPTURE) if (folder / name).exists()]
+    if there and not force:
+        raise ValueError(f"{folder / there[0]} exists; --force overwrites it")

@@ -1,0 +1,224 @@
+"""What a clock says without the profiler: cold, compiling, repetitions, stages, and the most memory in use."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .marks import opening
+
+Say = Callable[[str], None]
+
+
+def on_cuda() -> bool:
+    """Whether this process uses a CUDA (or ROCm) device."""
+    return bool(torch.cuda.is_available() and torch.cuda.is_initialized())
+
+
+def synchronise() -> None:
+    """Wait until the device has done all that it was given."""
+    if on_cuda():
+        torch.cuda.synchronize()
+
+
+@dataclass
+class Clock:
+    """Time on the host, with both ends synchronised, and marks that a device can pass without waiting."""
+
+    now: Callable[[], int] = time.perf_counter_ns
+    wait: Callable[[], None] = synchronise
+    cuda: bool = field(default_factory=on_cuda)
+
+    def mark(self) -> Any:
+        """A point in the order of work: an event on the device, or the time on a CPU."""
+        if not self.cuda:
+            return self.now()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def between(self, start: Any, end: Any) -> int:
+        """Nanoseconds between two marks, after `wait`."""
+        return round(start.elapsed_time(end) * 1e6) if self.cuda else int(end - start)
+
+
+@dataclass
+class Timing:
+    """All samples of one piece of work, in ns."""
+
+    warmup: int
+    repeat: int
+    cold_ns: int | None = None
+    compile_ns: int = 0
+    samples_ns: list[int] = field(default_factory=list)
+    device_samples_ns: list[int] = field(default_factory=list)
+    stages: dict[str, list[list[int]]] = field(default_factory=dict)
+    """Stage -> for each repetition the time of each of its calls."""
+    memory: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `Run.measured`."""
+        found: dict[str, Any] = {
+            "warmup": self.warmup,
+            "repeat": self.repeat,
+            "cold_ns": self.cold_ns,
+            "compile_ns": self.compile_ns,
+            "samples_ns": self.samples_ns,
+            "memory": self.memory,
+        }
+        if self.samples_ns:
+            found |= spread(self.samples_ns)
+        if self.device_samples_ns:
+            found["device_samples_ns"] = self.device_samples_ns
+        if self.stages:
+            found["stages"] = [
+                {"name": name, "calls": max(map(len, calls)), **spread([sum(call) for call in calls])}
+                for name, calls in self.stages.items()
+            ]
+        return found
+
+
+def spread(samples: list[int]) -> dict[str, int]:
+    """Median, extremes, and the width of the middle half."""
+    low, _, high = statistics.quantiles(samples, n=4, method="inclusive") if len(samples) > 1 else samples * 3
+    return {
+        "median_ns": round(statistics.median(samples)),
+        "min_ns": min(samples),
+        "max_ns": max(samples),
+        "spread_ns": round(high - low),
+    }
+
+
+def measure(
+    work: Callable[[], Any], *, warmup: int = 1, repeat: int = 5, clock: Clock | None = None, say: Say = lambda _: None
+) -> Timing:
+    """Run `work` `warmup` times, the first of which is the cold one, then `repeat` times under the clock."""
+    clock = clock or Clock()
+    timing = Timing(warmup, repeat)
+    before = compile_ns()
+    for at in range(warmup):
+        say(f"warm-up {at + 1} of {warmup}")
+        taken = _timed(work, clock)
+        if at == 0:
+            timing.cold_ns = taken
+    clock.cuda = clock.cuda or (clock.wait is synchronise and on_cuda())  # the first call may be what starts it
+    peak = Peak()
+    for at in range(repeat):
+        say(f"repetition {at + 1} of {repeat}")
+        stages = StageClock(clock)
+        with opening(stages.open):
+            start = clock.mark() if clock.cuda else None
+            taken = _timed(work, clock, before_wait=stages.end if clock.cuda else None)
+        timing.samples_ns.append(taken)
+        if clock.cuda:
+            timing.device_samples_ns.append(clock.between(start, stages.ended))
+        for name, calls in stages.times().items():
+            timing.stages.setdefault(name, []).append(calls)
+    timing.memory = peak.read() if repeat else {}
+    timing.compile_ns = compile_ns() - before
+    return timing
+
+
+def _timed(work: Callable[[], Any], clock: Clock, before_wait: Callable[[], None] | None = None) -> int:
+    clock.wait()
+    start = clock.now()
+    work()
+    if before_wait:
+        before_wait()
+    clock.wait()
+    return clock.now() - start
+
+
+class StageClock:
+    """Marks at both ends of every stage of one repetition."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.marks: list[tuple[str, Any, Any]] = []
+        self.ended: Any = None
+
+    def open(self, name: str) -> AbstractContextManager[None]:
+        """The range of one call of a stage."""
+        return self._open(name)
+
+    @contextmanager
+    def _open(self, name: str) -> Iterator[None]:
+        start = self.clock.mark()
+        try:
+            yield
+        finally:
+            self.marks.append((name, start, self.clock.mark()))
+
+    def end(self) -> None:
+        """Mark the end of the repetition on the device."""
+        self.ended = self.clock.mark()
+
+    def times(self) -> dict[str, list[int]]:
+        """Stage -> the time of each call, in order of their ends."""
+        found: dict[str, list[int]] = {}
+        for name, start, end in self.marks:
+            found.setdefault(name, []).append(self.clock.between(start, end))
+        return found
+
+
+def compile_ns() -> int:
+    """What torch.compile has taken in this process so far; 0 where it was never used."""
+    utils = sys.modules.get("torch._dynamo.utils")
+    spent = getattr(utils, "cumulative_time_spent_ns", {})
+    return int(spent.get("entire_frame_compile", 0))
+
+
+class Peak:
+    """The most memory in use from its making on: of the device's allocator, or of this process."""
+
+    def __init__(self) -> None:
+        self.cuda = on_cuda()
+        self.whole_life = False
+        if self.cuda:
+            torch.cuda.reset_peak_memory_stats()
+            self.before = int(torch.cuda.memory_allocated())
+            return
+        self.before = _status("VmRSS")
+        try:
+            Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
+        except OSError:
+            self.whole_life = True
+
+    def read(self) -> dict[str, Any]:
+        """The peak and what was in use before."""
+        if self.cuda:
+            return {
+                "of": "allocator of the device",
+                "peak_bytes": int(torch.cuda.max_memory_allocated()),
+                "reserved_bytes": int(torch.cuda.max_memory_reserved()),
+                "before_bytes": self.before,
+            }
+        since = " since it started" if self.whole_life else ""
+        return {"of": f"resident set of the process{since}", "peak_bytes": _peak_rss(), "before_bytes": self.before}
+
+
+def _peak_rss() -> int:
+    found = _status("VmHWM")
+    if not found:
+        with suppress(ImportError):
+            import resource
+
+            found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return found
+
+
+def _status(name: str) -> int:
+    """A line of /proc/self/status in bytes; 0 where there is no such file."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1]) * 1024
+    return 0

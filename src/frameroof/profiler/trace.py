@@ -1,0 +1,76 @@
+"""The profiler's file: torch.profiler around a block, and its trace written whole, packed, with our ranges named."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity
+
+from . import hooks
+from .timing import synchronise
+
+BLOCK = 1 << 24
+_AS_OPERATOR = re.compile(rf'"cat": "cpu_op",(\s*)"name": "{hooks.PREFIX}'.encode())
+_AS_ANNOTATION = rf'"cat": "user_annotation",\1"name": "{hooks.PREFIX}'.encode()
+_warm = False
+
+
+@contextmanager
+def profiled(path: Path, shapes: bool = True) -> Iterator[None]:
+    """Record the block and write its trace to `path` (.json.gz); nothing is written where the block fails."""
+    _warm_up()
+    profiler = _profiler(shapes)
+    synchronise()
+    profiler.start()
+    try:
+        yield
+        synchronise()
+    except BaseException:
+        with suppress(Exception):  # the block's own error is what the user must see
+            profiler.stop()
+        raise
+    profiler.stop()
+    write(profiler, path)
+
+
+def write(profiler: Any, path: Path) -> None:
+    """The trace as a packed file; module ranges, which the profiler files under operators, become annotations."""
+    handle, name = tempfile.mkstemp(suffix=".json", dir=path.parent)
+    os.close(handle)
+    try:
+        profiler.export_chrome_trace(name)
+        with open(name, "rb") as plain, gzip.open(path, "wb", compresslevel=4) as packed:
+            while lines := plain.readlines(BLOCK):
+                if b'"cat"' in lines[-1]:  # some versions write the name on the next line
+                    lines.append(plain.readline())
+                packed.write(_AS_OPERATOR.sub(_AS_ANNOTATION, b"".join(lines)))
+    finally:
+        os.unlink(name)
+
+
+def _profiler(shapes: bool) -> Any:
+    activities = [ProfilerActivity.CPU]
+    more: dict[str, Any] = {}
+    if torch.cuda.is_available():
+        activities.append(ProfilerActivity.CUDA)
+    else:
+        with suppress(TypeError, AttributeError):  # torch < 2.9 records the thread that starts it only
+            more["experimental_config"] = torch._C._profiler._ExperimentalConfig(profile_all_threads=True)
+    return torch.profiler.profile(activities=activities, record_shapes=shapes, **more)
+
+
+def _warm_up() -> None:
+    """Start the profiler once for nothing: its first start loads libraries."""
+    global _warm
+    if not _warm:
+        with torch.profiler.profile(activities=[ProfilerActivity.CPU]):
+            torch.zeros(1)
+        _warm = True

@@ -1,0 +1,151 @@
+"""A run beside its limits: rooflines by hand, matching with a workload, sums that add up."""
+
+from __future__ import annotations
+
+import pytest
+from trace_made import H100, TRUTH, Made, real
+
+from frameroof import catalogue
+from frameroof.gap import find_gap
+from frameroof.hardware import device
+from frameroof.report.distance import print_gap
+from frameroof.trace.shapes import peak_of
+
+BF16 = "c10::BFloat16"
+LAYER = """{"format": "frameroof.workload", "version": 1, "grammar": 1, "name": "layer",
+ "params": {"batch": {"default": 1}}, "stages": [{"name": "forward",
+ "tensors": ["bf16[batch,64]", "w:bf16[64,96]", "bf16[batch,96]"],
+ "ops": [{"path": "fc", "kind": "linear", "name": "linear", "reads": [0, 1], "writes": [2],
+          "dims": {"b": 1, "m": "batch", "n": 96, "k": 64}},
+         {"path": "out", "kind": "linear", "name": "linear", "reads": [0, 1], "writes": [2],
+          "dims": {"b": 1, "m": "batch", "n": 8, "k": 96}},
+         {"path": "act", "kind": "elementwise", "name": "gelu", "reads": [2], "writes": [2]}],
+ "weights": {"bf16": 6144}}]}"""
+
+
+@pytest.fixture
+def layer(tmp_path):
+    path = tmp_path / "layer.workload.json"
+    path.write_text(LAYER, "utf-8")
+    return catalogue.load(str(path))
+
+
+def row_of(gap, name):
+    return next(r for r in gap.rows if r.name == name)
+
+
+def test_the_roofline_of_a_product_by_hand(tmp_path):
+    t = Made(**H100)
+    t.one("aten::mm", 10_000, 400_000, dims=[[4096, 4096], [4096, 4096]], types=[BF16, BF16])
+    t.one("aten::mm", 500_000, 20_000, dims=[[1, 4096], [4096, 4096]], types=[BF16, BF16])
+    t.one("aten::mul", 600_000, 60_000, dims=[[4096, 4096], [4096, 4096]], types=[BF16, BF16])
+    t.one("my::op", 700_000, 7_000)
+    h100 = device("H100")
+    gap = find_gap(t.run(tmp_path), h100)
+    big, thin = (next(r for r in gap.rows if r.name == "aten::mm" and r.dims[0][0] == m) for m in (4096, 1))
+    flops, peak, bandwidth = 2 * 4096**3, h100.dense_flops["bf16"], h100.bandwidth
+    assert (big.bound, big.limit_ns) == ("compute", round(flops / peak * 1e9))
+    assert big.mfu == pytest.approx(flops / peak / 400e-6)
+    assert big.above_ns == 400_000 - big.limit_ns
+    moved = 2 * (4096 + 4096**2 + 4096)
+    assert (thin.bound, thin.limit_ns) == ("memory", round(moved / bandwidth * 1e9))
+    assert thin.mbu == pytest.approx(moved / bandwidth / 20e-6)
+    scale = row_of(gap, "aten::mul")
+    assert (scale.bound, scale.limit_ns, scale.mfu) == ("memory", round(3 * 2 * 4096**2 / bandwidth * 1e9), None)
+    assert row_of(gap, "my::op").limit_ns is None
+    assert gap.coverage_limit == pytest.approx(480 / 487)
+    assert gap.never_faster_ns == gap.idle_ns + big.limit_ns + thin.limit_ns + scale.limit_ns
+
+
+def test_causal_attention_is_limited_by_half_of_its_square(tmp_path):
+    def limit(causal):
+        t = Made(**H100)
+        q = [1, 8, 8192, 128]
+        concrete = ["", "", "", "0.", str(causal)]
+        t.one(
+            "aten::_scaled_dot_product_flash_attention", 10_000, 10_000_000, "flash_fwd", [q] * 3, [BF16] * 3, concrete
+        )
+        (row,) = find_gap(t.run(tmp_path), device("H100")).rows
+        return row
+
+    full, half = limit(False), limit(True)
+    assert full.limit_ns == pytest.approx(4 * 8 * 8192**2 * 128 / device("H100").dense_flops["bf16"] * 1e9, abs=1)
+    assert half.limit_ns == pytest.approx(full.limit_ns / 2, abs=1)
+
+
+def test_no_limit_is_longer_than_what_was_measured(tmp_path):
+    """A cache can beat the memory: then the row is at its limit, and MBU says more than 1."""
+    t = Made(**H100)
+    t.one("aten::mul", 10_000, 1_000, dims=[[4096, 4096]], types=[BF16])
+    (row,) = find_gap(t.run(tmp_path), device("H100")).rows
+    assert (row.limit_ns, row.above_ns) == (1_000, 0)
+    assert row.mbu > 1
+
+
+def test_what_is_faster_than_the_peak_is_said(tmp_path, capsys):
+    t = Made(**H100)
+    t.one("aten::mm", 10_000, 4_000, dims=[[4096, 4096], [4096, 4096]], types=[BF16, BF16])
+    gap = find_gap(t.run(tmp_path), device("H100"))
+    assert gap.above_peak == ["(no modules recorded): aten::mm"]
+    print_gap(gap)
+    assert "Faster than the dense peak" in capsys.readouterr().out
+
+
+def test_an_operation_of_the_workload_is_named(tmp_path, layer):
+    t = Made(**H100)
+    t.one("aten::addmm", 10_000, 5_000, dims=[[96], [6, 64], [64, 96]], types=[BF16] * 3)
+    t.one("aten::gelu", 20_000, 2_000, dims=[[6, 96]], types=[BF16])
+    t.one("aten::mm", 30_000, 3_000, dims=[[6, 64], [64, 7]], types=[BF16] * 2)
+    run = t.run(tmp_path)
+    gap = find_gap(run, device("H100"), layer, {"batch": 3})
+    assert (row_of(gap, "aten::addmm").path, row_of(gap, "aten::addmm").exact) == ("fc", True)  # twice its batch
+    assert row_of(gap, "aten::gelu").path == "act"
+    assert row_of(gap, "aten::mm").path == ""
+    assert gap.coverage_workload == run.coverage.workload == 0.7
+    assert not row_of(find_gap(run, device("H100"), layer, {"batch": 4}), "aten::addmm").exact
+    with pytest.raises(ValueError, match="too small"):
+        find_gap(run, device("H100"), layer, {"batch": 0})
+
+
+def test_what_the_run_does_not_show_is_listed(tmp_path, layer):
+    t = Made(**H100)
+    t.note("stage::forward", 0, 50_000)
+    t.one("aten::addmm", 10_000, 5_000, dims=[[96], [6, 64], [64, 96]], types=[BF16] * 3)
+    assert find_gap(t.run(tmp_path), device("H100"), layer).missing == ["forward: out"]
+
+
+def test_peaks_fall_back_to_the_next_type_and_never_to_a_smaller_limit():
+    h100 = device("H100")
+    assert peak_of(h100, "bf16") == h100.dense_flops["bf16"]
+    assert peak_of(h100, None) == h100.dense_flops["bf16"]
+    assert peak_of(h100, "fp32") == h100.dense_flops["tf32"] > h100.dense_flops["fp32"]  # a trace tells them not apart
+    assert peak_of(h100, "unheard") == max(h100.dense_flops.values())
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not TRUTH, reason="no ../shared/traces here")
+@pytest.mark.parametrize("name", sorted(TRUTH) or ["none"])
+def test_rows_classes_and_stages_add_up_to_the_work(name, capsys):
+    run = real(name)
+    total = run.summary.kernel_ns + run.summary.memory_ns
+    gap = find_gap(run, device(run.summary.hardware or "H100"))
+    assert sum(r.time_ns for r in gap.rows) == total == gap.time_ns
+    for sums in (gap.classes, gap.stages):
+        assert sum(s.time_ns for s in sums) == total
+        assert all(s.limit_ns + s.above_ns + s.unlimited_ns == s.time_ns for s in sums)
+    assert {c.name: c.time_ns for c in gap.classes} == {c.name: c.time_ns for c in run.classes}
+    assert bool(gap.above_peak) == run.summary.on_cpu  # its rows are launches for a device that the file does not show
+    assert gap.limit_ns <= gap.never_faster_ns <= gap.span_ns or run.summary.on_cpu
+    print_gap(gap, 5)
+    assert "None" not in capsys.readouterr().out
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not TRUTH, reason="no ../shared/traces here")
+def test_sd35_beside_its_workload():
+    run = real("mi300x_sd35_xdit.json.gz")
+    gap = find_gap(run, device("MI300X"), catalogue.load("sd3.5-large"))
+    assert gap.coverage_workload > 0.95
+    first = gap.rows[0]
+    assert (first.class_, first.path, first.exact) == ("attention", "transformer_blocks.[0-37].attn", True)
+    run.coverage.workload = None
