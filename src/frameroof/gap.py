@@ -219,6 +219,24 @@ Keys = tuple[tuple[Any, ...] | None, tuple[Any, ...] | None, int]
 """(what identifies an operation with its sizes but the merged one, the same without sizes, the merged size)."""
 
 
+_SAME = {
+    "native_layer_norm": "layer_norm",
+    "native_group_norm": "group_norm",
+    "aiter::_groupnorm_run": "group_norm",
+    "_fused_rms_norm": "rms_norm",
+    "_softmax": "softmax",
+    "_to_copy": "copy",
+    "clone": "copy",
+    "contiguous": "copy",
+}
+"""What runs -> what the model calls, where the names differ."""
+
+
+def _plain(name: str) -> str:
+    """An operator's name without the mark of working in place, and as the model calls it."""
+    return _SAME.get(name.rstrip("_"), name.rstrip("_"))
+
+
 def _keys_of(row: ShapeRow) -> Keys:
     base = row.name.removeprefix("aten::")
     inputs = Inputs(tuple(_tuples(d) for d in row.dims), (), ())
@@ -233,7 +251,7 @@ def _keys_of(row: ShapeRow) -> Keys:
         batch, m, k, n = product
         return (("bmm", m, k, n), ("bmm", k, n), batch) if batch > 1 else (None, ("mm", k, n), m)
     sizes = [_elements(d) for d in row.dims if d and isinstance(d[0], int)]
-    return None, ("other", base.rstrip("_"), None), max(sizes, default=0)
+    return None, ("other", _plain(base), None), max(sizes, default=0)
 
 
 def _attention_keys(row: AttentionRow) -> Keys:
@@ -339,7 +357,7 @@ def _enter(index: _Index, stage: str, op: Op, env: Mapping[str, Any]) -> None:
     else:
         sizes = [int(t.elements(env)) for t in (*op.reads, *op.writes)]
         known = _Known(stage, op.path, max(sizes, default=0))
-        index.loose["other", op.name.rstrip("_"), None].append(known)
+        index.loose["other", _plain(op.name), None].append(known)
 
 
 def _missing(index: _Index, rows: Sequence[GapRow]) -> list[str]:

@@ -50,7 +50,7 @@ def test_the_version_is_the_same_everywhere(root: Path):
 def test_a_light_install_is_light(root: Path):
     project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
     names = {re.split(r"[<>=!~\[ ]", text)[0] for text in project["dependencies"]}
-    assert names == {"msgspec", "numpy", "rich", "typer"}
+    assert names == {"msgspec", "numpy", "polars", "rich", "typer"}
     everything = [text for group in project["optional-dependencies"].values() for text in group]
     assert not [text for text in everything if text.startswith("torchvision")]
 
