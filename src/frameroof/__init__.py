@@ -10,15 +10,19 @@ if TYPE_CHECKING:
     from .estimate import Utilization, similarity_matrix_bytes
     from .hardware import device, parse_node
     from .profiler import profile, stage
+    from .run import Run
     from .study.predict import Prediction, predict
+    from .trace.analysis import analyze
     from .workload.records import Workload
 
 __version__ = "0.1.0"
 
 _WHERE = {
     "Prediction": "study.predict",
+    "Run": "run",
     "Utilization": "estimate",
     "Workload": "workload.records",
+    "analyze": "trace.analysis",
     "device": "hardware",
     "load_workload": "catalogue",
     "parse_node": "hardware",
@@ -29,8 +33,10 @@ _WHERE = {
 }
 __all__ = [
     "Prediction",
+    "Run",
     "Utilization",
     "Workload",
+    "analyze",
     "device",
     "load_workload",
     "parse_node",

@@ -13,8 +13,10 @@ import frameroof
 
 PUBLIC = [
     "Prediction",
+    "Run",
     "Utilization",
     "Workload",
+    "analyze",
     "device",
     "load_workload",
     "parse_node",
