@@ -106,6 +106,8 @@ def find_gap(run: Run, device: Device, workload: Workload | None = None, sizes: 
 
     Raises `ValueError` for an inadmissible size. Sets `run.coverage.workload`.
     """
+    if not run.classes:
+        raise ValueError("the run holds no work of a device or an operator: there is nothing to put beside limits")
     index = _index(workload, sizes) if workload else None
     rows = [*_shape_rows(run, device, index), *_attention_rows(run, device, index)]
     rows.sort(key=lambda row: -(row.above_ns if row.above_ns is not None else row.time_ns))

@@ -44,6 +44,8 @@ def analyze(
         raise ValueError(
             "--capture, --against, --perfetto, --csv and --parquet belong to one trace; give one at a time"
         )
+    if size and not against:
+        raise ValueError("--size belongs to the workload of --against")
     known = device(on) if on else None
     if out and not force:
         for folder in _folders(out, trace):

@@ -111,6 +111,8 @@ def _said(error: BaseException) -> str:
 def _callable(asked: Asked, say: Say) -> Job:
     import inspect
 
+    import torch
+
     from ..count import load_builder
     from ..profiler.build import called, is_built, real
 
@@ -136,6 +138,8 @@ def _callable(asked: Asked, say: Say) -> Job:
     taken = time.perf_counter_ns() - start
     source = {"callable": asked.what.rpartition("/")[2]}
     if not is_built(found):
+        if any(isinstance(part, torch.nn.Module) for part in (found if isinstance(found, tuple) else (found,))):
+            raise ValueError(f"{asked.what} returned a module without its inputs: return (module, args, kwargs)")
         return Job(build, source=source, sizes=dict(asked.sizes), cold_ns=taken)
     work = real("forward", found, asked.device)
     job = _job([work], source)

@@ -59,6 +59,8 @@ def _head(run: Run) -> Iterator[str]:
         + (f", {s.copies:,} {'copy or fill' if s.copies == 1 else 'copies and fills'}" if s.copies else "")
         + (f" on {s.streams} streams" if s.streams > 1 else "")
     )
+    if s.on_cpu and any("cut off" in p.what or "too early" in p.what for p in run.problems):
+        yield "The file was cut off and holds no work of a device: what follows are times of the host."
     if run.measured.get("median_ns"):
         m = run.measured
         yield f"without the profiler: median {_ms(m['median_ns'])} of {len(m.get('samples_ns', []))} repetitions"

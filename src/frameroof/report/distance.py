@@ -15,12 +15,14 @@ def print_gap(gap: Gap, top: int = 15) -> None:
     out = console()
     out.print(f"Beside the limits of {gap.device}", style="bold")
     span = max(1, gap.span_ns)
-    limit = (
-        f"its limit {_ms(gap.limit_ns)} ({gap.limit_ns / gap.time_ns:.0%})" if gap.coverage_limit else "no limit known"
-    )
+    limited = gap.coverage_limit * gap.time_ns
+    least = "" if gap.coverage_limit > 0.995 else "at least "
+    part = "" if gap.coverage_limit > 0.995 else f" of the {_ms(limited)} that have one"
+    limit = f"limit {_ms(gap.limit_ns)} ({gap.limit_ns / limited:.0%}{part})" if limited else "no limit known"
     out.print(
         f"work {_ms(gap.time_ns)}, {limit}; idle {_ms(gap.idle_ns)}. "
-        f"No faster kernel can win back {_ms(gap.never_faster_ns)}, {gap.never_faster_ns / span:.0%} of the run."
+        f"No faster kernel can win back {least}{_ms(gap.never_faster_ns)}, "
+        f"{gap.never_faster_ns / span:.0%} of the run."
     )
     out.print()
     out.print("Classes", style="bold")
@@ -35,6 +37,8 @@ def print_gap(gap: Gap, top: int = 15) -> None:
     out.print(_rows(gap, top))
     if gap.coverage_workload is not None:
         out.print(f"Matched with an operation of the workload: {gap.coverage_workload:.1%} of the time.")
+        if gap.coverage_workload < 0.5:
+            out.print("That is little: is it this model, at these sizes?", style="yellow")
         if gap.missing:
             out.print(f"In the workload but not seen in the run: {_some(gap.missing)}.")
         if gap.uncounted:

@@ -39,7 +39,10 @@ def account(placed: Placed, attention: list[Attention]) -> tuple[Array, Array]:
         elif found is not None:
             flops[row], moved[row] = found.flops, found.bytes
         if found is not None:
-            flops[others] = moved[others] = 0
+            flops[others] = 0 if found.flops >= 0 else -1
+            moved[others] = 0 if found.bytes >= 0 else -1
+        if len({placed.classes[r] for r in (row, *others) if not _is_copy(placed, r)}) > 1:
+            moved[[row, *others]] = -1  # kernels of several classes under one operator: which moves what is not told
         if found is None or found.flops <= 0:
             unknown = [r for r in (row, *others) if placed.classes[r] in MATRIX and not _is_copy(placed, r)]
             flops[unknown] = -1

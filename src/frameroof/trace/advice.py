@@ -61,7 +61,7 @@ def _launches(run: Run) -> Iterator[Advice]:
     late = run.idle.get("host_launch", 0)
     if late:
         replayed = (
-            f"; {launch.graph_kernels:,} of them in {launch.graph_launches} graph replays"
+            f"; {launch.graph_kernels:,} of the {s.kernels:,} ran in {launch.graph_launches} graph replays"
             if launch.graph_launches
             else ""
         )
@@ -70,8 +70,8 @@ def _launches(run: Run) -> Iterator[Advice]:
             f"the device stood idle for {_ms(late)} of {_ms(s.span_ns)} because the host had not launched the next "
             f"kernel yet; {s.short_kernels:,} of {s.kernels:,} kernels are shorter than 10 us{replayed}",
             late,
-            "replay the denoising step as a CUDA/HIP graph (torch.compile mode='reduce-overhead', or torch.cuda.graph "
-            "around static shapes); fuse small kernels with torch.compile; take Python work out of the loop",
+            "replay the repeated part (a denoising step, a decoded token) as a CUDA/HIP graph (torch.compile "
+            "mode='reduce-overhead', or torch.cuda.graph around static shapes); fuse small kernels with torch.compile; take Python work out of the loop",
             "host",
         )
 

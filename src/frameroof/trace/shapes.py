@@ -145,10 +145,12 @@ _READS_ONLY = re.compile(
     r"^(mean|sum|prod|amax|amin|max|min|argmax|argmin|all|any|norm|linalg_vector_norm|var|std|var_mean|\w*_pool\dd\w*|"
     r"_local_scalar_dense|item|copy|_foreach_copy|equal|is_nonzero)$"
 )
-"""What writes little beside what it reads; `copy_` names its target among its inputs."""
+"""What writes little beside what it reads; `copy_` names its target among its inputs, as kernels of Triton do."""
 _VIEWS = re.compile(rf"^aten::({NO_WORK})$")
 _PICKS = re.compile(r"^(index|_?index_put\w*|index_select|index_add|index_copy|scatter\w*|take|masked_\w+)$")
 
+_RESIZES = re.compile(r"upsample|interpolate|grid_sampl")
+"""What writes another number of elements than it reads, which its inputs alone do not tell."""
 _TABLES = re.compile(r"cache|rotary|(^|_)rope(_|$)")
 """What takes a whole cache or table and touches a few of its rows."""
 
@@ -171,7 +173,9 @@ def _moved(operator: str, name: str, inputs: Inputs, read: int) -> int:
         return 2 * found * tensors[0][1] + math.prod(at) * tensors[-1][1]
     if _PICKS.match(name) or _TABLES.search(name):
         return -1
-    return read if _READS_ONLY.match(name) else read + largest
+    if _RESIZES.search(name):
+        return -1
+    return read if _READS_ONLY.match(name) or operator.startswith("triton_") else read + largest
 
 
 def matmul(name: str, inputs: Inputs) -> tuple[int, int, int, int] | None:
