@@ -71,7 +71,8 @@ def _launches(run: Run) -> Iterator[Advice]:
             f"kernel yet; {s.short_kernels:,} of {s.kernels:,} kernels are shorter than 10 us{replayed}",
             late,
             "replay the repeated part (a denoising step, a decoded token) as a CUDA/HIP graph (torch.compile "
-            "mode='reduce-overhead', or torch.cuda.graph around static shapes); fuse small kernels with torch.compile; take Python work out of the loop",
+            "mode='reduce-overhead', or torch.cuda.graph around static shapes); fuse small kernels with torch.compile; "
+            "take Python work out of the loop",
             "host",
         )
 
