@@ -5,7 +5,7 @@ from __future__ import annotations
 
 def similarity_matrix_bytes(
     height: int, width: int, text_tokens: int, depth: int, factor: int = 2, bytes_per_element: int = 2
-) -> float:
+) -> float:  # six: the symbols of the formula
     """Bytes of every similarity matrix of one UNet pass, one head, batch 1 (Golden et al., section V-A).
 
     `height` and `width` are those of the latent, `text_tokens` the encoded prompt's length, `depth`
