@@ -145,6 +145,8 @@ class StageRow(msgspec.Struct):
     """Device time of each call, in order: the denoising steps, where it is the denoiser."""
     classes: dict[str, int]
     share: float
+    idle_ns: int = 0
+    """Idle time of the device that ended with work of this stage."""
 
 
 class DeviceRow(msgspec.Struct):

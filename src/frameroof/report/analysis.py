@@ -108,9 +108,11 @@ def _stages(run: Run) -> Any:
     for s in run.stages:
         top = ", ".join(f"{name} {time / max(1, s.time_ns):.0%}" for name, time in list(s.classes.items())[:3])
         spread = f"{_ms(min(s.call_ns))} to {_ms(max(s.call_ns))}" if len(s.call_ns) > 1 else ""
-        rows.append((s.name, _ms(s.time_ns), f"{s.share:.1%}", str(s.count), spread, top, s.source))
+        rows.append((s.name, _ms(s.time_ns), f"{s.share:.1%}", str(s.count), spread, _ms(s.idle_ns), top, s.source))
     return table(
-        ("stage", "time", "share", "calls", "each", "most of it", "named by"), rows, text=("most of it", "named by")
+        ("stage", "time", "share", "calls", "each", "idle before", "most of it", "named by"),
+        rows,
+        text=("most of it", "named by"),
     )
 
 

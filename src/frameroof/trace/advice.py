@@ -65,10 +65,12 @@ def _launches(run: Run) -> Iterator[Advice]:
             if launch.graph_launches
             else ""
         )
+        worst = max(run.stages, key=lambda stage: stage.idle_ns, default=None) if len(run.stages) > 1 else None
+        where = f" (of all idle time {_ms(worst.idle_ns)} ended with work of {worst.name})" if worst else ""
         yield _advice(
             "Reduce launch overhead",
             f"the device stood idle for {_ms(late)} of {_ms(s.span_ns)} because the host had not launched the next "
-            f"kernel yet; {s.short_kernels:,} of {s.kernels:,} kernels are shorter than 10 us{replayed}",
+            f"kernel yet{where}; {s.short_kernels:,} of {s.kernels:,} kernels are shorter than 10 us{replayed}",
             late,
             "replay the repeated part (a denoising step, a decoded token) as a CUDA/HIP graph (torch.compile "
             "mode='reduce-overhead', or torch.cuda.graph around static shapes); fuse small kernels with torch.compile; "

@@ -96,7 +96,7 @@ def describe(
         modules=table.modules(idle),
         attention=_attention(attention, table),
         sequence=[SequenceRow(a.start, a.query_len, a.key_len, a.duration) for a in attention if a.query_len],
-        stages=_stages(placed, stages),
+        stages=_stages(placed, stages, idle),
         idle=idle.causes,
         outside={"before_first": idle.before_ns, "after_last": idle.after_ns},
         idle_reliable=idle.reliable,
@@ -238,8 +238,7 @@ class Table:
     def modules(self, idle: Idle, most: int = 400) -> list[ModuleRow]:
         """Time and gaps under every module path and all that encloses it, the longest first, at most `most`."""
         p = self.placed
-        before = np.zeros(len(p), dtype=np.int64)
-        before[idle.gap_row] = idle.gap_end - idle.gap_start
+        before = _idle_before(p, idle)
         sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
         for path, rows in self._by(p.module):
             own = int(p.duration[rows].sum()), len(rows), int(before[rows].sum())
@@ -353,7 +352,15 @@ def _limit_ns(on: Device | None, flops: float, moved: float, item: int) -> int:
     return int(1e9 * max(flops / peak, moved / on.bandwidth))
 
 
-def _stages(placed: Placed, stages: Sequence[Stage]) -> list[StageRow]:
+def _idle_before(placed: Placed, idle: Idle) -> Array:
+    """Idle time of the device that each piece of work ended."""
+    before = np.zeros(len(placed), dtype=np.int64)
+    before[idle.gap_row] = idle.gap_end - idle.gap_start
+    return before
+
+
+def _stages(placed: Placed, stages: Sequence[Stage], idle: Idle) -> list[StageRow]:
+    before = _idle_before(placed, idle)
     total = max(1, int(placed.duration.sum()))
     rows = []
     for stage in stages:
@@ -366,6 +373,7 @@ def _stages(placed: Placed, stages: Sequence[Stage]) -> list[StageRow]:
                 stage.name, stage.source, time, stage.busy_ns(placed), len(stage.calls),
                 [int(placed.duration[call].sum()) for call in stage.calls],
                 dict(sorted(classes.items(), key=lambda item: -item[1])), time / total,
+                int(before[stage.rows].sum()),
             )
         )  # fmt: skip
     return rows
