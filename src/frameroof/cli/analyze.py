@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..run import Run
 from .sizes import parse_sizes
 
 if TYPE_CHECKING:
     from ..gap import Gap
     from ..hardware import Device
+    from ..run import Run
 
 
 def analyze(
