@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from ..run import Run
-
-_RUN = re.compile(rb'\s*\{\s*"source"\s*:')
+from .runs import load
 
 
 def compare(  # one argument an option
@@ -30,17 +25,13 @@ def compare(  # one argument an option
 ) -> None:
     """Compare two runs: what became faster or slower, what appeared or vanished, what the advice brought."""
     from ..report import comparison as report
-    from ..report.progress import status
     from ..study.compare import compare as run
     from ..study.thresholds import apply, parse_rules
 
     if markdown and as_json:
         raise ValueError("--markdown and --json are two forms of one answer; choose one")
     rules = parse_rules(fail_on) if fail_on is not None else []
-    with status(f"reading {before}") as say:
-        first = load(before)
-        say(f"reading {after}")
-        second = load(after)
+    first, second = load(before), load(after)
     found = run(first, second)
     found.before["path"], found.after["path"] = before, after
     checks = apply(rules, found)
@@ -56,23 +47,3 @@ def compare(  # one argument an option
     if exceeded:
         print(f"frameroof: check failed: {'; '.join(exceeded)}", file=sys.stderr)
         raise typer.Exit(1)
-
-
-def load(path: str) -> Run:
-    """A run from its folder or its JSON under any name, or a trace that is analysed now."""
-    from ..run import load_run
-
-    target = Path(path)
-    if target.is_dir() or _is_run(target):
-        return load_run(target)
-    from ..trace.analysis import analyze
-
-    return analyze(target)
-
-
-def _is_run(file: Path) -> bool:
-    """Whether a file starts as a run's JSON does."""
-    if not file.is_file():
-        return False
-    with open(file, "rb") as start:
-        return _RUN.match(start.read(256)) is not None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .runs import load
 from .sizes import parse_sizes
 
 if TYPE_CHECKING:
@@ -36,20 +37,6 @@ def gap(
     found = find_gap(measured, device, *workload_of(run, measured, against, parse_sizes(size)))
     measured.advice = advise(measured, device)
     show(measured, found, top, as_json)
-
-
-def load(path: str) -> Run:
-    """A run from its folder or file, or from a trace that is analysed now."""
-    from pathlib import Path
-
-    from ..run import load_run
-
-    target = Path(path)
-    if target.is_dir() or target.name == "run.json":
-        return load_run(target)
-    from ..trace.analysis import analyze
-
-    return analyze(target)
 
 
 def device_of(run: Run, on: str | None) -> Device:

@@ -68,23 +68,24 @@ def analyze(
         if not captures:
             raise ValueError(f"{capture} holds no graph capture (no BeginCapture … EndCapture)")
         placed, covered_graph = with_capture(placed, captures)
-    attention = find_attention(placed)
-    run = describe(placed, attention, on=on, graph_capture=covered_graph)
+    parts = find_attention(placed), find_stages(placed), explain_idle(placed)
+    run = describe(placed, parts, on=on, graph_capture=covered_graph)
     if perfetto is not None:
         from .perfetto import export
 
-        export(placed, attention, find_stages(placed), explain_idle(placed), perfetto, force)
+        export(placed, *parts, perfetto, force)
     return run
 
 
-def describe(
-    placed: Placed, attention: list[Attention], *, on: Device | None = None, graph_capture: float | None = None
-) -> Run:
-    """The tables of one trace whose work is in its place; moves the rows of `attention` into that class."""
+Parts = tuple[list[Attention], list[Stage], Idle]
+"""What was found in a trace besides its rows."""
+
+
+def describe(placed: Placed, parts: Parts, *, on: Device | None = None, graph_capture: float | None = None) -> Run:
+    """The tables of one trace whose work is in its place; moves the rows of its attention into that class."""
+    attention, stages, idle = parts
     flops, moved = account(placed, attention)
     reclassify(placed, attention)
-    stages = find_stages(placed)
-    idle = explain_idle(placed)
     table = Table(placed, flops, moved, on or known_device(placed), _stage_of(placed, stages))
     run = Run(
         source=_source(placed),
