@@ -8,6 +8,8 @@ one. -1 stands for "not known": inputs that were not recorded, and matrix work t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from .attention import Attention
@@ -17,68 +19,76 @@ from .placed import Placed
 from .schema import Kind
 from .shapes import Cost, cost
 
+_COPIES = (int(Kind.MEMCPY), int(Kind.MEMSET))
 MATRIX = (ATTENTION, CONVOLUTION, LINEAR)
 """The classes whose FLOPs are counted."""
 
 
 def account(placed: Placed, attention: list[Attention]) -> tuple[Array, Array]:
     """(FLOPs, bytes) of every row; the rows of an eager attention keep their own products and bytes."""
-    count = len(placed)
-    flops = np.full(count, -1, dtype=np.float64)
-    moved = np.full(count, -1, dtype=np.float64)
+    flops, moved = [-1.0] * len(placed), [-1.0] * len(placed)  # lists: one number at a time is slow in arrays
     costs: dict[tuple[str, int], Cost | None] = {}
-    payers = _payers(placed)
+    copies = [kind in _COPIES for kind in placed.kind]
+    payers = _payers(placed, copies)
     for row, others in payers:
         key = placed.operator[row], placed.arguments[row]
         if key not in costs:
             inputs = placed.input(row)
             costs[key] = cost(key[0], inputs) if inputs is not None else None
         found = costs[key]
-        if _is_copy(placed, row) and (found is None or not found.flops):
+        if copies[row] and (found is None or not found.flops):
             flops[row], moved[row] = 0, _copied(placed, row)
         elif found is not None:
             flops[row], moved[row] = found.flops, found.bytes
+        kernels = [r for r in (row, *others) if not copies[r]]
         if found is not None:
-            flops[others] = 0 if found.flops >= 0 else -1
-            moved[others] = 0 if found.bytes >= 0 else -1
-        if len({placed.classes[r] for r in (row, *others) if not _is_copy(placed, r)}) > 1:
-            moved[[row, *others]] = -1  # kernels of several classes under one operator: which moves what is not told
+            _fill(flops, others, 0 if found.flops >= 0 else -1)
+            _fill(moved, others, 0 if found.bytes >= 0 else -1)
+        if len({placed.classes[r] for r in kernels}) > 1:
+            _fill(moved, (row, *others), -1)  # several classes under one operator: which moves what is not told
         if found is None or found.flops <= 0:
-            unknown = [r for r in (row, *others) if placed.classes[r] in MATRIX and not _is_copy(placed, r)]
-            flops[unknown] = -1
+            _fill(flops, [r for r in kernels if placed.classes[r] in MATRIX], -1)
     _count_once(placed, [row for row, _ in payers], flops, moved)
     for one in attention:
         if one.fused and one.query_len:
-            flops[one.rows], moved[one.rows] = 0, 0
-            flops[one.rows[0]], moved[one.rows[0]] = one.flops, one.bytes
-    return flops, moved
+            _fill(flops, one.rows, 0)
+            _fill(moved, one.rows, 0)
+            works = max(one.rows, key=lambda row: placed.duration[row])  # the others call, prepare or finish
+            flops[works], moved[works] = one.flops, one.bytes
+    return np.array(flops, dtype=np.float64), np.array(moved, dtype=np.float64)
 
 
-def _count_once(placed: Placed, rows: list[int], flops: Array, moved: Array) -> None:
+def _fill(values: list[float], rows: Iterable[int], value: float) -> None:
+    for row in rows:
+        values[row] = value
+
+
+def _count_once(placed: Placed, rows: list[int], flops: list[float], moved: list[float]) -> None:
     """Take from every call what the calls inside it already account for.
 
     `aten::linear` holds `aten::addmm`, `aten::conv2d` three more: on the processor each of them is a row.
     """
-    links, host = placed.links, placed.trace.host
-    payer = {int(placed.operator_row[r]): r for r in rows if 0 <= placed.call[r] == placed.operator_row[r]}
+    call, operator = placed.call.tolist(), placed.operator_row.tolist()
+    parent = placed.links.parent.tolist()
+    payer = {operator[r]: r for r in rows if 0 <= call[r] == operator[r]}
     inner: dict[int, tuple[float, float]] = {}
     for at in sorted(payer, reverse=True):  # inner calls stand after the ones that enclose them
         row = payer[at]
-        own = max(0.0, float(flops[row])), max(0.0, float(moved[row]))
+        own = max(0.0, flops[row]), max(0.0, moved[row])
         inside = inner.get(at)
         if inside is not None:
             flops[row] = max(0.0, own[0] - inside[0]) if inside[0] or flops[row] >= 0 else -1
             moved[row] = max(0.0, own[1] - inside[1]) if inside[1] or moved[row] >= 0 else -1
             own = max(own[0], inside[0]), max(own[1], inside[1])
-        above = int(links.parent[at])
-        while above >= 0 and not (host.kind[above] == int(Kind.OPERATOR) and above in payer):
-            above = int(links.parent[above])
+        above = parent[at]
+        while above >= 0 and above not in payer:
+            above = parent[above]
         if above >= 0:
             before = inner.get(above, (0.0, 0.0))
             inner[above] = before[0] + own[0], before[1] + own[1]
 
 
-def _payers(placed: Placed) -> list[tuple[int, list[int]]]:
+def _payers(placed: Placed, copies: list[bool]) -> list[tuple[int, list[int]]]:
     """(the row that stands for a call, its other rows): its first kernel, or its first copy if it has no kernel."""
     found: list[tuple[int, list[int]]] = []
     calls: dict[int, list[int]] = {}
@@ -88,13 +98,19 @@ def _payers(placed: Placed) -> list[tuple[int, list[int]]]:
         else:
             calls.setdefault(call, []).append(row)
     for rows in calls.values():
-        first = next((row for row in rows if not _is_copy(placed, row)), rows[0])
+        first = next((row for row in rows if not copies[row]), rows[0])
         found.append((first, [row for row in rows if row != first]))
     return found
 
 
-def _is_copy(placed: Placed, row: int) -> bool:
-    return placed.kind[row] in (int(Kind.MEMCPY), int(Kind.MEMSET))
+_OVER_LINK = ("HtoD", "DtoH", "Host -> Device", "Device -> Host")
+
+
+def over_link(placed: Placed) -> list[bool]:
+    """Of every row, whether it is a copy between host and device."""
+    named = {name: any(word in name for word in _OVER_LINK) for name in set(placed.kernel)}
+    copy = int(Kind.MEMCPY)
+    return [kind == copy and named[name] for kind, name in zip(placed.kind, placed.kernel, strict=True)]
 
 
 def _copied(placed: Placed, row: int) -> float:

@@ -114,3 +114,10 @@ def kinds(array: Array, *wanted: Kind) -> Array:
     for kind in wanted[1:]:
         mask |= array == int(kind)
     return mask
+
+
+def percentiles(values: Array, *wanted: float) -> list[float]:
+    """Percentiles of some values, between two of them in proportion (NumPy's own loads 20 ms of masked arrays)."""
+    ordered = np.sort(values)
+    at = np.array(wanted) / 100 * (len(ordered) - 1)
+    return [float(v) for v in np.interp(at, np.arange(len(ordered)), ordered)]

@@ -28,6 +28,11 @@ class Flows:
                     ends = self.starts if event.ph == "s" else self.ends
                     ends[event.id] = (str(event.pid), str(event.tid), start)
 
+    def absorb(self, other: Flows) -> None:
+        """Keep the arrows of another part of the file too."""
+        self.starts |= other.starts
+        self.ends |= other.ends
+
     def arrows(self) -> list[tuple[Place, Place]]:
         """(where an arrow starts, where it ends), for every arrow that has both."""
         return [(start, self.ends[number]) for number, start in self.starts.items() if number in self.ends]

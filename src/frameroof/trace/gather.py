@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,10 @@ STAGE_ANNOTATION = "stage::"
 """How `frameroof.stage` names a part of a pipeline."""
 
 
+Part = tuple[int, dict[str, Array]]
+"""The number of a piece of the file, and the columns of its events."""
+
+
 class Gatherer:
     """Takes decoded events in any order and number, gives one `Trace`."""
 
@@ -33,11 +39,9 @@ class Gatherer:
         self.names: defaultdict[str, int] = defaultdict()
         self.names.default_factory = self.names.__len__  # a new name gets the next number
         self.threads: dict[tuple[str, str], int] = {}
-        self.places: dict[tuple[Any, Any], int] = {}
-        """(pid, tid) as the file has them -> index into `threads`."""
         self.arguments: dict[tuple[bytes, bytes, bytes], int] = {}
-        self.host: list[dict[str, Array]] = []
-        self.work: list[dict[str, Array]] = []
+        self.host: list[Part] = []
+        self.work: list[Part] = []
         self.ignored: Counter[str] = Counter()
         self.lost: Counter[tuple[str, str]] = Counter()
         self.flows = Flows()
@@ -49,8 +53,8 @@ class Gatherer:
         self.texts = 0
         """Events whose times are written as text."""
 
-    def add(self, events: Sequence[Any]) -> None:
-        """Take some events (`Event` or `ExactEvent`)."""
+    def add(self, events: Sequence[Any], at: int = 0) -> None:
+        """Take some events (`Event` or `ExactEvent`); `at` is the number of their piece of the file."""
         self.events += len(events)
         python: list[Any] = []
         host: list[Any] = []
@@ -80,12 +84,36 @@ class Gatherer:
         if not self.correlated:
             self.flows.add(arrows)
         if python:
-            self.host.append(self._python_columns(python))
+            self.host.append((at, self._python_columns(python)))
         if host:
-            self.host.append(self._host_columns(host, host_kind))
+            self.host.append((at, self._host_columns(host, host_kind)))
         if work:
-            self.work.append(self._work_columns(work, work_kind))
-            self.correlated = self.correlated or bool((self.work[-1]["correlation"] > 0).any())
+            self.work.append((at, self._work_columns(work, work_kind)))
+            self.correlated = self.correlated or bool((self.work[-1][1]["correlation"] > 0).any())
+
+    def seal(self) -> None:
+        """Nothing more will be added: it can be sent to another process."""
+        self.names.default_factory = None
+
+    def absorb(self, other: Gatherer) -> None:
+        """Take all that another gatherer took, as if its pieces had been added here."""
+        name = _renumbered(self.names, other.names)
+        thread = _renumbered(self.threads, other.threads)
+        argument = _renumbered(self.arguments, other.arguments)
+        for _, columns in (*other.host, *other.work):
+            for column in ("name", "detail"):
+                columns[column] = name[columns[column]]
+        for _, columns in other.host:
+            columns["thread"] = thread[columns["thread"]]
+            columns["args"] = argument[columns["args"]]
+        self.host += other.host
+        self.work += other.work
+        self.ignored += other.ignored
+        self.lost += other.lost
+        self.flows.absorb(other.flows)
+        self.events += other.events
+        self.texts += other.texts
+        self.fractions = self.fractions or other.fractions
 
     def _common(self, events: list[Any], kinds: list[int]) -> dict[str, Array]:
         starts, lengths = [e.ts for e in events], [e.dur for e in events]
@@ -119,12 +147,16 @@ class Gatherer:
         return np.array([number[name] if name else -1 for name in names], dtype=np.int32)
 
     def _threads(self, events: list[Any]) -> Array:
-        keys = [(e.pid, e.tid) for e in events]
-        places, threads = self.places, self.threads
-        for key in dict.fromkeys(keys):
-            if key not in places:
-                places[key] = threads.setdefault((str(key[0]), str(key[1])), len(threads))
-        return np.fromiter(map(places.__getitem__, keys), dtype=np.int32, count=len(keys))
+        processes = {e.pid for e in events}
+        if len(processes) == 1:  # as nearly always: then the thread alone tells
+            (process,) = processes
+            threads = [e.tid for e in events]
+            place = {thread: self._place(process, thread) for thread in set(threads)}
+            return np.fromiter(map(place.__getitem__, threads), dtype=np.int32, count=len(events))
+        return np.array([self._place(e.pid, e.tid) for e in events], dtype=np.int32)
+
+    def _place(self, process: Any, thread: Any) -> int:
+        return self.threads.setdefault((str(process), str(thread)), len(self.threads))
 
     def _python_columns(self, events: list[Any]) -> dict[str, Array]:
         """Python frames: most of a file recorded with stacks, and nothing to them but name, thread and time."""
@@ -170,7 +202,7 @@ class Gatherer:
     def finish(self, path: str, header: Header, problems: list[Problem]) -> Trace:
         """Everything taken so far as one `Trace`."""
         paired = self.pairs.finish()
-        self.add(paired)
+        self.add(paired, sys.maxsize)
         self.events -= len(paired)
         problems += self.pairs.problems()
         problems += [Problem(what, count, action) for (what, action), count in self.lost.items()]
@@ -213,13 +245,19 @@ class Gatherer:
                 kind[(kind == old) & starts[name]] = int(new)
 
 
-def _joined(parts: list[dict[str, Array]], record: type[Host] | type[Work]) -> dict[str, Array]:
-    """The columns of all pieces one after the other, without the rows that have no believable time."""
+def _renumbered(known: dict[Any, int], others: Iterable[Any]) -> Array:
+    """Another gatherer's numbers -> ours, with new ones for what is not known yet; -1 stays -1."""
+    return np.array([*(known.setdefault(key, len(known)) for key in others), -1], dtype=np.int32)
+
+
+def _joined(parts: list[Part], record: type[Host] | type[Work]) -> dict[str, Array]:
+    """The columns of all pieces in the file's order, without the rows that have no believable time."""
     names = [f.name for f in fields(record)]
     if not parts:
         return {name: np.zeros(0, dtype=np.int64) for name in names}
-    good = np.concatenate([p["good"] for p in parts])
-    joined = {name: np.concatenate([p[name] for p in parts]) for name in names}
+    in_order = [columns for _, columns in sorted(parts, key=itemgetter(0))]
+    good = np.concatenate([columns["good"] for columns in in_order])
+    joined = {name: np.concatenate([columns[name] for columns in in_order]) for name in names}
     parts.clear()
     return joined if good.all() else {name: column[good] for name, column in joined.items()}
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .columns import Array
+from .columns import Array, percentiles
 from .intervals import covered, merged, overlap
 from .placed import Placed
 from .schema import Kind
@@ -113,7 +113,7 @@ def _latencies(placed: Placed, idle: Idle, lo: Array, hi: Array) -> None:
     latency = latency[latency >= 0]
     if not len(latency):
         return
-    idle.latency_ns = tuple(int(v) for v in np.percentile(latency, (50, 90, 99)))  # type: ignore[assignment]
+    idle.latency_ns = tuple(int(v) for v in percentiles(latency, 50, 90, 99))  # type: ignore[assignment]
     idle.floor_ns = min(_floor(placed, lo, hi), int(latency.min()) if len(lo) < MANY else LATEST_FLOOR_NS)
     done = np.sort(placed.end[kernels])
     calls = np.sort(called)
@@ -152,7 +152,7 @@ def _floor(placed: Placed, lo: Array, hi: Array) -> int:
     late = (launch >= 0) & ~placed.graph[row]
     called = placed.trace.host.start[np.maximum(launch, 0)]
     late &= called >= lo
-    return int(np.percentile((hi - called)[late], 5)) if late.any() else LATEST_FLOOR_NS
+    return int(percentiles((hi - called)[late], 5)[0]) if late.any() else LATEST_FLOOR_NS
 
 
 def _split(placed: Placed, idle: Idle, lo: Array, hi: Array) -> None:

@@ -21,6 +21,10 @@ class Pairs:
         self._joined = 0
         self._unmatched = 0
 
+    def __bool__(self) -> bool:
+        """Whether any was collected."""
+        return bool(self._events)
+
     def add(self, event: Any) -> None:
         """Keep one event whose `ph` is B or E."""
         self._events.setdefault((str(event.pid), str(event.tid)), []).append(event)

@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
+from .beside import Helper, Unsound, worthwhile
 from .columns import Problem, Trace
 from .gather import Gatherer
 from .salvage import BLANK, BROKEN, Salvager, lenient_header
-from .schema import Event, ExactEvent, Header
+from .schema import CATEGORIES, Args, Event, ExactEvent, Header, Kind
 from .source import BOM, LIMIT_BYTES, Source, TraceError, is_sqlite, open_source
 from .times import needs_digits
 from .walk import Walk
@@ -19,7 +20,9 @@ from .walk import Walk
 _EVENTS = msgspec.json.Decoder(list[Event])
 _EXACT = msgspec.json.Decoder(list[ExactEvent])
 _EXACT_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ARGS = msgspec.json.Decoder(Args | None)
 _HEADER = msgspec.json.Decoder(Header)
+_FRAMES = frozenset(category for category, kind in CATEGORIES.items() if kind == Kind.PYTHON)
 _KEY = b'"traceEvents"'
 
 
@@ -34,10 +37,17 @@ _LAST = msgspec.json.Decoder(_Whole)
 Progress = Callable[[int], None]
 
 
-def read(path: str | os.PathLike[str], *, limit_bytes: int = LIMIT_BYTES, progress: Progress | None = None) -> Trace:
+def read(
+    path: str | os.PathLike[str],
+    *,
+    limit_bytes: int = LIMIT_BYTES,
+    progress: Progress | None = None,
+    helper: bool | None = None,
+) -> Trace:
     """Read a Kineto or Chrome trace (.json, .json.gz), whatever its age, device or damage.
 
-    `limit_bytes` bounds the unpacked text; `progress` is called with the bytes of text seen so far.
+    `limit_bytes` bounds the unpacked text; `progress` is called with the bytes of text seen so far; `helper` says
+    whether a second process decodes too (None: where that is worth it).
     Raises `TraceError` (a sentence) where the file is no trace at all; damage is reported in `Trace.problems`.
     """
     if is_sqlite(path):
@@ -45,12 +55,45 @@ def read(path: str | os.PathLike[str], *, limit_bytes: int = LIMIT_BYTES, progre
 
         return read_nsys(path, progress=progress)
     source = open_source(path, limit_bytes)
+    if worthwhile(source.path.stat().st_size) if helper is None else helper:
+        try:
+            return _read_beside(source, progress)
+        except Unsound:
+            source = open_source(path, limit_bytes)
     reader = _Reader(source)
-    for piece, last in source.pieces():
-        reader.take(piece, last)
+    for number, (piece, last) in enumerate(source.pieces()):
+        reader.take(piece, last, number)
         if progress:
             progress(source.text_bytes)
     return reader.finish()
+
+
+def _read_beside(source: Source, progress: Progress | None) -> Trace:
+    """Read with a helper that takes every piece it is free for."""
+    reader, helper = _Reader(source), Helper(_decode_into)
+    try:
+        for number, (piece, last) in enumerate(source.pieces()):
+            whole = not (last or reader.carry or reader.tail is not None)
+            if not (whole and helper.take(number, piece)):
+                reader.take(piece, last, number)
+            if progress:
+                progress(source.text_bytes)
+        left = helper.give_back()
+        if left is not None and not _decode_into(left[1], reader.gatherer, left[0]):
+            raise Unsound
+        reader.gatherer.absorb(helper.result())
+    finally:
+        helper.stop()
+    return reader.finish()
+
+
+def _decode_into(piece: bytes, gatherer: Gatherer, number: int) -> bool:
+    """Take a piece of sound events; whether it was that, and without begin and end events to be paired elsewhere."""
+    try:
+        gatherer.add(_decode(b"[" + piece.lstrip(BLANK) + b"]"), number)
+    except BROKEN:
+        return False
+    return not gatherer.pairs
 
 
 class _Reader(Walk):
@@ -59,22 +102,29 @@ class _Reader(Walk):
     def __init__(self, source: Source) -> None:
         super().__init__(source)
         self.gatherer = Gatherer()
+        self.number = 0
+        """Of the piece that is taken now."""
         self.salvager = Salvager()
         self.trailer = Header()
         self.problems: list[Problem] = []
+
+    def take(self, piece: bytes, last: bool, number: int = 0) -> None:
+        """Take one piece, the `number`-th of the file."""
+        self.number = number
+        super().take(piece, last)
 
     def sound(self, text: bytes) -> bool:
         """Take the events if they are sound JSON; whether they are."""
         events = self.salvager.sound(text, _decode)
         if events is None:
             return False
-        self.gatherer.add(events)
+        self.gatherer.add(events, self.number)
         return True
 
     def broken(self, piece: bytes, last: bool) -> bytes | None:
         """Take what can be salvaged."""
         events, tail = self.salvager.events(piece, last)
-        self.gatherer.add(events)
+        self.gatherer.add(events, self.number)
         return tail
 
     def last_at_once(self, piece: bytes) -> bool:
@@ -87,10 +137,12 @@ class _Reader(Walk):
             events: list[Any] = whole.traceEvents
             if needs_digits([e.ts for e in events]):
                 events = _EXACT.decode(_EXACT_OBJECT.decode(text)["traceEvents"])
+            else:
+                _decode_arguments(events)
         except BROKEN:
             return False
         self.trailer, self.tail = whole, b"}"
-        self.gatherer.add(events)
+        self.gatherer.add(events, self.number)
         return True
 
     def _behind(self) -> None:
@@ -117,7 +169,7 @@ class _Reader(Walk):
         except BROKEN as error:
             self.trailer = lenient_header(text)
             if b'"ph"' in text:  # the list was not over
-                self.gatherer.add(self.salvager.events(text, True)[0])
+                self.gatherer.add(self.salvager.events(text, True)[0], self.number)
             self._note(f"what stands behind the events is broken: {error}", "read field by field")
 
     def _more_events(self, text: bytes) -> None:
@@ -157,7 +209,18 @@ class _Reader(Walk):
 def _decode(text: bytes) -> list[Any]:
     """Sound events, with their times digit by digit where a double would not hold them."""
     events: list[Any] = _EVENTS.decode(text)
-    return _EXACT.decode(text) if needs_digits([e.ts for e in events]) else events
+    if needs_digits([e.ts for e in events]):
+        return _EXACT.decode(text)
+    _decode_arguments(events)
+    return events
+
+
+def _decode_arguments(events: list[Any]) -> None:
+    """The arguments of all but Python frames, which are most of a file recorded with stacks and use none."""
+    decode = _ARGS.decode
+    for event in events:
+        if event.cat not in _FRAMES and event.args:
+            event.args = decode(event.args)
 
 
 def _merge(first: Header, second: Header) -> Header:

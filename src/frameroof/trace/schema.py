@@ -78,7 +78,10 @@ class Args(msgspec.Struct, gc=False):
 
 
 class Event(msgspec.Struct, gc=False):
-    """One event, times in microseconds as the file has them."""
+    """One event, times in microseconds as the file has them.
+
+    The arguments stay text until `read` decodes those that are used: most events are Python frames, whose are not.
+    """
 
     ph: str = ""
     cat: str = ""
@@ -88,7 +91,7 @@ class Event(msgspec.Struct, gc=False):
     ts: Number = None
     dur: Number = None
     id: int | str | float | None = None
-    args: Args | None = None
+    args: msgspec.Raw = _NONE
 
 
 class ExactEvent(msgspec.Struct, gc=False):

@@ -1,0 +1,97 @@
+"""The second process that decodes beside the first: the same trace comes out, whichever took which piece."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from frameroof.trace import beside, source
+from frameroof.trace.read import read
+
+
+def event(i, **other):
+    kernel = {"ph": "X", "cat": "kernel", "name": f"k{i % 7}", "pid": 0, "tid": i % 3, "ts": i, "dur": 0.5}
+    call = {"ph": "X", "cat": "cpu_op", "name": f"aten::op{i % 5}", "pid": 1, "tid": 9, "ts": i - 1, "dur": 0.25}
+    args = {"correlation": i + 1, "Input Dims": [[i % 11, 3]]}
+    return (kernel if i % 2 else call) | {"args": args} | other
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(source, "PIECE_BYTES", 500)
+
+
+def written(tmp_path, events):
+    path = tmp_path / "trace.json"
+    path.write_text(json.dumps({"traceEvents": events}))
+    return path
+
+
+def told(trace):
+    """Everything a trace says, with numbers of names, threads and arguments replaced by what they stand for."""
+    out = [trace.events, trace.ignored, [p.to_dict() for p in trace.problems]]
+    for table in (trace.host, trace.work):
+        columns = {f.name: getattr(table, f.name).tolist() for f in fields(table)}
+        for name in ("name", "detail"):
+            columns[name] = [trace.names[n] if n >= 0 else None for n in columns[name]]
+        for name, texts in (("thread", trace.threads), ("args", trace.arguments)):
+            if name in columns:
+                columns[name] = [texts[n] if n >= 0 else None for n in columns[name]]
+        out.append(columns)
+    return out
+
+
+def test_the_same_with_and_without(tmp_path, small_pieces):
+    path = written(tmp_path, [event(i) for i in range(400)])
+    assert told(read(path, helper=True)) == told(read(path, helper=False))
+
+
+def test_the_helper_takes_a_share(tmp_path, small_pieces, monkeypatch):
+    taken = []
+    absorb = beside.Gatherer.absorb
+    monkeypatch.setattr(
+        beside.Gatherer, "absorb", lambda self, other: (taken.append(other.events), absorb(self, other))
+    )
+    read(written(tmp_path, [event(i) for i in range(400)]), helper=True)
+    assert len(taken) == 1
+    assert 0 < taken[0] <= 400
+
+
+@pytest.mark.parametrize("odd", [{"name": 3}, {"ph": "B"}, {"ts": "12.5"}, {"name": 'a }, {"ph" b'}])
+def test_what_a_helper_cannot_take_is_read_by_one(tmp_path, small_pieces, odd):
+    path = written(tmp_path, [event(i, **(odd if i == 200 else {})) for i in range(400)])
+    assert told(read(path, helper=True)) == told(read(path, helper=False))
+
+
+def test_an_interrupt_ends_the_helper(tmp_path, small_pieces, monkeypatch):
+    helpers = []
+    start = beside.Helper.__init__
+    monkeypatch.setattr(beside.Helper, "__init__", lambda self, decode: (helpers.append(self), start(self, decode))[1])
+
+    def stop(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        read(written(tmp_path, [event(i) for i in range(400)]), helper=True, progress=stop)
+    assert helpers[0]._pid == 0
+    assert not helpers[0]._feeder.is_alive()
+
+
+def test_small_files_need_no_helper():
+    assert not beside.worthwhile(beside.WORTH_BYTES - 1)
+
+
+def test_columns_of_pieces_stand_in_the_order_of_the_file():
+    first, second = beside.Gatherer(), beside.Gatherer()
+    from frameroof.trace.schema import Args, Event, Header
+
+    second.add([Event("X", "kernel", "b", 0, 7, 5.0, 1.0, None, Args(correlation=2))], 0)
+    first.add([Event("X", "kernel", "a", 0, 7, 5.0, 1.0, None, Args(correlation=1))], 1)
+    second.seal()
+    first.absorb(second)
+    trace = first.finish("x", Header(), [])
+    assert [trace.names[n] for n in trace.work.name] == ["b", "a"]
+    assert np.array_equal(trace.work.correlation, [2, 1])
