@@ -4,9 +4,11 @@
 
 Each tool runs in a fresh process and makes its full report: `frameroof analyze --json`; every breakdown of HTA's
 `TraceAnalysis` that a single rank has; TraceLens's performance report for PyTorch (CSV files). Measured: wall time of
-the whole process and its largest resident set. `--repeat N` does the same with a file of N copies of the events, each
-later in time and with its own numbers. `--hta` is a Python that has `traceinsight` and `pandas<3`; `--tracelens` the
-program `TraceLens_generate_perf_report_pytorch` (of github.com/AMD-AGI/TraceLens; PyPI has another).
+the whole process, and the most that it and its children hold in memory at once (sum of resident sets, every 10 ms; what
+a fork shares counts twice). Python may keep its bytecode, as it does for every installed program. `--repeat N` does the
+same with a file of N copies of the events, each later in time and with its own numbers. `--hta` is a Python that has
+`traceinsight` and `pandas<3`; `--tracelens` the program `TraceLens_generate_perf_report_pytorch` (of
+github.com/AMD-AGI/TraceLens; PyPI has another).
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import date
+from multiprocessing import get_context
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 HTA = """
@@ -60,20 +64,46 @@ def commands(trace: Path, peers: dict[str, str | None], out: Path) -> dict[str, 
 
 
 def measure(command: list[str], folder: Path) -> dict[str, Any]:
-    """Wall seconds and largest resident set (bytes) of one process and what it waited for."""
+    """Wall seconds of one process, and the most resident memory (bytes) of it and its children together."""
     log = folder / "log.txt"
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     with open(log, "wb") as file:
         start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, cwd=folder)
-        _, status, usage = os.wait4(process.pid, 0)
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, cwd=folder, env=environment)
+        most = Most(process.pid)
+        most.start()
+        code = process.wait()
         seconds = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
+        most.join()
     return {
         "seconds": seconds,
-        "rss_bytes": usage.ru_maxrss * 1024,
-        "exit": process.returncode,
-        "tail": log.read_bytes()[-300:].decode(errors="replace") if process.returncode else "",
+        "rss_bytes": most.bytes,
+        "exit": code,
+        "tail": log.read_bytes()[-300:].decode(errors="replace") if code else "",
     }
+
+
+class Most(Thread):
+    """Watches a process (Linux) until it ends."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__()
+        self.pid, self.bytes = pid, 0
+
+    def run(self) -> None:
+        while (now := self._resident(self.pid)) is not None:
+            self.bytes = max(self.bytes, now)
+            time.sleep(0.01)
+
+    def _resident(self, pid: int) -> int | None:
+        """Bytes of a process and its children; None where it has ended."""
+        try:
+            pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        except (OSError, IndexError):
+            return None
+        own = pages * os.sysconf("SC_PAGE_SIZE")
+        return own + sum(self._resident(int(child)) or 0 for child in children) if own else None
 
 
 def repeated(trace: Path, times: int, target: Path) -> int:
@@ -167,7 +197,8 @@ def main() -> None:
         if given.repeat:
             large = folder / "repeated.json.gz"
             result["repeat"] = given.repeat
-            result["repeated_events"] = repeated(given.trace, given.repeat, large)
+            with get_context("spawn").Pool(1) as pool:  # a process forked from a large one starts as large
+                result["repeated_events"] = pool.apply(repeated, (given.trace, given.repeat, large))
             result["repeated"] = compare(large, peers, max(1, given.runs // 3), folder)
     print(json.dumps({k: {n: v[n] for n in ("times_faster", "share_of_memory")} for k, v in result.items()
                       if k in ("once", "repeated")}, indent=1))  # fmt: skip
