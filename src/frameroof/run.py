@@ -60,6 +60,7 @@ class OperatorRow(msgspec.Struct):
     bytes: float | None = None
     flops_per_s: float | None = None
     bytes_per_s: float | None = None
+    """None too where it would be above the memory's: a cache served it, or only a part of the inputs was read."""
     share_of_peak: float | None = None
     """Achieved FLOP/s over the device's dense peak at the operator's dtype."""
     dtype: str | None = None
@@ -79,6 +80,8 @@ class ShapeRow(msgspec.Struct):
     count: int = 0
     flops: float | None = None
     bytes: float | None = None
+    over_link: bool = False
+    """Whether it is copies between host and device, which the link between them limits and not the memory."""
 
 
 class GroupRow(msgspec.Struct):
@@ -159,6 +162,8 @@ class DeviceRow(msgspec.Struct):
     span_ns: int
     idle_ns: int
     kernels: int
+    idle: dict[str, int] = msgspec.field(default_factory=dict)
+    """Its own idle time by cause."""
 
 
 class Chains(msgspec.Struct):
@@ -172,6 +177,20 @@ class Chains(msgspec.Struct):
     """What one kernel a chain must still read and write."""
     bytes_per_s: float = 0.0
     """The best rate that one of these kernels reached (1 MiB or more); 0 unknown."""
+
+
+class TextKV(msgspec.Struct):
+    """Keys and values of cross attention that were computed again with the same sizes."""
+
+    count: int = 0
+    """Projections."""
+    calls: int = 0
+    time_ns: int = 0
+    repeated_ns: int = 0
+    """Time of all their calls but, on average, one of each."""
+    stage: str = ""
+    example: str = ""
+    """The module path of one of them."""
 
 
 class SequenceRow(msgspec.Struct):
@@ -240,7 +259,7 @@ class Advice(msgspec.Struct):
     max_gain_s: float
     how: str
     kind: str
-    """host: shortens idle time; device: shortens busy time."""
+    """host: shortens idle time; device: shortens busy time; memory: makes room, and may bring no time at all."""
 
 
 class Run(msgspec.Struct):
@@ -271,7 +290,13 @@ class Run(msgspec.Struct):
     devices: list[DeviceRow] = msgspec.field(default_factory=list)
     """Each device by itself, where the trace holds several; `summary` and `idle` are of all together."""
     chains: Chains = msgspec.field(default_factory=Chains)
+    text_kv: TextKV = msgspec.field(default_factory=TextKV)
     version: int = VERSION
+
+    @property
+    def whole_ns(self) -> int:
+        """What gains are shares of: the span, or the median without the profiler where that is shorter."""
+        return min(self.summary.span_ns, self.measured.get("median_ns") or self.summary.span_ns)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

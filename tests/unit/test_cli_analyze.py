@@ -150,9 +150,49 @@ def test_several_ranks(user, trace, tmp_path):
     data = json.loads(user("analyze", trace, other, "--json")[1])
     assert data["schema"] == "frameroof.analyze-ranks/1"
     assert [r["rank"] for r in data["overall"]["ranks"]] == [1, 0]
+    assert data["overall"]["problems"] == []
     text = (DOCS / "reference" / "analyze-json.rst").read_text("utf-8")
     section = text.split(".. _json-analyze-ranks:")[1].split("\n.. _json-")[0]
     assert keys(data["overall"], ()) <= set(re.findall(r"``(\w+)``", section))
+
+
+def test_two_traces_of_one_rank_are_said(user, trace, tmp_path):
+    t = Made(distributedInfo={"rank": 1, "world_size": 2, "backend": "nccl"})
+    t.one("aten::mm", 10_000, 1_000_000, dims=[[8, 8], [8, 8]])
+    code, out, _ = user("analyze", trace, t.write(tmp_path, "again.json"))
+    assert code == 0
+    assert "Problem: 2 of the traces are of rank 1" in out
+
+
+def test_a_report_of_the_processor_speaks_of_operators(user, tmp_path):
+    t = Made()
+    t.module("DiT_0", 0, 20_000)
+    t.op("aten::mul", 1_000, 5_000, [[8, 8]])
+    _, out, _ = user("analyze", t.write(tmp_path, "cpu.json"))
+    assert "1 operator\n" in out
+    assert "operators" in out
+    assert not re.search("kernel|idle before", out)
+
+
+def test_a_wait_is_named_with_the_call_that_waits(user, trace):
+    _, out, _ = user("analyze", trace)
+    assert re.search(r"aten::item +cudaStreamSynchronize +train\.py\(12\): step", out)
+
+
+def test_rates_that_the_device_cannot_reach(user, tmp_path):
+    """2 x 4096^3 FLOPs in 250 us are 550 TFLOP/s and 403 GB/s; 96 MiB in 10 us are more than any memory moves."""
+    t = Made(**H100)
+    t.one("aten::mm", 10_000, 250_000, dims=[[4096, 4096]] * 2, types=[BF16] * 2)
+    t.one("aten::mul", 300_000, 10_000, dims=[[4096, 4096]] * 2, types=[BF16] * 2)
+    path = t.write(tmp_path, "fast.json")
+    data = json.loads(user("analyze", path, "--json")[1])
+    rates = {o["name"]: o["bytes_per_s"] for o in data["operators"]}
+    assert (rates["aten::mul"], data["problems"]) == (None, [])
+    assert rates["aten::mm"] == pytest.approx(3 * 2 * 4096**2 / 250e-6)
+    assert "above peak" in user("analyze", path)[1]
+    _, out, _ = user("analyze", path, "--on", "A100")
+    assert "Problem: operators faster than the dense peak of A100" in out
+    assert "(1): their times are not those of this device" in out
 
 
 @pytest.mark.parametrize(
@@ -171,6 +211,8 @@ def test_several_ranks(user, trace, tmp_path):
         (["analyze", "TRACE", "--capture", "TRACE"], "holds no graph capture"),
         (["analyze", "TRACE", "--against", "nosuch"], "unknown model 'nosuch'"),
         (["analyze", "TRACE", "TRACE", "--capture", "TRACE"], "belong to one trace"),
+        (["analyze", "TRACE", "copy.json"], "step.json and copy.json are the same trace"),
+        (["analyze", "report.nsys-rep"], "nsys export --type sqlite --output report.sqlite report.nsys-rep"),
         (["analyze", "TRACE", "--top", "0"], "--top"),
         (["gap"], "gap needs RUN"),
         (["gap", "missing"], "missing cannot be read"),
@@ -187,6 +229,8 @@ def test_wrong_input_is_one_sentence_and_exit_code_2(user, trace, tmp_path, argu
     (tmp_path / "hollow").mkdir()
     (tmp_path / "notes.txt").write_text("not a trace")
     (tmp_path / "empty.json").write_text("")
+    (tmp_path / "copy.json").write_bytes(trace.read_bytes())
+    (tmp_path / "report.nsys-rep").write_bytes(b"NVTX")
     (tmp_path / "run.json").write_text('{"version": 99}')
     t = Made()
     t.op("aten::mm", 0, 1000)

@@ -13,6 +13,7 @@ import polars
 from polars.testing import assert_frame_equal
 
 from frameroof.report.frames import frames, write_csv, write_parquet
+from frameroof.run import DeviceRow
 
 TABLES = {
     "classes", "operators", "shapes", "kernels", "modules", "attention", "sequence", "stages", "stage_calls",
@@ -30,6 +31,13 @@ def test_every_table_is_there_and_adds_up():
     assert tables["outside"]["time_ns"].sum() == 5 * MS
     assert tables["stage_calls"].rows()[-1] == ("denoise", 3, 30 * MS)
     assert tables["stage_classes"]["time_ns"].sum() == tables["stages"]["time_ns"].sum() == 60 * MS
+
+
+def test_each_device_has_its_own_idle_time():
+    devices = [DeviceRow(0, "A", 60 * MS, 100 * MS, 40 * MS, 7, {"host_launch": 30 * MS, "copy": 10 * MS})]
+    tables = frames(made(devices=devices))
+    assert tables["device_idle"].rows() == [(0, "host_launch", 30 * MS), (0, "copy", 10 * MS)]
+    assert tables["devices"]["idle_ns"].to_list() == [40 * MS]
 
 
 def test_what_is_unknown_is_null_and_shapes_are_json():

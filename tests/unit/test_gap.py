@@ -73,6 +73,32 @@ def test_causal_attention_is_limited_by_half_of_its_square(tmp_path):
     assert half.limit_ns == pytest.approx(full.limit_ns / 2, abs=1)
 
 
+def test_a_product_of_unknown_types_is_limited_by_its_flops(tmp_path):
+    """Its bytes would need its types; the peak is that of bf16."""
+    t, h100 = Made(**H100), device("H100")
+    t.one("aten::mm", 10_000, 400_000, dims=[[4096, 4096]] * 2, types=["", ""])
+    gap = find_gap(t.run(tmp_path), h100)
+    assert any("products have the peak of bf16" in line for line in gap.assumptions)
+    (row,) = gap.rows
+    assert (row.limit_ns, row.mbu) == (round(2 * 4096**3 / h100.dense_flops["bf16"] * 1e9), None)
+
+
+def test_copies_from_the_host_are_limited_by_its_link(tmp_path):
+    """32 MiB from the host at the speed of PCIe, and beside them 32 MiB within the device, read and written."""
+    t, h100 = Made(**H100), device("H100")
+    for i, name in enumerate(("Memcpy HtoD (Pinned -> Device)", "Memcpy DtoD (Device -> Device)")):
+        at = 10_000 * i
+        t.op("aten::copy_", at, 9_000, dims=[[4096, 4096]] * 2, types=[BF16] * 2)
+        t.call(at + 100, 500, i + 1)
+        t.kernel(1_000_000 * (i + 1), 800_000, i + 1, name, cat="gpu_memcpy", bytes=2**25)
+    gap = find_gap(t.run(tmp_path), h100)
+    assert {row.limit_ns for row in gap.rows} == {
+        round(2**25 / h100.pcie_bandwidth * 1e9),
+        round(2 * 2**25 / h100.bandwidth * 1e9),
+    }
+    assert any("limited by PCIe, 64.00 GB/s" in line for line in gap.assumptions)
+
+
 def test_no_limit_is_longer_than_what_was_measured(tmp_path):
     """A cache can beat the memory: then the row is at its limit, and MBU says more than 1."""
     t = Made(**H100)
@@ -105,6 +131,33 @@ def test_an_operation_of_the_workload_is_named(tmp_path, layer):
     assert not row_of(find_gap(run, device("H100"), layer, {"batch": 4}), "aten::addmm").exact
     with pytest.raises(ValueError, match="too small"):
         find_gap(run, device("H100"), layer, {"batch": 0})
+
+
+NORMS = """{"format": "frameroof.workload", "version": 1, "grammar": 1, "name": "norms",
+ "params": {"batch": {"default": 2}}, "stages": [{"name": "forward", "tensors": ["bf16[batch,64]"],
+ "ops": [{"path": "embed", "kind": "elementwise", "name": "add", "reads": [0], "writes": [0]},
+         {"path": "blocks.[0-3].norm", "kind": "norm", "name": "layer_norm", "reads": [0], "writes": [0]}],
+ "weights": {}}]}"""
+
+
+def test_a_fused_kernel_is_named_by_what_it_is_for(tmp_path):
+    """A norm's kernel that also adds: the norm of the blocks, not the first addition of the model."""
+    path = tmp_path / "norms.workload.json"
+    path.write_text(NORMS, "utf-8")
+    t = Made(**H100)
+    t.note("stage::forward", 0, 50_000)
+    t.one("triton_red_fused_add_layer_norm_3", 10_000, 5_000, "triton_red_fused_add_layer_norm_3", [[2, 64]], [BF16])
+    (row,) = find_gap(t.run(tmp_path), device("H100"), catalogue.load(str(path))).rows
+    assert (row.class_, row.path) == ("layer norm", "blocks.[0-3].norm (+1 fused or alike)")
+
+
+def test_attention_without_sizes_says_so(tmp_path, capsys):
+    t = Made(**H100)
+    t.one("my::flash_attention", 10_000, 5_000, "flash_fwd")
+    print_gap(find_gap(t.run(tmp_path), device("H100")))
+    out = capsys.readouterr().out
+    assert "not recorded" in out
+    assert "0 x 0" not in out
 
 
 def test_what_the_run_does_not_show_is_listed(tmp_path, layer):

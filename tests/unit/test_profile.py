@@ -23,6 +23,7 @@ from frameroof.profiler.build import make
 from frameroof.profiler.hooks import ModuleHooks, hookable, roots_of
 from frameroof.profiler.probe import _best_ns
 from frameroof.profiler.timing import Clock, compile_ns, measure, spread
+from frameroof.profiler.trace import _without_marks
 from frameroof.run import load_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*global hooks on modules.*")
@@ -307,6 +308,41 @@ def test_the_memory_peak_sees_an_array_that_is_gone():
     if "since" in found["of"]:
         pytest.skip("this system does not let a process forget its peak")
     assert 60 << 20 < found["peak_bytes"] - found["before_bytes"] < 80 << 20
+
+
+def test_kinetos_marks_stay_off_stderr_and_all_else_gets_through(capfd):
+    with _without_marks():
+        os.write(2, b"USDT:2026-01-01 profiler_start\nWARNING: buffer full\n")
+    os.write(2, b"USDT: not ours\n")
+    assert capfd.readouterr().err == "WARNING: buffer full\nUSDT: not ours\n"
+
+
+def test_the_clock_without_the_profiler_bounds_the_advice():
+    """Fusing could bring most of what was recorded; a clock that saw 1 us leaves 1 us to win."""
+    run, x = Profile(), torch.randn(200_000)
+    with run:
+        for _ in range(20):
+            x = x * 2 + 1
+    run.measured["median_ns"] = 1_000
+    found = run.result.advice
+    assert found
+    assert max(advice.max_gain_s for advice in found) == 1e-6
+
+
+def test_every_stage_has_its_own_memory_peak():
+    """128 MiB in `large`, 48 MiB in `small`, nothing left of them afterwards; `whole` holds both."""
+
+    def work() -> None:
+        with frameroof.stage("whole"):
+            for name, size in (("large", 32 << 20), ("small", 12 << 20)):
+                with frameroof.stage(name):
+                    torch.ones(size).sum()
+
+    found = {s["name"]: s.get("peak_bytes") for s in measure(work, warmup=2, repeat=1).to_dict()["stages"]}
+    if found["whole"] is None:
+        pytest.skip("this system does not let a process forget its peak")
+    assert found["whole"] == found["large"]
+    assert 72 << 20 < found["large"] - found["small"] < 88 << 20
 
 
 def test_the_best_trial_is_the_peak():

@@ -279,6 +279,21 @@ def test_communication_exposed_and_hidden(tmp_path):
     assert run.communication == {"time_ns": 15_000, "overlapped_ns": 6_000, "exposed_ns": 9_000}
 
 
+def test_each_device_waits_for_itself(tmp_path):
+    """Device 0 works from 10 to 20 and 90 to 100 us; device 1 in between, so that together they are never idle. The
+    second launch on device 0 comes 5 us before its kernel."""
+    t = Made()
+    for corr, (start, length, number) in enumerate([(10, 10, 0), (20, 70, 1), (90, 10, 0)], 1):
+        t.call(1_000 * (start - 5), 500, corr)
+        t.kernel(1_000 * start, 1_000 * length, corr, device=number)
+    run = t.run(tmp_path)
+    assert (run.summary.idle_ns, run.summary.devices) == (0, 2)
+    first, second = run.devices
+    assert (first.busy_ns, first.span_ns, first.idle_ns, first.kernels) == (20_000, 90_000, 70_000, 2)
+    assert first.idle == {"host_launch": 70_000}
+    assert (second.busy_ns, second.idle_ns, second.idle) == (70_000, 0, {})
+
+
 def test_several_ranks(tmp_path):
     from frameroof.trace.ranks import overall
 

@@ -74,6 +74,13 @@ def test_kernels_that_the_capture_does_not_show_keep_their_launch(tmp_path):
     assert [p.what for p in run.problems] == ["graph replays that do not agree with their capture"]
 
 
+def test_kernels_that_a_replay_lost_are_counted(tmp_path):
+    capture = captured().write(tmp_path, "capture.json")
+    run = replayed(2, KERNELS[:3]).run(tmp_path, capture=capture)
+    assert run.coverage.graph_capture == 1.0
+    assert [(p.what, p.count) for p in run.problems] == [("captured launches without a kernel in their replay", 2)]
+
+
 def test_of_several_captures_the_one_that_agrees(tmp_path):
     other = captured(names=["gemm_a.kd", "y", "z", "w"])
     mine = captured()
@@ -108,6 +115,7 @@ def test_flux(shared):
     assert 1 - shares.get("other", 0.0) >= 0.9
     assert shares["linear"] == pytest.approx(0.66, abs=0.006)
     assert run.coverage.graph_capture == 1.0
+    assert [p.count for p in run.problems] == [4]  # the last product of each replay is in the capture only
     assert not run.idle_reliable
     alone = real(name)
     assert alone.summary.busy_ns == run.summary.busy_ns

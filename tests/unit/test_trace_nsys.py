@@ -18,7 +18,7 @@ from frameroof.trace.nsys import is_sqlite, read_nsys
 from frameroof.trace.nsys_schema import STAGE, call_name, copy_name, read_range
 from frameroof.trace.placed import place
 from frameroof.trace.schema import Kind
-from frameroof.trace.shapes import parse
+from frameroof.trace.shapes import cost, matmul, parse
 from frameroof.trace.stages import STAGE_ANNOTATION
 
 # Columns as in an export by Nsight Systems 2024.6.2 (schema 3.16.1), the tables of graphs as in the user guide; columns
@@ -536,4 +536,8 @@ def test_both_kinds_of_file_tell_the_same_of_one_run(shared, tmp_path, name):
     given = [(nsight.input(row), kineto.input(row)) for row in range(len(kineto))]
     assert all(n is None if k is None else n and list(n.dims) == flat(k.dims) for n, k in given)
     assert any(n for n, _ in given)
+    products = [at for at, (n, k) in enumerate(given) if k and matmul(kineto.operator[at].removeprefix("aten::"), k)]
+    assert products
+    for at in products:  # dimensions are enough for FLOPs
+        assert cost(nsight.operator[at], given[at][0]).flops == cost(kineto.operator[at], given[at][1]).flops
     assert explain_idle(nsight).causes == explain_idle(kineto).causes

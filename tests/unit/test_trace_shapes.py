@@ -131,6 +131,13 @@ def test_convolutions_without_their_stride_are_unknown_not_zero():
     assert cost("aten::mm", given([[5, 7], [8, 3]])).flops == -1
 
 
+def test_without_types_a_product_has_flops_and_no_bytes():
+    """Ranges of `emit_nvtx` hold dimensions alone: no bytes, and nothing at all of what needs strides or moves data."""
+    assert cost("aten::mm", given([[2, 3], [3, 5]], ["", ""])) == Cost(2 * 2 * 3 * 5, -1)
+    assert cost("aten::mul", given([[2, 3]], [""])) is None
+    assert cost("aten::conv2d", given([[1, 3, 8, 8], [4, 3, 3, 3]], ["", ""])) is None
+
+
 @pytest.mark.parametrize(
     ("operator", "dims", "types", "want"),
     [
@@ -147,6 +154,8 @@ def test_convolutions_without_their_stride_are_unknown_not_zero():
         ("aten::index", [[1000, 64], [[7]]], ["float", "TensorList"], -1),
         ("_C_cache_ops::reshape_and_cache_flash", [[8, 4, 16], [9000, 16, 4, 16]], None, -1),
         ("aten::native_layer_norm", [[10, 4], [], [4], [4], []], None, 2 * 160 + 32),
+        ("triton_poi_fused_add_mul_7", [[10, 4], [10, 4]], None, 160 + 160),  # its output is among its inputs
+        ("triton_poi_fused_clone_slice_7", [[90, 4], [10, 4]], None, -1),  # how much of the first is not told
     ],
 )
 def test_bytes_of_what_is_no_product(operator, dims, types, want):
@@ -191,7 +200,23 @@ def test_a_profile_of_the_processor_counts_every_product_once(tmp_path):
     found = analyze(tmp_path / "cpu.json")
     assert found.summary.flops == want
     assert found.coverage.flops == 1.0
+    assert {o.name for o in found.operators if o.class_ == "attention" and o.flops} == {
+        "aten::_scaled_dot_product_flash_attention_for_cpu"  # what works, not what calls it
+    }
     assert [(a.query_len, a.key_len, a.heads, a.head_dim, a.count) for a in found.attention] == [(16, 24, 3, 8, 1)]
+
+
+def test_an_unknown_call_around_a_known_one_stays_unknown(tmp_path):
+    """`index` launches a kernel of its own beside those of the `copy_` inside it: how much it moves is not told."""
+    t = Made()
+    t.op("aten::index", 0, 9_000, [[100, 4], [7]], ["float", "long int"])
+    t.op("aten::copy_", 1_000, 2_000, [[7], [7]], ["float", "float"])
+    t.call(1_500, 500, 1)
+    t.kernel(10_000, 1_000, 1)
+    t.call(5_000, 500, 2)
+    t.kernel(20_000, 5_000, 2, "index_kernel")
+    moved = {o.name: o.bytes for o in t.run(tmp_path).operators}
+    assert moved == {"aten::index": None, "aten::copy_": 2 * 28}
 
 
 def test_what_no_rule_counts_is_said(tmp_path, capsys):

@@ -46,6 +46,7 @@ def analyze(
         )
     if size and not against:
         raise ValueError("--size belongs to the workload of --against")
+    _check_distinct(trace)
     known = device(on) if on else None
     if out and not force:
         for folder in _folders(out, trace):
@@ -65,6 +66,17 @@ def analyze(
             if folder_name:
                 write(runs[0], folder_name, force)
     _show(runs, found, top, as_json)
+
+
+def _check_distinct(traces: list[str]) -> None:
+    """Refuse a trace that is given twice, also under another name."""
+    from filecmp import cmp
+    from itertools import combinations
+
+    files = [Path(path) for path in traces]
+    for one, other in combinations(files, 2):
+        if one.is_file() and other.is_file() and (one.samefile(other) or cmp(one, other, shallow=False)):
+            raise ValueError(f"{one} and {other} are the same trace; give each rank's once")
 
 
 def _folders(out: str, traces: list[str]) -> list[Path]:

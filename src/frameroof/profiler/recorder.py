@@ -15,13 +15,14 @@ from typing import Any, TypeVar
 import msgspec
 import torch
 
-from ..hardware import Device
+from ..hardware import Device, device
 from ..run import Run, save_run
 from . import marks
 from .environment import environment
 from .hooks import ModuleHooks, roots_of
+from .memory import on_cuda
 from .probe import probe
-from .timing import Clock, Say, Timing, measure, on_cuda
+from .timing import Clock, Say, Timing, measure
 from .trace import profiled
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -174,6 +175,7 @@ class Profile:
         """The recording, analysed (torch-free data, as of `frameroof analyze`)."""
         trace = self.trace
         if self._result is None:
+            from ..trace.advice import advise
             from ..trace.analysis import analyze
 
             if not self.environment:
@@ -186,6 +188,8 @@ class Profile:
             if self.device is not None:
                 run.environment["probe"] = msgspec.to_builtins(self.device)
                 run.summary.hardware = None  # it is not in `frameroof hardware`
+            known = self.device or (device(run.summary.hardware) if run.summary.hardware else None)
+            run.advice = advise(run, known)  # once more: what was measured without the profiler bounds it
             self._result = run
         return self._result
 

@@ -6,21 +6,16 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from .marks import opening
+from .memory import Peak, StagePeaks, on_cuda
 
 Say = Callable[[str], None]
-
-
-def on_cuda() -> bool:
-    """Whether this process uses a CUDA (or ROCm) device."""
-    return bool(torch.cuda.is_available() and torch.cuda.is_initialized())
 
 
 def synchronise() -> None:
@@ -63,6 +58,8 @@ class Timing:
     stages: dict[str, list[list[int]]] = field(default_factory=dict)
     """Stage -> for each repetition the time of each of its calls."""
     memory: dict[str, Any] = field(default_factory=dict)
+    stage_peaks: dict[str, int] = field(default_factory=dict)
+    """Stage -> the most memory in use during it, in the last warm-up; empty without one."""
 
     def to_dict(self) -> dict[str, Any]:
         """For `Run.measured`."""
@@ -80,7 +77,12 @@ class Timing:
             found["device_samples_ns"] = self.device_samples_ns
         if self.stages:
             found["stages"] = [
-                {"name": name, "calls": max(map(len, calls)), **spread([sum(call) for call in calls])}
+                {
+                    "name": name,
+                    "calls": max(map(len, calls)),
+                    **spread([sum(call) for call in calls]),
+                    **({"peak_bytes": self.stage_peaks[name]} if name in self.stage_peaks else {}),
+                }
                 for name, calls in self.stages.items()
             ]
         return found
@@ -106,9 +108,12 @@ def measure(
     before = compile_ns()
     for at in range(warmup):
         say(f"warm-up {at + 1} of {warmup}")
-        taken = _timed(work, clock)
+        peaks = StagePeaks()
+        with opening(peaks.open):
+            taken = _timed(work, clock)
         if at == 0:
             timing.cold_ns = taken
+        timing.stage_peaks = peaks.found
     clock.cuda = clock.cuda or (clock.wait is synchronise and on_cuda())  # the first call may be what starts it
     peak = Peak()
     for at in range(repeat):
@@ -174,51 +179,3 @@ def compile_ns() -> int:
     utils = sys.modules.get("torch._dynamo.utils")
     spent = getattr(utils, "cumulative_time_spent_ns", {})
     return int(spent.get("entire_frame_compile", 0))
-
-
-class Peak:
-    """The most memory in use from its making on: of the device's allocator, or of this process."""
-
-    def __init__(self) -> None:
-        self.cuda = on_cuda()
-        self.whole_life = False
-        if self.cuda:
-            torch.cuda.reset_peak_memory_stats()
-            self.before = int(torch.cuda.memory_allocated())
-            return
-        self.before = _status("VmRSS")
-        try:
-            Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
-        except OSError:
-            self.whole_life = True
-
-    def read(self) -> dict[str, Any]:
-        """The peak and what was in use before."""
-        if self.cuda:
-            return {
-                "of": "allocator of the device",
-                "peak_bytes": int(torch.cuda.max_memory_allocated()),
-                "reserved_bytes": int(torch.cuda.max_memory_reserved()),
-                "before_bytes": self.before,
-            }
-        since = " since it started" if self.whole_life else ""
-        return {"of": f"resident set of the process{since}", "peak_bytes": _peak_rss(), "before_bytes": self.before}
-
-
-def _peak_rss() -> int:
-    found = _status("VmHWM")
-    if not found:
-        with suppress(ImportError):
-            import resource
-
-            found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return found
-
-
-def _status(name: str) -> int:
-    """A line of /proc/self/status in bytes; 0 where there is no such file."""
-    with suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith(f"{name}:"):
-                return int(line.split()[1]) * 1024
-    return 0

@@ -29,16 +29,39 @@ def profiled(path: Path, shapes: bool = True) -> Iterator[None]:
     _warm_up()
     profiler = _profiler(shapes)
     synchronise()
-    profiler.start()
+    with _without_marks():
+        profiler.start()
     try:
         yield
         synchronise()
     except BaseException:
-        with suppress(Exception):  # the block's own error is what the user must see
+        with suppress(Exception), _without_marks():  # the block's own error is what the user must see
             profiler.stop()
         raise
-    profiler.stop()
+    with _without_marks():
+        profiler.stop()
     write(profiler, path)
+
+
+@contextmanager
+def _without_marks() -> Iterator[None]:
+    """Keep the lines that Kineto marks its start and stop with (`USDT:…`) off stderr; all others come at the end."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no stderr
+        yield
+        return
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            caught.seek(0)
+            for line in caught:
+                if not line.startswith(b"USDT:"):
+                    os.write(2, line)
 
 
 def write(profiler: Any, path: Path) -> None:
@@ -71,6 +94,6 @@ def _warm_up() -> None:
     """Start the profiler once for nothing: its first start loads libraries."""
     global _warm
     if not _warm:
-        with torch.profiler.profile(activities=[ProfilerActivity.CPU]):
+        with _without_marks(), torch.profiler.profile(activities=[ProfilerActivity.CPU]):
             torch.zeros(1)
         _warm = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..run import Run
+from ..run import OperatorRow, Run
 from ..units import format_bandwidth, format_bytes, format_flops, format_rate, format_seconds
 from .console import console, table
 
@@ -52,7 +52,7 @@ def _head(run: Run) -> Iterator[str]:
     if not s.kernels and not s.copies:
         yield f"{s.events:,} events, none of them work of a device or an operator: there is nothing to account for."
         return
-    work = "operators" if s.on_cpu else "kernels"
+    work = _work(run) if s.kernels != 1 else _work(run)[:-1]
     yield (
         f"busy {_ms(s.busy_ns)} of {_ms(s.span_ns)} ({s.busy_ns / max(1, s.span_ns):.1%}), idle {_ms(s.idle_ns)}; "
         f"{s.kernels:,} {work}"
@@ -100,7 +100,12 @@ def _classes(run: Run) -> Any:
     for c in run.classes:
         rate = c.flops / c.flops_ns * 1e9 if c.flops and c.flops_ns else None
         rows.append((c.name, _ms(c.time_ns), f"{c.share:.1%}", f"{c.count:,}", format_rate(rate) if rate else ""))
-    return table(("class", "time", "share", "kernels", "achieved"), rows)
+    return table(("class", "time", "share", _work(run), "achieved"), rows)
+
+
+def _work(run: Run) -> str:
+    """What a piece of work is called: the processor's are the operators themselves."""
+    return "operators" if run.summary.on_cpu else "kernels"
 
 
 def _stages(run: Run) -> Any:
@@ -108,9 +113,11 @@ def _stages(run: Run) -> Any:
     for s in run.stages:
         top = ", ".join(f"{name} {time / max(1, s.time_ns):.0%}" for name, time in list(s.classes.items())[:3])
         spread = f"{_ms(min(s.call_ns))} to {_ms(max(s.call_ns))}" if len(s.call_ns) > 1 else ""
-        rows.append((s.name, _ms(s.time_ns), f"{s.share:.1%}", str(s.count), spread, _ms(s.idle_ns), top, s.source))
+        idle = () if run.summary.on_cpu else (_ms(s.idle_ns),)
+        rows.append((s.name, _ms(s.time_ns), f"{s.share:.1%}", str(s.count), spread, *idle, top, s.source))
+    before = () if run.summary.on_cpu else ("idle before",)
     return table(
-        ("stage", "time", "share", "calls", "each", "idle before", "most of it", "named by"),
+        ("stage", "time", "share", "calls", "each", *before, "most of it", "named by"),
         rows,
         text=("most of it", "named by"),
     )
@@ -128,11 +135,19 @@ def _operators(run: Run, most: int) -> Any:
                 _share(o.time_ns, total),
                 f"{o.count:,}",
                 format_rate(o.flops_per_s) if o.flops_per_s else "",
-                format_bandwidth(o.bytes_per_s) if o.bytes_per_s else "",
+                format_bandwidth(o.bytes_per_s) if o.bytes_per_s else ABOVE if _is_above(o) else "",
                 f"{o.share_of_peak:.0%}" if o.share_of_peak else "",
             )
         )
     return table(("class", "operator", "time", "share", "calls", "FLOP rate", "byte rate", "of peak"), rows, left=2)
+
+
+ABOVE = "above peak"
+
+
+def _is_above(o: OperatorRow) -> bool:
+    """Whether the rate of its bytes is left out because no memory is that fast."""
+    return bool(o.bytes and o.time_ns and o.bytes_per_s is None)
 
 
 def _attention(run: Run, most: int) -> Any:
@@ -153,20 +168,24 @@ def _attention(run: Run, most: int) -> Any:
 def _modules(run: Run, most: int) -> Any:
     """The longest modules of the three outermost levels; deeper ones are in the JSON."""
     depth = [(m.name.count("/") if "/" in m.name else m.name.count("."), m) for m in run.modules]
+    gaps = () if run.summary.on_cpu else ("idle before them", "mean gap")
     rows = [
-        (_short(m.name, 72), _ms(m.time_ns), f"{m.share:.1%}", f"{m.count:,}", _ms(m.idle_ns), _ms(m.mean_gap_ns))
+        (_short(m.name, 72), _ms(m.time_ns), f"{m.share:.1%}", f"{m.count:,}",
+         *((_ms(m.idle_ns), _ms(m.mean_gap_ns)) if gaps else ()))
         for level, m in depth
         if level < 3
-    ]
-    return table(("module", "time", "share", "kernels", "idle before them", "mean gap"), rows[:most])
+    ]  # fmt: skip
+    return table(("module", "time", "share", _work(run), *gaps), rows[:most])
 
 
 def _devices(run: Run) -> Any:
-    rows = [
-        (f"{d.device}" + (f", {d.name}" if d.name else ""), _ms(d.busy_ns), _ms(d.idle_ns), f"{d.kernels:,}")
-        for d in run.devices
-    ]
-    return table(("device", "busy", "idle", "kernels"), rows)
+    rows = []
+    for d in run.devices:
+        causes = sorted(d.idle.items(), key=lambda item: -item[1])[:2]
+        why = ", ".join(f"{cause} {ns / max(1, d.idle_ns):.0%}" for cause, ns in causes if ns)
+        named = f"{d.device}" + (f", {d.name}" if d.name else "")
+        rows.append((named, _ms(d.busy_ns), _ms(d.idle_ns), why, f"{d.kernels:,}"))
+    return table(("device", "busy", "idle", "most of its idle time", "kernels"), rows, text=("most of its idle time",))
 
 
 def _idle(run: Run) -> Any:
@@ -184,11 +203,11 @@ def _idle(run: Run) -> Any:
 
 def _syncs(run: Run, most: int) -> Any:
     rows = [
-        (s.operator or s.call, s.line, f"{s.count:,}", _ms(s.host_ns), _ms(s.idle_ns))
+        (s.operator or "(no operator)", s.call, s.line, f"{s.count:,}", _ms(s.host_ns), _ms(s.idle_ns))
         for s in run.syncs[:most]
         if s.idle_ns
     ]
-    return table(("made by", "line", "calls", "host waited", "device idle"), rows, left=2)
+    return table(("made by", "waits in", "line", "calls", "host waited", "device idle"), rows, left=3)
 
 
 def print_advice(run: Run) -> None:
@@ -203,18 +222,20 @@ def _advice(run: Run) -> Iterator[str]:
     if not run.advice:
         yield "Advice: nothing found that could bring 2 % of the run."
         return
-    span = run.summary.span_ns / 1e9
-    yield "Advice, by the most it can bring (gains do not add up)"
+    whole = run.whole_ns / 1e9
+    timed = ", without the profiler" if run.whole_ns < run.summary.span_ns else ""
+    yield f"Advice, by the most it can bring (gains do not add up{timed})"
     for i, a in enumerate(run.advice, 1):
-        share = f"{a.max_gain_s / span:.0%}"
-        yield f"{i}. {a.title}: at most {format_seconds(a.max_gain_s, 3)} of {format_seconds(span, 3)} ({share})"
+        share = f"{a.max_gain_s / whole:.0%}"
+        most = f"at most {format_seconds(a.max_gain_s, 3)} of {format_seconds(whole, 3)} ({share})"
+        yield f"{i}. {a.title}: {most if a.max_gain_s else 'room in memory, no time'}"
         yield f"   {a.evidence}."
         yield f"   How: {a.how}."
 
 
 def _problems(run: Run) -> Iterator[str]:
     for p in run.problems:
-        yield f"In the file: {p.what} ({p.count:,}): {p.action}."
+        yield f"Problem: {p.what} ({p.count:,}): {p.action}."
 
 
 def _notes(run: Run) -> Iterator[str]:
@@ -242,8 +263,13 @@ def _notes(run: Run) -> Iterator[str]:
             f"FLOPs: {format_flops(known.flops)} from recorded shapes (2 per multiply-add; causal attention counts the "
             f"full square){_part(c.flops)}; bytes: each input and output once."
         )
+    if any(map(_is_above, run.operators)):
+        yield (
+            f"Byte rate “{ABOVE}”: more than the memory can, because a cache served it or only a part of its inputs "
+            "was read (kernels of torch.compile name whole tensors)."
+        )
     if run.source.get("times") == "us":
-        yield "This file holds whole microseconds: short kernels are rounded by the profiler that wrote it."
+        yield f"This file holds whole microseconds: short {_work(run)} are rounded by the profiler that wrote it."
 
 
 def _part(share: float | None) -> str:
@@ -268,6 +294,8 @@ def print_ranks(overall: dict[str, Any]) -> None:
     out.print()
     out.print("Ranks", style="bold")
     out.print(table(("rank", "busy", "idle", "computation", "communication", "exposed", "file"), rows))
+    for sentence in overall["problems"]:
+        out.print(f"Problem: {sentence}: they are not the ranks of one run.", style="yellow")
     if overall["slowest_rank"] is not None:
         out.print(
             f"Rank {overall['slowest_rank']} computes longest, {overall['imbalance']:.1%} above the mean: "

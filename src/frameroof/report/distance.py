@@ -49,7 +49,8 @@ def print_gap(gap: Gap, top: int = 15) -> None:
     if gap.above_peak:
         out.print(
             f"Faster than the dense peak of {gap.device} allows: {_some(gap.above_peak)}. "
-            "The times are not those of this work on this device (launches seen from the processor, or a wrong --on).",
+            "The times are not those of this work on this device: launches seen from the processor, a wrong --on, or a "
+            "peak that was measured on a busy machine.",
             style="yellow",
         )
     for line in gap.assumptions:
@@ -102,6 +103,8 @@ def _rows(gap: Gap, top: int) -> Any:
 
 def _sizes(dims: Sequence[Any]) -> str:
     if dims and all(isinstance(d, int) for d in dims):
+        if not any(dims):
+            return "not recorded"
         return " x ".join(str(d) for d in dims)
     shown = [d for d in dims if d and isinstance(d[0], int)]
     return ", ".join("x".join(str(n) for n in d) for d in shown)

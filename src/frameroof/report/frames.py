@@ -1,7 +1,8 @@
 """A measured run as Polars frames, by table; as one CSV or Parquet file a table.
 
 Columns are the fields of the records in `run.py`: `_ns` nanoseconds, `_s` seconds, `bytes`, `flops`, shares of 1.
-What a row holds as a list or by name is a table of its own (`stage_calls`, `stage_classes`): every table is flat.
+What a row holds as a list or by name is a table of its own (`stage_calls`, `stage_classes`, `device_idle`): every
+table is flat.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ def frames(run: Run) -> dict[str, polars.DataFrame]:
     whole, text = polars.Int64, polars.String
     calls = [(s.name, number, ns) for s in run.stages for number, ns in enumerate(s.call_ns, 1)]
     classes = [(s.name, name, ns) for s in run.stages for name, ns in s.classes.items()]
+    waits = [(d.device, cause, ns) for d in run.devices for cause, ns in d.idle.items()]
     return tables | {
         "idle": polars.DataFrame(list(run.idle.items()), {"cause": text, "time_ns": whole}, orient="row"),
         "outside": polars.DataFrame(list(run.outside.items()), {"where": text, "time_ns": whole}, orient="row"),
+        "device_idle": polars.DataFrame(waits, {"device": whole, "cause": text, "time_ns": whole}, orient="row"),
         "stage_calls": polars.DataFrame(calls, {"stage": text, "call": whole, "time_ns": whole}, orient="row"),
         "stage_classes": polars.DataFrame(classes, {"stage": text, "class": text, "time_ns": whole}, orient="row"),
     }

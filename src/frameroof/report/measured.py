@@ -17,10 +17,11 @@ def print_measured(run: Run, out: Path | None) -> None:
     stages = m.get("stages", [])
     if stages:
         rows = [
-            (s["name"], str(s.get("repeat", 1)), str(s["calls"]), _s(s["median_ns"]), _s(s["spread_ns"]))
+            (s["name"], str(s.get("repeat", 1)), str(s["calls"]), _s(s["median_ns"]), _s(s["spread_ns"]),
+             format_bytes(s["peak_bytes"]) if "peak_bytes" in s else "")
             for s in stages
-        ]
-        page.print(table(("stage", "per pipeline", "calls", "median", "middle half within"), rows))
+        ]  # fmt: skip
+        page.print(table(("stage", "per pipeline", "calls", "median", "middle half within", "memory peak"), rows))
     if m.get("samples_ns"):
         page.print(
             f"median {_s(m['median_ns'])} of {len(m['samples_ns'])} repetitions, "

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..run import Advice, Run
+from ..trace.advice.decoder import decoders
+from ..trace.advice.device import TRANSPOSES
+from ..trace.chains import LOOSE
 
 
 @dataclass(frozen=True)
@@ -79,22 +82,21 @@ def _classes(names: Iterable[str]) -> Measure:
     return lambda run: sum(c.time_ns for c in run.classes if c.name in wanted)
 
 
-_TRANSPOSES = ("batched_transpose", "nchwToNhwc", "nhwcToNchw")
-_LOOSE = ("elementwise", "copy", "layer norm", "group norm")
-
 WAIT = "Remove the wait for the device in"
 TINY = "Batch the tiny products of"
-SINGLE = "Compute in bf16 instead of fp32"
+SINGLE = "Compute in"
 TIMES: dict[str, tuple[str, Measure]] = {
     "Reduce launch overhead": _idle("host_launch"),
     "Copy inputs without waiting": _idle("copy"),
     "Hide communication": ("exposed communication", lambda run: run.communication.get("exposed_ns", 0)),
     "Use fused attention": ("attention", _classes(("attention",))),
+    "Cache the text's keys and values": ("repeated keys and values of the text", lambda run: run.text_kv.repeated_ns),
+    "Run the VAE in": ("the VAE", lambda run: sum(s.time_ns for s in decoders(run))),
     "Quantise linear layers": ("linear", _classes(("linear",))),
-    "Fuse elementwise work": (", ".join(_LOOSE), _classes(_LOOSE)),
+    "Fuse elementwise work": (", ".join(LOOSE), _classes(LOOSE)),
     "Keep convolutions in channels-last": (
         "kernels that change the layout",
-        lambda run: sum(k.time_ns for k in run.kernels if any(word in k.name for word in _TRANSPOSES)),
+        lambda run: sum(k.time_ns for k in run.kernels if any(word in k.name for word in TRANSPOSES)),
     ),
 }
-"""Start of an advice's title (trace/advice.py) -> the time that it is about."""
+"""Start of an advice's title (trace/advice/) -> the time that it is about."""

@@ -77,8 +77,10 @@ def _count_once(placed: Placed, rows: list[int], flops: list[float], moved: list
         own = max(0.0, flops[row]), max(0.0, moved[row])
         inside = inner.get(at)
         if inside is not None:
-            flops[row] = max(0.0, own[0] - inside[0]) if inside[0] or flops[row] >= 0 else -1
-            moved[row] = max(0.0, own[1] - inside[1]) if inside[1] or moved[row] >= 0 else -1
+            for values, mine, theirs in ((flops, own[0], inside[0]), (moved, own[1], inside[1])):
+                # on the processor the rest of an unknown call is overhead; on a device it is work, still unknown
+                if values[row] >= 0 or (placed.on_cpu and theirs):
+                    values[row] = max(0.0, mine - theirs)
             own = max(own[0], inside[0]), max(own[1], inside[1])
         above = parent[at]
         while above >= 0 and above not in payer:

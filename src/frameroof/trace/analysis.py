@@ -26,7 +26,7 @@ from ..run import (
     Summary,
     SyncRow,
 )
-from .account import MATRIX, account, reclassify
+from .account import MATRIX, account, over_link, reclassify
 from .advice import advise
 from .attention import Attention, find_attention
 from .capture import read_capture, with_capture
@@ -34,13 +34,16 @@ from .chains import find_chains
 from .columns import Array
 from .communication import exposed
 from .idle import Idle, explain_idle
+from .nsys_report import refuse_report
 from .placed import Placed, place
+from .plausible import beyond_peaks
 from .ranks import by_device
 from .read import Progress, read
 from .schema import Kind
 from .shapes import peak_of
 from .stages import UNLINKED, Stage, find_stages
 from .syncs import find_syncs
+from .text_kv import find_text_kv
 
 SHORT_NS = 10_000
 
@@ -61,6 +64,7 @@ def analyze(
     once more, with its stages, attention and gaps as tracks (`force` overwrites it).
     Raises `TraceError` (a sentence) where a file cannot be read.
     """
+    refuse_report(path)
     trace = read(path, progress=progress)
     placed, covered_graph = place(trace), None
     if capture is not None:
@@ -108,7 +112,9 @@ def describe(placed: Placed, parts: Parts, *, on: Device | None = None, graph_ca
         problems=[ProblemRow(p.what, p.count, p.action) for p in placed.trace.problems],
         devices=by_device(placed),
         chains=find_chains(placed, moved),
+        text_kv=find_text_kv(placed, attention, table.stage),
     )
+    run.problems += beyond_peaks(run, table.device)
     run.advice = advise(run, table.device)
     return run
 
@@ -153,7 +159,8 @@ class Table:
     def __init__(self, placed: Placed, flops: Array, moved: Array, on: Device | None, stage: Sequence[str]) -> None:
         self.placed, self.flops, self.moved, self.device = placed, flops, moved, on
         self.stage = stage
-        self.total = max(1, int(placed.duration.sum()))
+        self.spent: list[int] = placed.duration.tolist()
+        self.total = max(1, sum(self.spent))
         self.memory = np.isin(np.array(placed.kind), (int(Kind.MEMCPY), int(Kind.MEMSET)))
 
     def summary(self, idle: Idle) -> Summary:
@@ -220,18 +227,18 @@ class Table:
         return found
 
     def shapes(self) -> list[ShapeRow]:
-        """Time by class, operator ("" unknown), inputs and stage."""
+        """Time by class, operator ("" unknown), inputs and stage; copies to and from the host apart."""
         p = self.placed
-        keys = list(zip(p.classes, p.operator, p.arguments, self.stage, strict=True))
+        keys = list(zip(p.classes, p.operator, p.arguments, self.stage, over_link(p), strict=True))
         found = []
-        for (name, operator, at, stage), rows in self._by(keys):
+        for (name, operator, at, stage, link), rows in self._by(keys):
             inputs = p.inputs[at] if at >= 0 else None
             found.append(
                 ShapeRow(
                     name, operator, stage, _common(p.module[r] for r in rows),
                     _lists(inputs.dims) if inputs else [], inputs.dtype if inputs else None,
                     int(p.duration[rows].sum()), self._calls(rows),
-                    _known_sum(self.flops[rows]), _known_sum(self.moved[rows]),
+                    _known_sum(self.flops[rows]), _known_sum(self.moved[rows]), link,
                 )
             )  # fmt: skip
         return found
@@ -282,11 +289,15 @@ class Table:
 
     def dtype(self, rows: list[int]) -> str | None:
         """The type of the inputs in most of the time of some rows."""
-        times: dict[str, int] = defaultdict(int)
+        arguments, spent = self.placed.arguments, self.spent
+        by_inputs: dict[int, int] = defaultdict(int)
         for row in rows:
-            inputs = self.placed.input(row)
+            by_inputs[arguments[row]] += spent[row]
+        times: dict[str, int] = defaultdict(int)
+        for at, time in by_inputs.items():
+            inputs = self.placed.inputs[at] if at >= 0 else None
             if inputs and inputs.dtype:
-                times[inputs.dtype] += int(self.placed.duration[row])
+                times[inputs.dtype] += time
         return max(times, key=lambda d: times[d]) if times else None
 
 

@@ -85,16 +85,11 @@ def with_capture(placed: Placed, captures: list[Captured]) -> tuple[Placed, floa
     for capture in captures:
         offsets.append(len(inputs))
         inputs += [parse(a) for a in capture.trace.arguments]
-    matched = total = 0
+    matched = total = lost = 0
     for rows in _replays(placed):
         total += int(placed.duration[rows].sum())
-        best = -1
-        pairs: list[tuple[int, int]] = []
-        kernels = [placed.kernel[r] for r in rows]
-        for i, capture in enumerate(captures):
-            found = _align(kernels, capture.kernel)
-            if len(found) > len(pairs):
-                best, pairs = i, found
+        best, pairs = _best([placed.kernel[r] for r in rows], captures)
+        lost += len(captures[best].kernel) - len(rows) if len(pairs) == len(rows) else 0
         known: dict[int, int] = {}
         for at, launch in pairs:
             row, capture = int(rows[at]), captures[best]
@@ -110,6 +105,9 @@ def with_capture(placed: Placed, captures: list[Captured]) -> tuple[Placed, floa
     if total and share < 1:
         action = f"{1 - share:.1%} of the replayed time keeps the operator of its launch"
         placed.trace.problems.append(Problem("graph replays that do not agree with their capture", 1, action))
+    if lost:
+        what, action = "captured launches without a kernel in their replay", "the profiler has lost these kernels"
+        placed.trace.problems.append(Problem(what, lost, action))
     changed = replace(
         placed, operator=operator, call=call, module=module, arguments=arguments, classes=classes, inputs=inputs
     )
@@ -121,6 +119,13 @@ def _replays(placed: Placed) -> list[Array]:
     rows = np.flatnonzero(placed.graph & (placed.launch >= 0))
     launches = placed.launch[rows]
     return [rows[launches == launch] for launch in np.unique(launches)]
+
+
+def _best(kernels: list[str], captures: list[Captured]) -> tuple[int, list[tuple[int, int]]]:
+    """(the capture that shares most kernels with a replay, or the first; the pairs of `_align`)."""
+    found = [_align(kernels, capture.kernel) for capture in captures]
+    best = max(range(len(found)), key=lambda i: len(found[i]))
+    return best, found[best]
 
 
 def _align(replayed: list[str], captured: list[str]) -> list[tuple[int, int]]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 
 from ..run import DeviceRow, Run
-from .intervals import merged
+from .columns import Array
+from .idle import explain_idle
 from .placed import Placed
 from .schema import Kind
 
 
 def by_device(placed: Placed) -> list[DeviceRow]:
-    """Each device's own busy time, where a trace holds the work of several; else nothing."""
+    """Each device's own busy and idle time, where a trace holds the work of several; else nothing."""
     numbers = np.unique(placed.device)
     if placed.on_cpu or len(numbers) < 2:
         return []
@@ -22,11 +25,25 @@ def by_device(placed: Placed) -> list[DeviceRow]:
     kernel = np.array(placed.kind) == int(Kind.KERNEL)
     rows = []
     for number in numbers.tolist():
-        here = placed.device == number
-        start, end = merged(placed.start[here], placed.end[here])
-        busy, span = int((end - start).sum()), int(end[-1] - start[0])
-        rows.append(DeviceRow(number, names.get(number) or None, busy, span, span - busy, int((kernel & here).sum())))
+        here = np.flatnonzero(placed.device == number)
+        idle = explain_idle(_only(placed, here))
+        times = idle.busy_ns, idle.span_ns, idle.idle_ns
+        rows.append(DeviceRow(number, names.get(number) or None, *times, int(kernel[here].sum()), idle.causes))
     return rows
+
+
+_WHOLE = ("trace", "links", "on_cpu", "inputs")
+"""The fields of `Placed` that are not one value a row."""
+
+
+def _only(placed: Placed, rows: Array) -> Placed:
+    """Some rows of the work, beside the whole trace."""
+    at = rows.tolist()
+    kept: dict[str, Any] = {}
+    for name in (field.name for field in fields(placed) if field.name not in _WHOLE):
+        column = getattr(placed, name)
+        kept[name] = column[rows] if isinstance(column, np.ndarray) else [column[row] for row in at]
+    return replace(placed, **kept)
 
 
 def overall(runs: Sequence[Run]) -> dict[str, Any]:
@@ -52,6 +69,7 @@ def overall(runs: Sequence[Run]) -> dict[str, Any]:
             }
         )
     compute = [row["computation_ns"] for row in rows]
+    named = Counter(run.source["rank"] for run in runs if run.source.get("rank") is not None)
     waits = any(row["communication_ns"] for row in rows)
     return {
         "ranks": rows,
@@ -60,5 +78,6 @@ def overall(runs: Sequence[Run]) -> dict[str, Any]:
         "exposed_ns": sum(row["exposed_ns"] for row in rows),
         "overlapped_ns": sum(row["overlapped_ns"] for row in rows),
         "slowest_rank": rows[compute.index(max(compute))]["rank"] if rows and waits else None,
+        "problems": [f"{n} of the traces are of rank {rank}" for rank, n in sorted(named.items()) if n > 1],
         "imbalance": max(compute) / (sum(compute) / len(compute)) - 1 if rows and sum(compute) else 0.0,
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -82,7 +82,7 @@ class Inputs:
 
     def value(self, index: int) -> str:
         """The scalar at `index` as text; "" if it was not recorded."""
-        return self.concrete[index] if index < len(self.concrete) else ""
+        return self.concrete[index] if 0 <= index < len(self.concrete) else ""
 
 
 def parse(arguments: Arguments) -> Inputs | None:
@@ -125,16 +125,16 @@ def cost(operator: str, inputs: Inputs) -> Cost | None:
     """FLOPs and bytes of a matrix product or a convolution; bytes alone of others; None where nothing is known."""
     name = operator.removeprefix("aten::").rstrip("_")
     tensors = inputs.tensors
-    if not tensors:
-        return None
+    product = matmul(name, inputs)
+    if not tensors:  # dimensions without types, as in NVTX ranges: they tell FLOPs and no bytes
+        return Cost(2 * math.prod(product), -1) if product else None
     size = tensors[0][1]
     read = sum(math.prod(dims) * item for dims, item in tensors)
-    if name in _PRODUCTS:
-        product = matmul(name, inputs)
-        if product is None:
-            return Cost(-1, read)
+    if product:
         batch, m, k, n = product
         return Cost(2 * batch * m * k * n, read + batch * m * n * size)
+    if name in _LEFT:
+        return Cost(-1, read)
     if name in _CONVOLUTIONS:
         made = _convolution(name, inputs)
         return Cost(-1, read) if made is None else Cost(2 * made[0], read + made[1] * size)
@@ -147,6 +147,8 @@ _READS_ONLY = re.compile(
 )
 """What writes little beside what it reads; `copy_` names its target among its inputs, as kernels of Triton do."""
 _VIEWS = re.compile(rf"^aten::({NO_WORK})$")
+_PARTS = re.compile(r"^triton_.*_(slice|select|index|gather|embedding)(_|$)")
+"""Kernels of torch.compile that read a part of some input: they name the whole of it."""
 _PICKS = re.compile(r"^(index|_?index_put\w*|index_select|index_add|index_copy|scatter\w*|take|masked_\w+)$")
 
 _RESIZES = re.compile(r"upsample|interpolate|grid_sampl")
@@ -171,9 +173,7 @@ def _moved(operator: str, name: str, inputs: Inputs, read: int) -> int:
             return -1
         found = math.prod(at) * (table[-1] if name == "embedding" else 1)
         return 2 * found * tensors[0][1] + math.prod(at) * tensors[-1][1]
-    if _PICKS.match(name) or _TABLES.search(name):
-        return -1
-    if _RESIZES.search(name):
+    if any(unknown.search(name) for unknown in (_PICKS, _TABLES, _RESIZES, _PARTS)):
         return -1
     return read if _READS_ONLY.match(name) or operator.startswith("triton_") else read + largest
 
@@ -181,13 +181,12 @@ def _moved(operator: str, name: str, inputs: Inputs, read: int) -> int:
 def matmul(name: str, inputs: Inputs) -> tuple[int, int, int, int] | None:
     """(batch, m, k, n) of a matrix product; None if `name` is none or its dimensions do not fit."""
     name = name.rstrip("_")
-    if name not in _PRODUCTS:
+    if name not in _LEFT:
         return None
-    a_at, b_at, transposed = _PRODUCTS[name]
-    a, b = inputs.tensor(a_at), inputs.tensor(b_at)
+    a, b = inputs.tensor(_LEFT[name]), inputs.tensor(_LEFT[name] + 1)
     if a is None or b is None or not a or not b:
         return None
-    if transposed:
+    if name == "linear":
         b = (*b[:-2], b[-1], b[-2]) if len(b) > 1 else b
     k, n = (b[-2], b[-1]) if len(b) > 1 else (b[0], 1)
     if a[-1] != k:
@@ -197,64 +196,52 @@ def matmul(name: str, inputs: Inputs) -> tuple[int, int, int, int] | None:
     return math.prod(a[:-2]), a[-2] if len(a) > 1 else 1, k, n
 
 
-_PRODUCTS: dict[str, tuple[int, int, bool]] = {
-    "mm": (0, 1, False),
-    "bmm": (0, 1, False),
-    "matmul": (0, 1, False),
-    "addmm": (1, 2, False),
-    "_addmm_activation": (1, 2, False),
-    "baddbmm": (1, 2, False),
-    "addmv": (1, 2, False),
-    "mv": (0, 1, False),
-    "dot": (0, 1, False),
-    "vdot": (0, 1, False),
-    "linear": (0, 1, True),
-    "_scaled_mm": (0, 1, False),
-    "_int_mm": (0, 1, False),
+_LEFT = {
+    **dict.fromkeys(("mm", "bmm", "matmul", "mv", "dot", "vdot", "linear", "_scaled_mm", "_int_mm"), 0),
+    **dict.fromkeys(("addmm", "_addmm_activation", "baddbmm", "addmv"), 1),
 }
-"""Operator -> (position of the left factor, of the right one, whether the right one is transposed)."""
+"""Operator of a product -> position of its left factor; the right one follows, transposed for `linear`."""
 
 
-_TRANSPOSED = -2
-_CONVOLUTIONS: dict[str, tuple[int, int, int, int]] = {
-    "convolution": (3, 4, 5, 6),
-    "_convolution": (3, 4, 5, 6),
-    "conv1d": (3, 4, 5, -1),
-    "conv2d": (3, 4, 5, -1),
-    "conv3d": (3, 4, 5, -1),
-    "cudnn_convolution_relu": (3, 4, 5, -1),
-    "cudnn_convolution": (3, 2, 4, -1),
-    "miopen_convolution": (4, 3, 5, -1),
-    "miopen_depthwise_convolution": (4, 3, 5, -1),
-    "mkldnn_convolution": (4, 3, 5, -1),
-    "_conv_depthwise2d": (4, 5, 6, -1),
-    "conv_depthwise3d": (4, 5, 6, -1),
-    "_slow_conv2d_forward": (4, 5, -1, -1),
-    "slow_conv3d_forward": (4, 5, -1, -1),
-    "slow_conv_dilated2d": (4, 5, 6, -1),
-    "slow_conv_dilated3d": (4, 5, 6, -1),
-    "conv_transpose1d": (3, 4, 7, _TRANSPOSED),
-    "conv_transpose2d": (3, 4, 7, _TRANSPOSED),
-    "conv_transpose3d": (3, 4, 7, _TRANSPOSED),
-    "slow_conv_transpose2d": (4, 5, 7, _TRANSPOSED),
-    "slow_conv_transpose3d": (4, 5, 7, _TRANSPOSED),
-    "cudnn_convolution_transpose": (4, 2, 5, _TRANSPOSED),
-    "miopen_convolution_transpose": (5, 3, 6, _TRANSPOSED),
-}
-"""Operator -> positions of stride, padding, dilation and of the flag `transposed` among its inputs (-1: has none)."""
+class _At(NamedTuple):
+    """Positions of a convolution's numbers among its inputs; -1: it has none. Output padding and groups are looked up
+    only where it is transposed."""
 
-_MORE: dict[str, tuple[int, int]] = {
-    "convolution": (7, 8),
-    "_convolution": (7, 8),
-    "conv_transpose1d": (5, 6),
-    "conv_transpose2d": (5, 6),
-    "conv_transpose3d": (5, 6),
-    "slow_conv_transpose2d": (6, -1),
-    "slow_conv_transpose3d": (6, -1),
-    "cudnn_convolution_transpose": (3, 6),
-    "miopen_convolution_transpose": (4, 7),
+    stride: int
+    padding: int
+    dilation: int = -1
+    transposed: int = -1
+    output_padding: int = -1
+    groups: int = -1
+
+
+_ALWAYS = -2
+"""In place of the position of the flag `transposed`: it always is."""
+_CONVOLUTIONS = {
+    "convolution": _At(3, 4, 5, 6, 7, 8),
+    "_convolution": _At(3, 4, 5, 6, 7, 8),
+    "conv1d": _At(3, 4, 5),
+    "conv2d": _At(3, 4, 5),
+    "conv3d": _At(3, 4, 5),
+    "cudnn_convolution_relu": _At(3, 4, 5),
+    "cudnn_convolution": _At(3, 2, 4),
+    "miopen_convolution": _At(4, 3, 5),
+    "miopen_depthwise_convolution": _At(4, 3, 5),
+    "mkldnn_convolution": _At(4, 3, 5),
+    "_conv_depthwise2d": _At(4, 5, 6),
+    "conv_depthwise3d": _At(4, 5, 6),
+    "_slow_conv2d_forward": _At(4, 5),
+    "slow_conv3d_forward": _At(4, 5),
+    "slow_conv_dilated2d": _At(4, 5, 6),
+    "slow_conv_dilated3d": _At(4, 5, 6),
+    "conv_transpose1d": _At(3, 4, 7, _ALWAYS, 5, 6),
+    "conv_transpose2d": _At(3, 4, 7, _ALWAYS, 5, 6),
+    "conv_transpose3d": _At(3, 4, 7, _ALWAYS, 5, 6),
+    "slow_conv_transpose2d": _At(4, 5, 7, _ALWAYS, 6),
+    "slow_conv_transpose3d": _At(4, 5, 7, _ALWAYS, 6),
+    "cudnn_convolution_transpose": _At(4, 2, 5, _ALWAYS, 3, 6),
+    "miopen_convolution_transpose": _At(5, 3, 6, _ALWAYS, 4, 7),
 }
-"""Transposed convolutions: positions of the output padding and of the number of groups."""
 
 
 def _convolution(name: str, inputs: Inputs) -> tuple[int, int] | None:
@@ -263,18 +250,16 @@ def _convolution(name: str, inputs: Inputs) -> tuple[int, int] | None:
     if x is None or w is None or len(x) != len(w) or len(x) < 3:
         return None
     at = _CONVOLUTIONS[name]
-    vectors = [_numbers(inputs.value(i) if i >= 0 else "[1]", len(x) - 2) for i in at[:3]]
-    stride, padding, dilation = vectors
+    stride, padding, dilation = (_numbers(inputs.value(i) if i >= 0 else "[1]", len(x) - 2) for i in at[:3])
     if stride is None or padding is None or dilation is None:
         return None
-    if at[3] == _TRANSPOSED or (at[3] >= 0 and inputs.value(at[3]) == "True"):
-        more, groups = _MORE.get(name, (-1, -1))
-        extra = _numbers(inputs.value(more) if more >= 0 else "", len(x) - 2) or (0,) * (len(x) - 2)
+    if at.transposed == _ALWAYS or (at.transposed >= 0 and inputs.value(at.transposed) == "True"):
+        extra = _numbers(inputs.value(at.output_padding), len(x) - 2) or (0,) * (len(x) - 2)
         size = [
             max(0, (i - 1) * s - 2 * p + d * (f - 1) + 1 + e)
             for i, p, d, f, s, e in zip(x[2:], padding, dilation, w[2:], stride, extra, strict=True)
         ]
-        count = inputs.value(groups) if groups >= 0 else ""
+        count = inputs.value(at.groups) if at.groups >= 0 else ""
         return math.prod(x) * math.prod(w[1:]), x[0] * w[1] * (int(count) if count.isdecimal() else 1) * math.prod(size)
     size = [
         max(0, (i + 2 * p - d * (f - 1) - 1) // max(s, 1) + 1)

@@ -1,0 +1,153 @@
+"""A measured run beside its limits: for every operation the seconds above the roofline, and what a model's workload
+says about it.
+
+The limit of a call is the roofline at the shapes that were measured: FLOPs over the dense peak of its dtype, or its
+inputs and output once over the memory bandwidth, whichever is longer. A workload adds which operation of the model it
+is (`matching.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..hardware import Device
+from ..run import Run
+from ..trace.plausible import ROUNDING
+from ..trace.shapes import peak_of
+from ..units import format_bandwidth
+from ..workload.records import Workload
+from .matching import Index, index_of, missing, name_attention, name_shape
+from .records import Gap, GapRow, GapSum
+
+__all__ = ["Gap", "GapRow", "GapSum", "find_gap"]
+
+UNKNOWN = "(no operator known)"
+
+
+def find_gap(run: Run, device: Device, workload: Workload | None = None, sizes: Mapping[str, int] | None = None) -> Gap:
+    """Put a run beside the limits of `device` and, if given, beside a workload at `sizes`.
+
+    Raises `ValueError` for an inadmissible size. Sets `run.coverage.workload`.
+    """
+    if not run.classes:
+        raise ValueError("the run holds no work of a device or an operator: there is nothing to put beside limits")
+    index = index_of(workload, sizes) if workload else None
+    rows = [*_shape_rows(run, device, index), *_attention_rows(run, device, index)]
+    rows.sort(key=lambda row: -(row.above_ns if row.above_ns is not None else row.time_ns))
+    total = max(1, sum(c.time_ns for c in run.classes))
+    limited = [row for row in rows if row.limit_ns is not None]
+    limit = sum(row.limit_ns or 0 for row in limited)
+    matched = sum(row.time_ns for row in rows if row.path) / total if index else None
+    run.coverage.workload = matched
+    return Gap(
+        device=device.name,
+        rows=rows,
+        classes=_sums(rows, lambda row: row.class_),
+        stages=_sums(rows, lambda row: row.stage),
+        time_ns=total,
+        limit_ns=limit,
+        idle_ns=run.summary.idle_ns,
+        coverage_workload=matched,
+        coverage_limit=sum(row.time_ns for row in limited) / total,
+        never_faster_ns=min(run.summary.span_ns, run.summary.idle_ns + limit),
+        span_ns=run.summary.span_ns,
+        missing=missing(index, rows) if index else [],
+        uncounted=[f"{name} x{count}" for name, count in workload.uncounted.items()] if workload else [],
+        assumptions=[*_assumptions(device, run), *_workload(workload, sizes)],
+        above_peak=[
+            f"{row.stage}: {row.path or row.name}" for row in rows if row.mfu is not None and row.mfu > ROUNDING
+        ],
+    )
+
+
+def _assumptions(device: Device, run: Run) -> Iterable[str]:
+    single = "; a trace does not tell fp32 from TF32, so fp32 has the peak of TF32"
+    yield (
+        f"dense peaks of {device.name}; bytes of a call are its inputs and output once; causal attention is limited by "
+        "the half that a kernel computes; above an MBU of 1 a cache served it, or only a part of its inputs was read"
+        + (single if "tf32" in device.dense_flops else "")
+    )
+    if any(row.flops and row.dtype is None for row in run.shapes):
+        yield "where types were not recorded, products have the peak of bf16"
+    if any(row.over_link for row in run.shapes):
+        link = device.pcie_bandwidth
+        yield (
+            f"copies between host and device are limited by PCIe, {format_bandwidth(link)}, if their memory is pinned"
+            if link
+            else f"the link between {device.name} and its host is not known: the memory limits copies between them"
+        )
+
+
+def _workload(workload: Workload | None, sizes: Mapping[str, int] | None) -> Iterable[str]:
+    if workload:
+        values = ", ".join(f"{name} {value}" for name, value in workload.sizes(sizes).items())
+        yield f"workload {workload.name} at {values}"
+
+
+# ---------------------------------------------------------------------------------------------- measured
+
+
+def _shape_rows(run: Run, device: Device, index: Index | None) -> Iterable[GapRow]:
+    for row in run.shapes:
+        if row.class_ == "attention" and run.attention:
+            continue
+        made = GapRow(row.class_, row.name or UNKNOWN, row.stage, dims=row.dims, count=row.count, time_ns=row.time_ns)
+        rate = (device.pcie_bandwidth if row.over_link else None) or device.bandwidth
+        _limit(made, device, (row.flops, row.flops, row.bytes), row.dtype, rate)
+        if index:
+            name_shape(made, row, index)
+        yield made
+
+
+def _attention_rows(run: Run, device: Device, index: Index | None) -> Iterable[GapRow]:
+    for row in run.attention:
+        dims = [row.batch, row.heads, row.query_len, row.key_len, row.head_dim]
+        name = f"{row.kind} attention, {'fused' if row.fused else 'eager'}"
+        made = GapRow("attention", name, row.stage, dims=dims, count=row.count, time_ns=row.time_ns)
+        if row.query_len:
+            executed = row.flops / 2 if row.causal else row.flops
+            _limit(made, device, (executed, row.flops, row.bytes), row.dtype, device.bandwidth)
+        if index:
+            name_attention(made, row, index)
+        yield made
+    loose = sum(c.time_ns for c in run.classes if c.name == "attention") - sum(a.time_ns for a in run.attention)
+    if run.attention and loose > 0:  # copies that an attention's operator made
+        yield GapRow("attention", "(outside any attention found)", "", time_ns=loose)
+
+
+def _limit(
+    made: GapRow,
+    device: Device,
+    amounts: tuple[float | None, float | None, float | None],
+    dtype: str | None,
+    bandwidth: float,
+) -> None:
+    """Set limit, distance and utilisations from (FLOPs executed, FLOPs counted, bytes) of all calls.
+
+    Where the bytes of a product are not known, its FLOPs alone limit it: that is no longer than its true limit.
+    """
+    executed, counted, moved = amounts
+    if executed is None or (moved is None and not executed):
+        return
+    peak = peak_of(device, dtype)
+    compute, memory = executed / peak * 1e9, (moved or 0.0) / bandwidth * 1e9
+    made.limit_ns = min(made.time_ns, round(max(compute, memory)))  # a cache can beat the memory: MBU above 1
+    made.above_ns = made.time_ns - made.limit_ns
+    made.bound = "compute" if compute > memory else "memory"
+    if made.time_ns:
+        made.mfu = compute / made.time_ns if counted else None
+        made.mbu = memory / made.time_ns if moved is not None else None
+
+
+def _sums(rows: Sequence[GapRow], name: Any) -> list[GapSum]:
+    found: dict[str, GapSum] = {}
+    for row in rows:
+        one = found.setdefault(name(row), GapSum(name(row), 0, 0, 0, 0))
+        one.time_ns += row.time_ns
+        if row.limit_ns is None:
+            one.unlimited_ns += row.time_ns
+        else:
+            one.limit_ns += row.limit_ns
+            one.above_ns += row.above_ns or 0
+    return sorted(found.values(), key=lambda one: -one.time_ns)

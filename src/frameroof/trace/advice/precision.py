@@ -1,0 +1,96 @@
+"""Advice about the type of numbers: fp32 where half would do, 8 bits, and a VAE that stayed in fp32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...hardware import Device
+from ...run import Advice, Run, ShapeRow
+from ..account import MATRIX
+from .decoder import decoders
+from .words import DEVICE, ms, suggest
+
+HALF = ("bf16", "fp16")
+
+
+def precision(run: Run, device: Device | None) -> Iterator[Advice]:
+    """Nothing where the device's peaks are not known."""
+    if device is None:
+        return
+    half = next((name for name in HALF if name in device.dense_flops), None)
+    if half is None:
+        return
+    alone = _alone_in_fp32(run)
+    yield from (_decoder(run, device, half, stage) for stage in alone)
+    yield from _single(run, device, half, alone)
+    yield from _eight_bits(run, device, half)
+
+
+def _alone_in_fp32(run: Run) -> list[str]:
+    """Stages of a VAE whose products are in fp32 while those of the rest are in half precision."""
+    found = []
+    for stage in decoders(run):
+        own = [row for row in run.shapes if row.stage == stage.name and row.class_ in MATRIX]
+        rest = [row for row in run.shapes if row.stage != stage.name and row.class_ in MATRIX]
+        if _mostly(own, ("fp32",)) and _mostly(rest, HALF):
+            found.append(stage.name)
+    return found
+
+
+def _mostly(rows: list[ShapeRow], dtypes: tuple[str, ...]) -> bool:
+    """Whether more than half of the time of some rows, as far as their type is known, is of these types."""
+    wanted = sum(row.time_ns for row in rows if row.dtype in dtypes)
+    return 2 * wanted > sum(row.time_ns for row in rows if row.dtype)
+
+
+def _decoder(run: Run, device: Device, half: str, stage: str) -> Advice:
+    """In half precision products are limited by the higher peak; all else moves half the bytes."""
+    rows = [row for row in run.shapes if row.stage == stage and row.dtype == "fp32"]
+    saved = 0.0
+    for row in rows:
+        limit = row.flops / device.dense_flops[half] * 1e9 if row.flops else row.time_ns / 2
+        saved += max(0.0, row.time_ns - limit)
+    return suggest(
+        "Run the VAE in half precision",
+        f"{stage} computes in fp32 ({ms(sum(row.time_ns for row in rows))}) while the rest of the run is in half "
+        "precision",
+        saved,
+        f"vae.to(torch.{'bfloat16' if half == 'bf16' else 'float16'}) and force_upcast=False in its configuration; "
+        "the VAEs of SD 1.5 and SDXL overflow in fp16: use bf16, or weights that were made for fp16; compare pictures",
+        DEVICE,
+    )
+
+
+def _single(run: Run, device: Device, half: str, without: list[str]) -> Iterator[Advice]:
+    peaks = device.dense_flops
+    full = peaks.get("tf32") or peaks.get("fp32") or peaks[half]
+    rows = [row for row in run.shapes if row.dtype == "fp32" and row.flops and row.stage not in without]
+    if rows and peaks[half] > full:
+        time = sum(row.time_ns for row in rows)
+        yield suggest(
+            f"Compute in {half} instead of fp32",
+            f"matrix work in fp32 takes {ms(time)}; {half} has {peaks[half] / full:.3g} times its peak on "
+            f"{device.name}",
+            time - sum(row.flops or 0 for row in rows) / peaks[half] * 1e9,
+            f"model.to(torch.{'bfloat16' if half == 'bf16' else 'float16'}) or torch.autocast; at least "
+            "torch.set_float32_matmul_precision('high'); keep norms and the last layers in fp32 where quality asks "
+            "for it",
+            DEVICE,
+        )
+
+
+def _eight_bits(run: Run, device: Device, half: str) -> Iterator[Advice]:
+    peaks = device.dense_flops
+    eight = peaks.get("fp8") or peaks.get("int8") or 0.0
+    wide = [row for row in run.shapes if row.class_ == "linear" and row.dtype in HALF and row.flops]
+    if eight > peaks[half] and wide:
+        time = sum(row.time_ns for row in wide)
+        limit = sum(row.flops or 0 for row in wide) / eight * 1e9
+        yield suggest(
+            "Quantise linear layers to 8 bits",
+            f"linear layers take {ms(time)}; 8 bits have {eight / peaks[half]:.3g} times the dense peak and half the "
+            "bytes",
+            min(time / 2, time - limit),
+            "fp8 or int8 weights and activations for the large linears (torchao, torch._scaled_mm); check the latents",
+            DEVICE,
+        )
