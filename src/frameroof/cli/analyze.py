@@ -88,7 +88,9 @@ def _analysed(path: str, capture: str | None, on: Device | None, perfetto: str |
     """One trace as a run; five: what `analyze` was asked about it."""
     from ..report.progress import status
     from ..trace.analysis import analyze as run_analysis
+    from .heap import keep_freed_memory
 
+    keep_freed_memory()
     with status(f"reading {Path(path).name}") as say:
         return run_analysis(
             path,

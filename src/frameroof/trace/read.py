@@ -90,7 +90,7 @@ def _read_beside(source: Source, progress: Progress | None) -> Trace:
 def _decode_into(piece: bytes, gatherer: Gatherer, number: int) -> bool:
     """Take a piece of sound events; whether it was that, and without begin and end events to be paired elsewhere."""
     try:
-        gatherer.add(_decode(b"[" + piece.lstrip(BLANK) + b"]"), number)
+        gatherer.add(_decode(b"".join((b"[", piece.lstrip(BLANK), b"]"))), number)
     except BROKEN:
         return False
     return not gatherer.pairs

@@ -70,7 +70,7 @@ class Salvager:
 
     def sound(self, text: bytes, decode: Callable[[bytes], list[Any]]) -> list[Any] | None:
         """The events of text that is sound JSON between its brackets, if need be each alone; None if it is not."""
-        listed = b"[" + text + b"]"
+        listed = b"".join((b"[", text, b"]"))  # many times faster than + for a megabyte
         try:
             return decode(listed)
         except BROKEN:
