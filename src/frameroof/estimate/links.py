@@ -1,0 +1,67 @@
+"""Time of collectives between devices: a latency, and bytes over what a link reaches.
+
+A ring passes (n-1)/n of the gathered bytes through every device; an all-reduce does so twice (NCCL's bus bandwidth,
+github.com/NVIDIA/nccl-tests doc/PERFORMANCE.md). Devices beyond one node are joined by one network adapter each, so
+that a ring over several nodes runs at the slower of the two links.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..hardware import Device
+from .eager import Table
+
+PASSES = {"all_gather": 1, "reduce_scatter": 1, "all_to_all": 1, "broadcast": 1, "all_reduce": 2}
+DEVICES_PER_NODE = 8  # HGX and DGX boards
+
+
+@dataclass(frozen=True)
+class Links:
+    """What joins devices: bytes per second that collectives reach and seconds each costs, inside a node and across."""
+
+    inside_bytes_s: float
+    inside_latency_s: float
+    across_bytes_s: float
+    across_latency_s: float
+    per_node: int = DEVICES_PER_NODE
+    source: tuple[str, ...] = ()
+
+    def seconds(self, collective: str, size: float, devices: int) -> float:
+        """Seconds of one collective over `devices` whose whole (gathered) tensor has `size` bytes.
+
+        Raises `ValueError` for an unknown collective, fewer than one device or a negative size.
+        """
+        if collective not in PASSES:
+            raise ValueError(f"unknown collective {collective!r}; known: {', '.join(PASSES)}")
+        if devices < 1 or size < 0:
+            raise ValueError(f"a collective needs at least 1 device and 0 bytes, not {devices} and {size:g}")
+        if devices == 1:
+            return 0.0
+        rate, latency = self.inside_bytes_s, self.inside_latency_s
+        if devices > self.per_node:
+            rate, latency = min(rate, self.across_bytes_s), latency + self.across_latency_s
+        return PASSES[collective] * (latency + size * (devices - 1) / devices / rate)
+
+
+def links_of(device: Device, table: Table) -> Links:
+    """The links of a device's usual board: its own link (NVLink …) or PCIe inside, InfiniBand across.
+
+    Across nodes every device has its own adapter, so a ring of n devices crosses on as many adapters as a node has
+    devices. Raises `ValueError` for a device without a known link.
+    """
+    infiniband = table.links["infiniband"]
+    if device.link_bandwidth is not None:
+        inside, bandwidth = table.links["nvlink"], device.link_bandwidth
+    elif device.pcie_bandwidth is not None:
+        inside, bandwidth = table.links["pcie"], device.pcie_bandwidth
+    else:
+        raise ValueError(f"{device.name} states no link between devices, so that nothing can be said of communication")
+    adapters = (infiniband.gb_s_per_device or 0.0) * 1e9 * DEVICES_PER_NODE
+    return Links(
+        bandwidth * inside.share,
+        inside.latency_us * 1e-6,
+        adapters * infiniband.share,
+        infiniband.latency_us * 1e-6,
+        source=(inside.source, infiniband.source),
+    )

@@ -1,0 +1,113 @@
+"""Figure 1: GPUs per parameter and memory utilisation over the training jobs of a fleet.
+
+A file of job records is CSV (lines that begin with # are comments) or Parquet, one job a row: ``job`` (a name),
+``kind`` (llm, image or video), ``parameters``, ``gpus``, ``memory_used_bytes`` (mean over the job's GPUs, of one GPU)
+and ``memory_bytes`` (of one GPU). Without a file a synthetic example, labelled so, shows the format.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import polars as pl
+
+from .claims import claim, statement
+from .source import Claim, Experiment, Row, Source, columns
+
+EXAMPLE = "jobs_example.csv"
+JOB_COLUMNS = ("job", "kind", "parameters", "gpus", "memory_used_bytes", "memory_bytes")
+JOB_KINDS = ("llm", "image", "video")
+
+
+def read_jobs(path: str | os.PathLike[str]) -> pl.DataFrame:
+    """Job records from CSV or Parquet; `ValueError` with a sentence for what does not fit the schema."""
+    file = Path(path)
+    try:
+        frame = pl.read_parquet(file) if file.suffix == ".parquet" else pl.read_csv(file, comment_prefix="#")
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ValueError(f"{file} cannot be read as job records: {error}") from None
+    missing = [name for name in JOB_COLUMNS if name not in frame.columns]
+    if missing:
+        raise ValueError(f"{file} has no column {missing[0]!r}; job records have: {', '.join(JOB_COLUMNS)}")
+    try:
+        frame = frame.select(pl.col("job", "kind").cast(pl.String), pl.col(JOB_COLUMNS[2:]).cast(pl.Float64))
+    except pl.exceptions.PolarsError:
+        raise ValueError(f"{file}: {', '.join(JOB_COLUMNS[2:])} must be numbers") from None
+    bad = frame.filter(
+        ~pl.col("kind").is_in(JOB_KINDS)
+        | pl.any_horizontal(pl.col(JOB_COLUMNS[2:]).is_null() | (pl.col(JOB_COLUMNS[2:]) <= 0))
+        | (pl.col("memory_used_bytes") > pl.col("memory_bytes"))
+    )
+    if len(bad):
+        raise ValueError(
+            f"{file}: job {bad['job'][0]!r} does not fit: kind is {', '.join(JOB_KINDS)}, numbers are above 0, "
+            "and a job uses "
+            "no more memory than there is"
+        )
+    return frame
+
+
+FIGURE_1_COLUMNS = columns(
+    "kind: llm, image or video",
+    "jobs: number of jobs",
+    "gpus: of all jobs",
+    "parameters: of all jobs",
+    "gpus_per_billion: GPUs for each billion parameters, mean over jobs",
+    "memory_utilisation: share of device memory in use, mean over jobs",
+    "gpus_per_billion_over_llm [x]: relative to the LLM jobs",
+    "memory_utilisation_over_llm [x]: relative to the LLM jobs",
+)
+
+
+def figure_1(source: Source, jobs: str | os.PathLike[str] | None = None) -> Experiment:
+    """GPUs per parameter and memory utilisation by kind of job (figure 1). `jobs`: a file of job records."""
+    frame = read_jobs(jobs if jobs is not None else Path(__file__).with_name(EXAMPLE))
+    means = frame.group_by("kind", maintain_order=True).agg(
+        pl.len().alias("jobs"),
+        pl.col("gpus").sum(),
+        pl.col("parameters").sum(),
+        (pl.col("gpus") / pl.col("parameters") * 1e9).mean().alias("gpus_per_billion"),
+        (pl.col("memory_used_bytes") / pl.col("memory_bytes")).mean().alias("memory_utilisation"),
+    )
+    rows: list[Row] = means.to_dicts()
+    text = next((row for row in rows if row["kind"] == "llm"), None)
+    for row in rows:
+        for name in ("gpus_per_billion", "memory_utilisation"):
+            row[f"{name}_over_llm"] = row[name] / text[name] if text else None
+    return Experiment(
+        id="figure-1",
+        title="GPUs per parameter and memory utilisation of training jobs",
+        how=source.how,
+        machine="synthetic example" if jobs is None else os.fspath(jobs),
+        columns=FIGURE_1_COLUMNS,
+        rows=tuple(rows),
+        claims=tuple(_claims(rows, made_up=jobs is None)),
+        assumptions=(
+            "SYNTHETIC example records that show the format; they say nothing about any fleet. --jobs FILE reads "
+            "real ones."
+            if jobs is None
+            else f"Job records of {os.fspath(jobs)}.",
+        ),
+    )
+
+
+def _claims(rows: list[Row], made_up: bool) -> list[Claim]:
+    named = (
+        ("Image models use 14 times the GPUs per parameter of LLMs in training", 14.0, "gpus_per_billion_over_llm"),
+        (
+            "Memory utilisation of image and video models is 1.35 times that of LLMs",
+            1.35,
+            "memory_utilisation_over_llm",
+        ),
+    )
+    out = []
+    for text, paper, column in named:
+        ours = [row[column] for row in rows if row["kind"] in ("image", "video") and row[column] is not None]
+        if made_up:
+            why = "A fleet's job records are needed; the example is synthetic."
+            out.append(statement(text, "I, figure 1", f"{paper:g}x", "", None, why))
+        else:
+            mean = [sum(ours) / len(ours)] if ours else []
+            out.append(claim(text, "I, figure 1", (paper,), mean, "x", "Mean over the kinds in the records."))
+    return out

@@ -1,0 +1,308 @@
+"""A source without a machine: counted workloads through stated efficiencies and launches (`estimate.eager`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ... import catalogue
+from ...estimate import eager
+from ...hardware import Node, parse_node
+from ...passes import materialise_attention
+from ...workload.expr import expr
+from ...workload.recipe import Size
+from ...workload.records import Op, Stage, Tensor, Workload
+from .classes import attention_kind, class_of
+from .order import run_order
+from .source import CALLS, Attention, How, Row, work_frame
+from .suite import GOLDEN, model
+
+SIDES = (64, 128, 256, 512, 768, 1024, 1536, 2048)
+LEAN = "lean"  # baseline attention whose matrix is passed over four times
+SPLIT = "split"  # flash attention that splits the keys of short queries
+SMALLEST = {"stable-diffusion-1.5": 64}
+"""Smaller images than the recorded range, for figure 10: matrix FLOPs stay exact (tested against torch's counter), some
+copies at the level of 1 x 1 would not be made."""
+Longs = NDArray[np.int64]
+
+
+@lru_cache(maxsize=32)
+def workload_of(name: str, attention: str) -> Workload:
+    """A model's workload with its attention as asked: ``flash``, ``baseline``, or ``lean`` (a cheaper baseline)."""
+    loaded = catalogue.load(model(name).workload)
+    if loaded.name in SMALLEST:
+        loaded = _relaxed(loaded, SMALLEST[loaded.name])
+    if attention == "flash":
+        return loaded
+    whole = materialise_attention(loaded)
+    if attention == "baseline":
+        return whole
+    return replace(whole, stages=tuple(replace(s, ops=_lean(s.ops), held=()) for s in whole.stages))
+
+
+def _relaxed(workload: Workload, least: int) -> Workload:
+    """The workload, down to images of `least` pixels a side."""
+
+    def eased(sizes: Mapping[str, Size]) -> dict[str, Size]:
+        return {n: replace(s, least=least) if n in ("height", "width") else s for n, s in sizes.items()}
+
+    stages = tuple(replace(s, limits=eased(s.limits)) if s.name == "denoise" else s for s in workload.stages)
+    return replace(workload, params=eased(workload.params), stages=stages)
+
+
+def _lean(ops: Sequence[Op]) -> tuple[Op, ...]:
+    """Baseline attention as diffusers' baddbmm: scale (and mask) in the product, softmax in the model's own type."""
+
+    def narrow(op: Op) -> Op:
+        if op.attrs.get("piece") != "softmax":
+            return op
+        own: Tensor = op.reads[0]
+        return replace(op, writes=(own,))
+
+    return tuple(narrow(op) for op in ops if op.attrs.get("piece") not in ("scale", "mask", "cast"))
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One stage at one set of sizes: how often it repeats, the turns of its loop, its sizes, its operations counted."""
+
+    stage: Stage
+    repeat: int
+    turns: int
+    env: Mapping[str, Any]
+    work: tuple[eager.Counted, ...]
+
+    def over_turns(self, value: Any) -> NDArray[Any]:
+        """A value as one number for each turn."""
+        return np.broadcast_to(np.asarray(value), (self.turns,))
+
+    def total(self, value: Any) -> Any:
+        """A value summed over turns and repeats."""
+        if self.turns == 1 and np.ndim(value) == 0:
+            return value * self.repeat
+        return self.over_turns(value).sum() * self.repeat
+
+
+def passes_of(name: str, attention: str, sizes: Mapping[str, int] | None = None) -> tuple[Pass, ...]:
+    """The stages of a model, counted, with both halves of guidance in one batch, as pipelines run them."""
+    return _passes(name, attention, tuple(sorted((sizes or {}).items())))
+
+
+def stage_of(name: str, attention: str, stage: str, sizes: Mapping[str, int] | None = None) -> Pass:
+    """One stage of a model, counted."""
+    return next(run for run in passes_of(name, attention, sizes) if run.stage.name == stage)
+
+
+@lru_cache(maxsize=64)
+def _passes(name: str, attention: str, sizes: tuple[tuple[str, int], ...]) -> tuple[Pass, ...]:
+    workload = workload_of(name, attention)
+    chosen = workload.sizes(dict(sizes))
+    out = []
+    for stage in workload.stages:
+        values: dict[str, Any] = dict(chosen)
+        if "guidance" in expr(stage.repeat).names:
+            values |= {"batch": values["batch"] * values["guidance"], "guidance": 1}
+        repeat, turns = int(expr(stage.repeat)(values)), 1
+        if stage.loop:
+            turns = int(expr(stage.loop[1])(values))
+            values[stage.loop[0]] = np.arange(turns, dtype=np.int64)
+        if repeat * turns:
+            env = stage.bind(values)
+            formulas = _formulas(name, attention, stage.name)
+            out.append(Pass(stage, repeat, turns, env, tuple(each.at(env) for each in formulas)))
+    return tuple(out)
+
+
+@lru_cache(maxsize=256)
+def _formulas(name: str, attention: str, stage: str) -> tuple[eager.Formulas, ...]:
+    return tuple(map(eager.Formulas, _ops(name, attention, stage)))
+
+
+@lru_cache(maxsize=256)
+def _order(name: str, attention: str, stage: str) -> Longs:
+    return np.array(run_order(_ops(name, attention, stage)), dtype=np.int64)
+
+
+def _ops(name: str, attention: str, stage: str) -> tuple[Op, ...]:
+    return next(s for s in workload_of(name, attention).stages if s.name == stage).ops
+
+
+class Predicted:
+    """Golden et al.'s questions answered from workloads: see `Source`. Nothing is run."""
+
+    how: How = "predicted"
+
+    def __init__(
+        self,
+        on: str | Node = "A100",
+        models: Sequence[str] = GOLDEN,
+        table: eager.Table | None = None,
+        clock: eager.Clock = "kernel",
+    ) -> None:
+        """`on` a machine of one device, `models` names or aliases, `table` efficiencies (None: the stated ones).
+
+        Raises `ValueError`, a sentence, for an unknown machine or model.
+        """
+        self.node = on if isinstance(on, Node) else parse_node(on)
+        self.table = table or eager.load()
+        self.clock = clock
+        self.eager = eager.Eager(self.node, self.table, clock)
+        self.machine = self.node.name
+        self._models = tuple(dict.fromkeys(model(name).name for name in models))
+        self._made: dict[Any, pl.DataFrame] = {}
+        units = eager.compute_units(self.node)
+        self.assumptions = (
+            f"Nothing was run: operations counted from the modules, on {self.node.name}.",
+            "Time of an operation: the largest of launch, compute over its share of the peak, bytes over their "
+            "share of "
+            "bandwidth. "
+            + (
+                "Launch: the smallest kernel; times are device times, as the paper's."
+                if clock == "kernel"
+                else "Launch: the host's dispatch of each operation; times are those of a host that waits for nothing."
+            ),
+            *self.table.assumptions(),
+            "Baseline attention: scores, scale, mask, softmax in fp32, cast, values, each a kernel (as transformers' "
+            "eager attention); elementwise work is not fused.",
+            "Both halves of classifier-free guidance run as one batch.",
+            *(() if units else (f"{self.node.name} states no number of compute units: kernels fill it at once.",)),
+        )
+
+    def models(self) -> tuple[str, ...]:
+        """See `Source.models`."""
+        return self._models
+
+    def sizes(self, model: str) -> dict[str, int]:
+        """See `Source.sizes`: the workload's defaults."""
+        return workload_of(model, "flash").sizes()
+
+    def sides(self, model: str) -> tuple[int, ...]:
+        """See `Source.sides`: those the workload admits."""
+        params = workload_of(model, "flash").params
+        if "height" not in params or "width" not in params:
+            return ()
+        return tuple(side for side in SIDES if _admits(model, side))
+
+    def parameters(self, model: str) -> int:
+        """See `Source.parameters`."""
+        held: dict[str, int] = {}
+        for stage in workload_of(model, "flash").stages:
+            name = stage.weights_name or stage.name
+            held[name] = max(held.get(name, 0), sum(stage.weights.values()))
+        return sum(held.values())
+
+    def work(self, model: str, attention: Attention | str, sizes: Mapping[str, int]) -> pl.DataFrame:
+        """See `Source.work`."""
+        key = ("work", model, attention, tuple(sorted(sizes.items())))
+        if key not in self._made:
+            passes = passes_of(model, attention, sizes)
+            self._made[key] = work_frame([self._row(run, work) for run in passes for work in run.work])
+        return self._made[key]
+
+    def _row(self, run: Pass, work: eager.Counted) -> Row:
+        times = 1 if work.whole else work.count
+        return {
+            "stage": run.stage.name,
+            "name": work.op.path or work.op.name,
+            "class": class_of(work.op),
+            "kind": attention_kind(work.op),
+            "count": int(run.total(work.count)),
+            "time_ns": round(float(run.total(self.eager.total_s(work))) * 1e9),
+            "flops": int(run.total(work.flops * times)),
+            "bytes": int(run.total(work.bytes * times)),
+        }
+
+    def calls(self, model: str, attention: Attention | str, sizes: Mapping[str, int]) -> pl.DataFrame:
+        """See `Source.calls`. Calls that a folded table cannot tell apart follow one another."""
+        key = ("calls", model, attention, tuple(sorted(sizes.items())))
+        if key not in self._made:
+            frames, start = [], 0
+            for run in passes_of(model, attention, sizes):
+                frame, start = self._calls(run, _order(model, attention, run.stage.name), start)
+                frames.append(frame)
+            whole = pl.concat(frames).with_columns(call=pl.int_range(pl.len(), dtype=pl.Int64))
+            self._made[key] = whole.select(*CALLS)
+        return self._made[key]
+
+    def _calls(self, run: Pass, order: Longs, start: int) -> tuple[pl.DataFrame, int]:
+        paths = np.maximum(np.bincount(order, minlength=len(run.work)), 1)
+        each = [run.over_turns(self._path_ns(work, n)) for work, n in zip(run.work, paths, strict=True)]
+        spent = np.stack(each)[order]  # order x turns
+        ends = np.cumsum(spent, axis=0)
+        begins, wall = ends - spent, ends[-1]
+        offset = start + np.concatenate([[0], np.cumsum(wall)[:-1]])
+        whole = int(wall.sum())
+        wanted = [at for at, row in enumerate(order) if _begins(run.work[row])]
+        if not wanted:
+            return pl.DataFrame(schema=CALLS), start + whole * run.repeat
+        rows = [int(order[at]) for at in wanted]
+        shapes = {row: self._shape(run, row, int(paths[row])) for row in dict.fromkeys(rows)}
+        columns = [{"start_ns": begins[at] + offset, **shapes[row]} for at, row in zip(wanted, rows, strict=True)]
+        table = {name: np.stack([c[name] for c in columns]).T.reshape(-1) for name in columns[0]}  # turn by turn
+        kinds = [attention_kind(run.work[row].op) for row in rows] * run.turns
+        once = pl.DataFrame({**table, "stage": [run.stage.name] * len(kinds), "kind": kinds}).with_columns(
+            call=pl.lit(0, dtype=pl.Int64)
+        )
+        again = [once.with_columns(pl.col("start_ns") + whole * turn) for turn in range(run.repeat)]
+        return pl.concat(again).select(*CALLS), start + whole * run.repeat
+
+    def _path_ns(self, work: eager.Counted, paths: int) -> Longs:
+        """Nanoseconds of an operation at one of its paths, for each turn."""
+        seconds = np.asarray(self.eager.total_s(work), dtype=np.float64)
+        return np.asarray(np.rint(seconds * 1e9 / paths), dtype=np.int64)
+
+    def _shape(self, run: Pass, row: int, paths: int) -> dict[str, Longs]:
+        """Sizes, time, FLOPs and bytes of the attention that begins at a row, for each turn."""
+        names = {"batch": "b", "heads": "heads", "query_len": "q", "key_len": "kv", "head_dim": "d"}
+        parts = _parts(run.work, row)
+        out = {
+            **{name: parts[0].dims[dim] for name, dim in names.items()},
+            "time_ns": sum(self._path_ns(part, paths) for part in parts),
+            "flops": sum(part.flops for part in parts),
+            "bytes": sum(part.bytes for part in parts),
+        }
+        return {name: np.asarray(run.over_turns(value), dtype=np.int64) for name, value in out.items()}
+
+    def extra(self, name: str) -> list[Row]:
+        """See `Source.extra`. This source has ``lean`` and ``split``."""
+        if name == LEAN:
+            return [_totals(each, self.work(each, LEAN, {})) for each in self._models]
+        if name == SPLIT:
+            splits = msgspec.structs.replace(self.table.flash_splits_keys, value=1.0)
+            table = msgspec.structs.replace(self.table, flash_splits_keys=splits)
+            other = Predicted(self.node, self._models, table, self.clock)
+            return [_totals(each, other.work(each, "flash", {})) for each in self._models]
+        return []
+
+
+def _totals(name: str, work: pl.DataFrame) -> Row:
+    mine = work.filter(pl.col("class") == "attention")["time_ns"].sum()
+    return {"model": name, "time_ns": work["time_ns"].sum(), "attention_ns": mine}
+
+
+def _begins(work: eager.Counted) -> bool:
+    return work.op.kind == "attention" and work.piece in ("", "scores")
+
+
+def _parts(works: Sequence[eager.Counted], row: int) -> list[eager.Counted]:
+    """One attention: itself when fused, else its pieces, which follow one another."""
+    parts = [works[row]]
+    while parts[-1].piece not in ("", "values"):
+        parts.append(works[row + len(parts)])
+    return parts
+
+
+@cache
+def _admits(model: str, side: int) -> bool:
+    try:
+        workload_of(model, "flash").sizes({"height": side, "width": side})
+    except ValueError:
+        return False
+    return True

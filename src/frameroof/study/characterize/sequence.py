@@ -1,0 +1,381 @@
+"""Table III, figures 8 and 9: sequence lengths over a run, their period, and what they say of prefill and decode.
+
+The sequence length of a call of attention is the number of tokens it attends to: its key length. Cross-attention
+attends to the prompt and is left out, as in the paper's figure 8.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from .claims import claim, contradiction, measured_note, statement
+from .source import Claim, Experiment, Row, Source, columns, node_of
+from .suite import model
+
+OWN = ("self", "spatial", "temporal", "full")
+MOST_ROWS = 600
+DISTRIBUTION_MODEL = "stable-diffusion"
+GENERATORS = ("denoise", "base", "decode", "prefill", "super_resolution", "interpolate")
+
+
+def own_calls(source: Source, name: str, attention: str = "flash") -> pl.DataFrame:
+    """Calls of self-attention in the generator, in the order of the run."""
+    calls = source.calls(name, "baseline" if attention == "baseline" else "flash", {})
+    return calls.filter(pl.col("kind").is_in(OWN))
+
+
+def main_stage(calls: pl.DataFrame) -> str:
+    """The stage in which self-attention is called most often: the loop that makes the picture."""
+    found = calls.group_by("stage", maintain_order=True).len().sort("len", descending=True, maintain_order=True)
+    return str(found["stage"][0])
+
+
+def fundamental_period(series: Sequence[int]) -> int | None:
+    """The shortest p with series[i] == series[i + p] throughout that fits at least twice; None if there is none.
+
+    From the border of the series (the prefix function of Knuth, Morris and Pratt): linear in its length.
+    """
+    border = [0] * len(series)
+    for i in range(1, len(series)):
+        k = border[i - 1]
+        while k and series[i] != series[k]:
+            k = border[k - 1]
+        border[i] = k + (series[i] == series[k])
+    if not series:
+        return None
+    period = len(series) - border[-1]
+    return period if period * 2 <= len(series) else None
+
+
+TABLE_3_COLUMNS = columns(
+    "model: name in the suite",
+    "title: the model",
+    "family: family",
+    "stage: stage of the pipeline",
+    "calls: calls of self-attention in one run",
+    "query_min [token]: least query length",
+    "query_max [token]: most",
+    "key_min [token]: least key length",
+    "key_max [token]: most",
+    "time_s [s]: time of these calls, flash attention",
+    "phase: decode: one query at a time; prefill: many at once",
+)
+
+
+def table_3(source: Source) -> Experiment:
+    """Prefill or decode, from the query and key lengths of each stage's attention (Table III)."""
+    rows = []
+    for name in source.models():
+        calls = source.calls(name, "flash", {}).filter(pl.col("kind").is_in(OWN))
+        for (stage,), part in calls.group_by("stage", maintain_order=True):
+            spans = {
+                f"{side}_{which}": int(getattr(part[f"{side}_len"], which)())
+                for side in ("query", "key")
+                for which in ("min", "max")
+            }
+            grows = spans["key_max"] > spans["key_min"] and spans["query_max"] == 1
+            rows.append(
+                {
+                    "model": name,
+                    "title": model(name).title,
+                    "family": model(name).family,
+                    "stage": stage,
+                    "calls": len(part),
+                    **spans,
+                    "time_s": int(part["time_ns"].sum()) / 1e9,
+                    "phase": "decode" if grows or spans["query_max"] == 1 else "prefill",
+                }
+            )
+    generators = [r for r in rows if r["stage"].startswith(GENERATORS)]
+
+    def phases(family: str) -> dict[str, str]:
+        return {f"{r['model']} {r['stage']}": r["phase"] for r in generators if r["family"] == family}
+
+    diffusion, transformer = phases("diffusion"), phases("transformer")
+    one_by_one = [k for k, v in transformer.items() if v == "decode"]
+    return Experiment(
+        id="table-3",
+        title="Prefill and decode in text, image and video models",
+        how=source.how,
+        machine=source.machine,
+        columns=TABLE_3_COLUMNS,
+        rows=tuple(rows),
+        claims=(
+            statement(
+                "Diffusion models resemble the prefill of an LLM: all pixels at once",
+                "IV-B, Table III",
+                "prefill",
+                ", ".join(f"{k}: {v}" for k, v in diffusion.items()),
+                all(v == "prefill" for v in diffusion.values()) if diffusion else None,
+            ),
+            statement(
+                "Transformer image and video models resemble decode: one token after the other",
+                "IV-B, Table III",
+                "decode",
+                ", ".join(f"{k}: {v}" for k, v in transformer.items()),
+                len(one_by_one) == len(transformer) if transformer else None,
+                "Only models that generate token by token do. Muse and Phenaki decode in parallel: every step "
+                "attends from all tokens to all tokens, which is prefill; the paper's figure 8 says so of Muse.",
+            ),
+        ),
+        assumptions=(*source.assumptions, *measured_note(source)),
+    )
+
+
+FIGURE_8_COLUMNS = columns(
+    "model: name in the suite",
+    "title: the model",
+    "stage: stage shown",
+    "period [call]: fundamental period in calls of self-attention; None: it never repeats",
+    "call: number of the call in the period",
+    "start_s [s]: since the period began",
+    "kind: kind of attention",
+    "query_len [token]: queries",
+    "sequence_len [token]: keys: what a token attends to",
+    "time_s [s]: time of the call",
+    "bytes [byte]: moved by the call",
+    "bandwidth_share: bytes over time, as a share of the machine's bandwidth; None: unknown",
+)
+
+
+def figure_8(source: Source) -> Experiment:
+    """Sequence length over one fundamental period, with the use of memory bandwidth beside it (figure 8)."""
+    bandwidth = _bandwidth(source)
+    rows: list[Row] = []
+    found: dict[str, dict[str, Any]] = {}
+    for name in source.models():
+        calls = own_calls(source, name)
+        stage = main_stage(calls)
+        part = calls.filter(pl.col("stage") == stage)
+        lengths = part["key_len"].to_list()
+        period = fundamental_period(lengths)
+        shown = part.head(period) if period else part
+        found[name] = {"lengths": lengths[: period or len(lengths)], "period": period, "all": calls["key_len"]}
+        rows += _series(name, stage, period, shown, bandwidth)
+    return Experiment(
+        id="figure-8",
+        title="Sequence length over the inference, one fundamental period",
+        how=source.how,
+        machine=source.machine,
+        columns=FIGURE_8_COLUMNS,
+        rows=tuple(rows),
+        claims=tuple(_figure_8_claims(source, found)),
+        assumptions=(
+            *source.assumptions,
+            *measured_note(source),
+            "Flash attention. Bandwidth is counted bytes over time, not a hardware counter; caches are not seen.",
+            f"Of a series that never repeats at most {MOST_ROWS} calls are listed, evenly spaced.",
+        ),
+    )
+
+
+def _series(name: str, stage: str, period: int | None, part: pl.DataFrame, bandwidth: float | None) -> list[Row]:
+    step = max(1, math.ceil(len(part) / MOST_ROWS))
+    begin = part["start_ns"][0]
+    return [
+        {
+            "model": name,
+            "title": model(name).title,
+            "stage": stage,
+            "period": period,
+            "call": at * step,
+            "start_s": (r["start_ns"] - begin) / 1e9,
+            "kind": r["kind"],
+            "query_len": r["query_len"],
+            "sequence_len": r["key_len"],
+            "time_s": r["time_ns"] / 1e9,
+            "bytes": r["bytes"],
+            "bandwidth_share": r["bytes"] / (r["time_ns"] / 1e9) / bandwidth if bandwidth and r["time_ns"] else None,
+        }
+        for at, r in enumerate(part.gather_every(step).iter_rows(named=True))
+    ]
+
+
+def _bandwidth(source: Source) -> float | None:
+    node = node_of(source)
+    return node.bandwidth if node else None
+
+
+def correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
+    """Pearson's correlation; None where one of the two does not vary."""
+    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
+    over = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
+    under = math.sqrt(sum((a - mean_x) ** 2 for a in x) * sum((b - mean_y) ** 2 for b in y))
+    return over / under if under else None
+
+
+def _series_claims(lengths: Sequence[int]) -> list[Claim]:
+    out = []
+    series = " ".join(map(str, lengths))
+    out.append(
+        contradiction(
+            "Sequence length of Stable Diffusion varies over the inference by",
+            "abstract, figure 8",
+            (
+                ("up to 4x (abstract, introduction)", 1.0, 4.0),
+                (
+                    "4096 tokens at most and three levels that halve both sides (V-A, figure 8's caption): 64x",
+                    64.0,
+                    64.0,
+                ),
+            ),
+            max(lengths) / min(lengths),
+            "x",
+        )
+    )
+    out.append(
+        statement(
+            "The series of Stable Diffusion is symmetric, down and up again",
+            "figure 8",
+            "U-shaped",
+            series,
+            _falls_and_rises(lengths),
+            "4x is one level of the U-Net, not all of them.",
+        )
+    )
+    return out
+
+
+def _figure_8_claims(source: Source, found: dict[str, dict[str, Any]]) -> list[Claim]:
+    out = _series_claims(found[DISTRIBUTION_MODEL]["lengths"]) if DISTRIBUTION_MODEL in found else []
+    small = [min(v["all"]) for n, v in found.items() if model(n).family == "diffusion"]
+    text = [max(v["all"]) for n, v in found.items() if model(n).family == "llm"]
+    if small and text:
+        out.append(
+            statement(
+                "Sequences of diffusion models can be an order of magnitude shorter than an LLM's",
+                "V-A",
+                "10x shorter",
+                f"{min(small)} against {max(text)}",
+                min(small) * 10 <= max(text),
+            )
+        )
+    if "muse" in found:
+        constant = set(found["muse"]["lengths"])
+        out.append(
+            statement(
+                "Muse's sequence length is constant",
+                "V-A",
+                "constant",
+                ", ".join(map(str, sorted(constant))),
+                len(constant) == 1,
+                f"All its stages: {_counts(found['muse']['all'])}.",
+            )
+        )
+    if "parti" in found:
+        lengths = sorted(set(found["parti"]["lengths"]))
+        linear = lengths == list(range(lengths[0], lengths[-1] + 1))
+        out.append(
+            statement(
+                "Parti's sequence length rises linearly",
+                "V-A",
+                "linear",
+                f"{lengths[0]} to {lengths[-1]}, {'every length once' if linear else 'with gaps'} for each layer",
+                linear,
+            )
+        )
+    return [*out, *_bandwidth_claims(source)]
+
+
+def _falls_and_rises(lengths: Sequence[int]) -> bool:
+    low = lengths.index(min(lengths))
+    down, up = list(lengths[: low + 1]), list(lengths[low:])
+    return down == sorted(down, reverse=True) and up == sorted(up) and set(down) == set(up)
+
+
+def _bandwidth_claims(source: Source) -> list[Claim]:
+    out = []
+    for name in ("imagen", "parti"):
+        for attention in ("baseline", "flash") if name in source.models() else ():
+            calls = own_calls(source, name, attention)
+            part = calls.filter((pl.col("stage") == main_stage(calls)) & (pl.col("time_ns") > 0))
+            rate = (part["bytes"] / part["time_ns"]).to_list()
+            value = correlation(part["key_len"].to_list(), rate)
+            out.append(
+                statement(
+                    f"Memory bandwidth utilisation of {model(name).title} follows its sequence length "
+                    f"({attention} attention)",
+                    "V-A, figure 8",
+                    "same pattern (no number, and not said with which attention; here: correlation above 0.5)",
+                    "no variation" if value is None else f"correlation {value:.2f}",
+                    None if value is None else value > 0.5,
+                    "Counted bytes of each call over its time. Fused, FLOPs grow with the square of the length "
+                    "and bytes with "
+                    "the length: long calls are bound by compute and use less of the bandwidth. Baseline moves "
+                    "the matrix.",
+                )
+            )
+    return out
+
+
+def _counts(values: Any) -> str:
+    return ", ".join(f"{length} ({count} calls)" for length, count in sorted(Counter(values).items()))
+
+
+FIGURE_9_COLUMNS = columns(
+    "model: name in the suite",
+    "side_px [px]: height and width of the image",
+    "sequence_len [token]: length of a call of self-attention",
+    "count: calls in one fundamental period",
+    "share: share of the calls",
+)
+
+
+def figure_9(source: Source) -> Experiment:
+    """How often each sequence length occurs, at several image sizes (figure 9)."""
+    rows: list[Row] = []
+    name = DISTRIBUTION_MODEL if DISTRIBUTION_MODEL in source.models() else None
+    medians: list[float] = []
+    at_512: dict[int, int] = {}
+    for side in source.sides(name) if name else ():
+        calls = source.calls(name or "", "flash", {"height": side, "width": side}).filter(pl.col("kind").is_in(OWN))
+        part = calls.filter(pl.col("stage") == main_stage(calls))
+        period = fundamental_period(part["key_len"].to_list()) or len(part)
+        counts = dict(sorted(Counter(part["key_len"].head(period)).items()))
+        medians.append(float(part["key_len"].median() or 0))  # type: ignore[arg-type]
+        if side == 512:
+            at_512 = counts
+        rows += [
+            {
+                "model": name,
+                "side_px": side,
+                "sequence_len": length,
+                "count": count,
+                "share": count / sum(counts.values()),
+            }
+            for length, count in counts.items()
+        ]
+    listed = ", ".join(f"{length}: {count}" for length, count in at_512.items())
+    shares = [max(at_512.values()) / min(at_512.values())] if at_512 else []
+    return Experiment(
+        id="figure-9",
+        title="Distribution of sequence lengths by image size",
+        how=source.how,
+        machine=source.machine,
+        columns=FIGURE_9_COLUMNS,
+        rows=tuple(rows),
+        claims=(
+            claim(
+                "At 512 x 512 the lengths are about equally frequent: the most over the least frequent",
+                "V-B, figure 9",
+                (1.0,),
+                shares,
+                "x",
+                f"Calls by length: {listed}. All levels are alike but the lowest, where one call stands.",
+            ),
+            statement(
+                "The distribution shifts to longer sequences as the image grows",
+                "V-B, figure 9",
+                "shifts right",
+                " < ".join(f"{m:g}" for m in medians),
+                medians == sorted(set(medians)) if len(medians) > 1 else None,
+                "Median length by image size.",
+            ),
+        ),
+        assumptions=(*source.assumptions, *measured_note(source)),
+    )
