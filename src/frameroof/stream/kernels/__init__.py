@@ -1,0 +1,108 @@
+"""Fused operations of the streaming transformer: Triton on a CUDA device, plain PyTorch elsewhere.
+
+Each function takes the same arguments on every device (``records`` has the types, ``reference`` the meaning).
+``backend(device)`` says which of the two runs. Importing this package does not import Triton.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from types import ModuleType
+
+import torch
+
+from frameroof.stream.kernels import reference
+from frameroof.stream.kernels.check import check_format, check_norm, check_qk, check_rows, check_sums
+from frameroof.stream.kernels.records import FORMATS, FP8, INT8, QKV, Affine, Format, Quantised, Ring, Rotary
+
+__all__ = [
+    "FORMATS",
+    "FP8",
+    "INT8",
+    "Affine",
+    "Format",
+    "Quantised",
+    "Ring",
+    "Rotary",
+    "backend",
+    "dequantise",
+    "gate_residual",
+    "gate_residual_norm",
+    "norm_modulate",
+    "qk_norm_rope_write",
+    "quantise_rows",
+]
+
+_TRITON = importlib.util.find_spec("triton") is not None
+_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def backend(device: torch.device) -> str:
+    """``"triton"`` or ``"torch"``: what runs for tensors on this device."""
+    return "triton" if _TRITON and (device.type == "cuda" or _INTERPRETED) else "torch"
+
+
+def qk_norm_rope_write(
+    qkv: QKV, weights: tuple[torch.Tensor, torch.Tensor], rotary: Rotary, ring: Ring, eps: float = 1e-6
+) -> torch.Tensor:
+    """RMS norm of q and k over all heads, rotary embedding, k and v into the ring; gives q [B, N, H, D]."""
+    check_qk(qkv, weights, rotary, ring)
+    result: torch.Tensor = _module(qkv[0]).qk_norm_rope_write(qkv, weights, rotary, ring, eps)
+    return result
+
+
+def norm_modulate(
+    x_BNC: torch.Tensor, affine: Affine, to: Format | None = None, eps: float = 1e-6
+) -> torch.Tensor | Quantised:
+    """LayerNorm, times scale, plus shift, each frame with its own; in 8 bits where ``to`` says so."""
+    check_norm((x_BNC, None, None), affine)
+    check_format(x_BNC.device, to)
+    result: torch.Tensor | Quantised = _module(x_BNC).norm_modulate(x_BNC, affine, to, eps)
+    return result
+
+
+def gate_residual_norm(
+    residual: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None],
+    affine: Affine,
+    to: Format | None = None,
+    eps: float = 1e-6,
+) -> tuple[torch.Tensor, torch.Tensor | Quantised]:
+    """``x + gate * y`` (the gate may be None), and the LayerNorm of that, scaled and shifted."""
+    check_norm(residual, affine)
+    check_format(residual[0].device, to)
+    result: tuple[torch.Tensor, torch.Tensor | Quantised]
+    result = _module(residual[0]).gate_residual_norm(residual, affine, to, eps)
+    return result
+
+
+def gate_residual(residual: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]) -> torch.Tensor:
+    """``x + gate * y``; the gate may be None."""
+    check_norm(residual, None)
+    result: torch.Tensor = _module(residual[0]).gate_residual(residual)
+    return result
+
+
+def quantise_rows(x: torch.Tensor, to: Format, gelu: bool = False) -> Quantised:
+    """Each row in 8 bits with its own scale, after GELU (tanh form) where asked."""
+    check_rows(x)
+    check_format(x.device, to)
+    result: Quantised = _module(x).quantise_rows(x, to, gelu)
+    return result
+
+
+def dequantise(
+    sums_RN: torch.Tensor, scales: tuple[torch.Tensor, torch.Tensor], bias_N: torch.Tensor | None, dtype: torch.dtype
+) -> torch.Tensor:
+    """An int8 product's int32 sums, times the scale of the row [R, 1] and of the output [N, 1], plus bias [N]."""
+    check_sums(sums_RN, scales, bias_N)
+    result: torch.Tensor = _module(sums_RN).dequantise(sums_RN, scales, bias_N, dtype)
+    return result
+
+
+def _module(x: torch.Tensor) -> ModuleType:
+    if backend(x.device) == "torch":
+        return reference
+    from frameroof.stream.kernels import launch
+
+    return launch

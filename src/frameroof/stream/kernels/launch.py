@@ -1,0 +1,177 @@
+"""Launch the Triton programs: the same functions as in ``reference``, with the same arguments.
+
+Importing this module imports Triton. Tensors lie on a CUDA device, or anywhere under Triton's interpreter.
+Nothing here reads a device value on the host, so every call can be captured in a CUDA graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import triton
+
+from frameroof.stream.kernels import programs
+from frameroof.stream.kernels.records import FP8, QKV, Affine, Format, Quantised, Ring, Rotary
+
+ROWS = 4  # tokens a program of `norm` takes, so that a frame's scale and shift are read a quarter as often
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One call of a program: how many programs, what they get, and the warps of each."""
+
+    program: Any
+    grid: int
+    arguments: tuple[torch.Tensor | int | float, ...]
+    constants: dict[str, int | bool]
+    warps: int
+
+    def run(self) -> None:
+        """Put the call on the current stream."""
+        self.program[(self.grid,)](*self.arguments, **self.constants, num_warps=self.warps)
+
+
+def qk_norm_rope_write(
+    qkv: QKV, weights: tuple[torch.Tensor, torch.Tensor], rotary: Rotary, ring: Ring, eps: float = 1e-6
+) -> torch.Tensor:
+    """As ``reference.qk_norm_rope_write``, in one launch."""
+    q_BNHD, launch = qk_launch(qkv, weights, rotary, ring, eps)
+    launch.run()
+    return q_BNHD
+
+
+def norm_modulate(
+    x_BNC: torch.Tensor, affine: Affine, to: Format | None = None, eps: float = 1e-6
+) -> torch.Tensor | Quantised:
+    """As ``reference.norm_modulate``, in one launch."""
+    (_, out), launch = norm_launch((x_BNC, None, None), affine, to, eps)
+    launch.run()
+    return out
+
+
+def gate_residual_norm(
+    residual: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None],
+    affine: Affine,
+    to: Format | None = None,
+    eps: float = 1e-6,
+) -> tuple[torch.Tensor, torch.Tensor | Quantised]:
+    """As ``reference.gate_residual_norm``, in one launch."""
+    out, launch = norm_launch(residual, affine, to, eps)
+    launch.run()
+    return out
+
+
+def gate_residual(residual: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]) -> torch.Tensor:
+    """As ``reference.gate_residual``, in one launch."""
+    (total, _), launch = norm_launch(residual, None, None, 0.0)
+    launch.run()
+    return total
+
+
+def quantise_rows(x: torch.Tensor, to: Format, gelu: bool = False) -> Quantised:
+    """As ``reference.quantise_rows``, in one launch."""
+    out, launch = quantise_launch(x, to, gelu)
+    launch.run()
+    return out
+
+
+def dequantise(
+    sums_RN: torch.Tensor, scales: tuple[torch.Tensor, torch.Tensor], bias_N: torch.Tensor | None, dtype: torch.dtype
+) -> torch.Tensor:
+    """As ``reference.dequantise``, in one launch."""
+    out, launch = dequantise_launch(sums_RN, scales, bias_N, dtype)
+    launch.run()
+    return out
+
+
+def qk_launch(
+    qkv: QKV, weights: tuple[torch.Tensor, torch.Tensor], rotary: Rotary, ring: Ring, eps: float
+) -> tuple[torch.Tensor, Launch]:
+    """Where the queries will be, and the launch that puts them there: one program a token."""
+    q, k, v = qkv
+    samples, tokens, channels = q.shape
+    heads, width = ring.k_BLHD.shape[2:]
+    out = torch.empty((samples, tokens, heads, width), dtype=q.dtype, device=q.device)
+    strides = [stride for x in qkv for stride in x.stride()[:2]]
+    arguments = (
+        *(q, k, v, *weights, rotary.cos_NJ, rotary.sin_NJ, ring.slot_T, out, ring.k_BLHD, ring.v_BLHD),
+        *(tokens, tokens // ring.slot_T.numel(), *strides, ring.k_BLHD.stride(0), eps),
+    )
+    block, warps = _spread(channels)
+    constants = {"C": channels, "J": width // 2, "BLOCK": block}
+    return out, Launch(programs.qk_norm_rope_write, samples * tokens, arguments, constants, warps)
+
+
+def norm_launch(
+    residual: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None],
+    affine: Affine | None,
+    to: Format | None,
+    eps: float,
+) -> tuple[tuple[torch.Tensor, torch.Tensor | Quantised], Launch]:
+    """Where the sum and its norm will be, and the launch: one program for ROWS tokens of a frame.
+
+    What is not there (y, the gate, the norm without an ``affine``) is replaced by x, and not read or written.
+    """
+    x, y, gate = residual
+    samples, tokens, channels = x.shape
+    given = [*((affine.scale_BTC, affine.shift_BTC) if affine else ()), *(() if gate is None else (gate,))]
+    frames = max((values.shape[1] for values in given), default=1)
+    rows = [values.expand(samples, frames, channels) for values in given]
+    scale, shift = rows[:2] if affine else (x, x)
+    gate_BTC = x if gate is None else rows[-1]
+    branch = x if y is None else y
+    total = x if y is None else torch.empty((samples, tokens, channels), dtype=x.dtype, device=x.device)
+    out: torch.Tensor | Quantised = total
+    if affine:
+        out = torch.empty(total.shape, dtype=x.dtype, device=x.device) if to is None else _empty_quantised(x, to)
+    codes, scales = (out, out) if isinstance(out, torch.Tensor) else out
+    groups = triton.cdiv(tokens // frames, ROWS)
+    strides = [stride for values in (x, branch, gate_BTC, scale, shift) for stride in values.stride()[:2]]
+    arguments = (
+        *(x, branch, gate_BTC, scale, shift, total, codes, scales),
+        *(tokens // frames, groups, frames, *strides, affine.base if affine else 0.0, eps),
+    )
+    block, warps = _spread(channels)
+    constants = {"C": channels, "BLOCK": block, "ROWS": ROWS, "FORMAT": programs.PLAIN if to is None else _code(to)}
+    constants |= {"RESIDUAL": y is not None, "GATED": gate is not None, "NORMED": affine is not None}
+    return (total, out), Launch(programs.norm, samples * frames * groups, arguments, constants, warps)
+
+
+def quantise_launch(x: torch.Tensor, to: Format, gelu: bool) -> tuple[Quantised, Launch]:
+    """Where the 8-bit rows will be, and the launch: one program a row."""
+    rows_RC = x.reshape(-1, x.shape[-1])
+    out = _empty_quantised(x, to)
+    block, warps = _spread(rows_RC.shape[1])
+    constants = {"C": rows_RC.shape[1], "BLOCK": block, "GELU": gelu, "FORMAT": _code(to)}
+    return out, Launch(programs.quantise, len(rows_RC), (rows_RC, *out, rows_RC.stride(0)), constants, warps)
+
+
+def dequantise_launch(
+    sums_RN: torch.Tensor, scales: tuple[torch.Tensor, torch.Tensor], bias_N: torch.Tensor | None, dtype: torch.dtype
+) -> tuple[torch.Tensor, Launch]:
+    """Where the values will be, and the launch: one program for 2,048 outputs of a row."""
+    rows, outputs = sums_RN.shape
+    out_RN = torch.empty((rows, outputs), dtype=dtype, device=sums_RN.device)
+    block, warps = _spread(min(outputs, 2048))
+    chunks = triton.cdiv(outputs, block)
+    bias = scales[1] if bias_N is None else bias_N  # not read without a bias
+    constants = {"N": outputs, "BLOCK": block, "CHUNKS": chunks, "BIASED": bias_N is not None}
+    arguments = (sums_RN, *scales, bias, out_RN, sums_RN.stride(0))
+    return out_RN, Launch(programs.dequantise, rows * chunks, arguments, constants, warps)
+
+
+def _spread(channels: int) -> tuple[int, int]:
+    """The elements a program holds, a power of two, and its warps: 16 elements a thread, at most 16 warps."""
+    block = triton.next_power_of_2(channels)
+    return block, min(max(block // 512, 1), 16)
+
+
+def _code(to: Format) -> int:
+    return programs.FP8 if to == FP8 else programs.INT8
+
+
+def _empty_quantised(x: torch.Tensor, to: Format) -> Quantised:
+    codes = torch.empty(x.shape, dtype=to.dtype, device=x.device)
+    return Quantised(codes, torch.empty((*x.shape[:-1], 1), dtype=torch.float32, device=x.device))
