@@ -1,0 +1,188 @@
+"""The engine: a model, a text encoder and a decoder, from which streams are prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from frameroof.models.causal_wan import PLAIN, CausalWan, Ops, random_weights
+from frameroof.models.wan_vae import Decoder, TinyVAE, VAESize, WanVAE
+
+from .config import StreamConfig
+from .denoiser import Denoiser
+from .graphs import Graphs
+from .lora import merge_lora
+from .session import Session
+from .text import Encode, HashedFeatures, TextEncoder, umt5
+from .weights import load_text_encoder, load_transformer, load_vae, read
+
+RANDOM = "The weights are random: times are real, pictures are not."
+FULL_CHANNELS = 16  # latent channels of the released VAEs; other streams get a small one of the same shape
+DECODERS = ("wan", "tiny")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """Where weights lie; what is None is random, and said to be."""
+
+    transformer: Path | None = None
+    lora: Path | None = None
+    vae: Path | None = None
+    text_encoder: Path | None = None
+    tokenizer: Path | None = None
+
+
+class Engine:
+    """What streams share. Each `prepare` gives a session with its own cache, noise and decoder state."""
+
+    def __init__(  # keywords with defaults
+        self,
+        c: StreamConfig,
+        model: CausalWan,
+        encode: Encode,
+        *,
+        decoder: Callable[[], Decoder] | None = None,
+        ops: Ops = PLAIN,
+        graphs: bool = False,
+        says: Sequence[str] = (),
+    ) -> None:
+        self.c, self.encode = c, encode
+        self.denoiser = Denoiser(c, model, ops)
+        self._decoder, self._graphs = decoder, graphs
+        if graphs:
+            Graphs(self.denoiser)  # refuses here what it cannot do
+        self.says = [*says, *([encode.says] if encode.says else [])]
+
+    @classmethod
+    def random(  # keywords with defaults
+        cls,
+        c: StreamConfig,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        vae: str | None = None,
+        decoding: Mapping[str, Any] | None = None,
+        umt5: bool = True,
+        ops: Callable[[CausalWan], Ops] | None = None,
+        graphs: bool = False,
+    ) -> Engine:
+        """An engine with seeded random weights; it says so."""
+        maker = Maker(c, Files(), device, dtype, seed)
+        model, text, decoder = maker.transformer(), maker.text(umt5), maker.decoder(vae, decoding or {})
+        made = ops(model) if ops else PLAIN
+        return cls(c, model, text, decoder=decoder, ops=made, graphs=graphs, says=maker.says)
+
+    @classmethod
+    def load(  # keywords with defaults
+        cls,
+        c: StreamConfig,
+        files: Files,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.bfloat16,
+        vae: str | None = "wan",
+        decoding: Mapping[str, Any] | None = None,
+        ops: Callable[[CausalWan], Ops] | None = None,
+        graphs: bool = False,
+    ) -> Engine:
+        """An engine with the weights of files; the LoRA is merged. What has no file is random, and said to be."""
+        maker = Maker(c, files, device, dtype)
+        model, text, decoder = maker.transformer(), maker.text(True), maker.decoder(vae, decoding or {})
+        made = ops(model) if ops else PLAIN
+        return cls(c, model, text, decoder=decoder, ops=made, graphs=graphs, says=maker.says)
+
+    def prepare(self, prompt: str | Sequence[str], *, seed: int = 0, seeds: Sequence[int] | None = None) -> Session:
+        """A stream of one prompt, or of a batch with one prompt for each sample.
+
+        The noise of sample i comes from `seed` + i, or from `seeds[i]`.
+        """
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        if not prompts:
+            raise ValueError("A stream needs at least one prompt.")
+        seeds = list(seeds) if seeds is not None else [seed + i for i in range(len(prompts))]
+        if len(seeds) != len(prompts):
+            raise ValueError(f"There are {len(seeds)} seeds for {len(prompts)} prompts; each sample needs one.")
+        decoder = self._decoder() if self._decoder else None
+        velocity = Graphs(self.denoiser).velocity if self._graphs else None
+        return Session(self.denoiser, self.encode, prompts, seeds=seeds, decoder=decoder, velocity=velocity)
+
+
+class Maker:
+    """Models with the weights of files or with random ones, made where they will run: no copy elsewhere."""
+
+    def __init__(
+        self, c: StreamConfig, files: Files, device: torch.device | str, dtype: torch.dtype, seed: int = 0
+    ) -> None:
+        if str(device).startswith("cuda") and not torch.cuda.is_available():
+            raise ValueError("No CUDA device is here; run on the CPU, or choose a machine that has one.")
+        self.c, self.files, self.device, self.dtype, self.seed = c, files, device, dtype, seed
+        self.says: list[str] = []
+
+    def transformer(self) -> CausalWan:
+        with self._here():
+            model = CausalWan(self.c.model)
+        if self.files.transformer:
+            load_transformer(model, read(self.files.transformer))
+        else:
+            self._random(model, "transformer")
+        if self.files.lora:
+            merge_lora(model, read(self.files.lora))
+        return model.eval()
+
+    def text(self, encoder: bool) -> TextEncoder | HashedFeatures:
+        """umT5, or its place-holder."""
+        c = self.c
+        if not encoder:
+            return HashedFeatures(c.model.text_dim, c.text_tokens, self.device)
+        with self._here():
+            text = umt5(c.model.text_dim, c.text_tokens, self.files.tokenizer)
+        if self.files.text_encoder:
+            load_text_encoder(text.model, read(self.files.text_encoder))
+        else:
+            self._random(text.model, "text encoder")
+        return text
+
+    def decoder(self, kind: str | None, how: Mapping[str, Any]) -> Callable[[], Decoder] | None:
+        """Makes the decoder of one stream: Wan's VAE, the tiny one, or none; `how` goes to `Decoder`."""
+        if kind is None:
+            return None
+        if kind not in DECODERS:
+            raise ValueError(f"No decoder is called '{kind}'; there are {', '.join(DECODERS)}.")
+        channels = self.c.model.latent_channels
+        full = channels == FULL_CHANNELS
+        with self._here():
+            if kind == "wan":
+                vae: nn.Module = WanVAE(VAESize() if full else VAESize(base=4, latent_channels=channels))
+            else:
+                vae = TinyVAE(channels) if full else TinyVAE(channels, (16, 8, 8, 4))
+        if self.files.vae:
+            load_vae(vae, read(self.files.vae))
+        else:
+            self._random(vae, "decoder")
+        vae.eval()
+        return lambda: Decoder(vae, **how)
+
+    def _random(self, model: nn.Module, what: str) -> None:
+        random_weights(model, self.seed)
+        if not any((self.files.transformer, self.files.vae, self.files.text_encoder)):
+            self.says = [RANDOM]
+        else:
+            self.says.append(f"The {what}'s weights are random: times are real, pictures are not.")
+
+    @contextmanager
+    def _here(self) -> Iterator[None]:
+        """Modules made inside lie on this device in this dtype."""
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(self.dtype)
+        try:
+            with torch.device(self.device):
+                yield
+        finally:
+            torch.set_default_dtype(before)

@@ -1,0 +1,192 @@
+"""Fused, compiled and graphed streams against the baseline, and the choice of an attention kernel."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+import torch
+from stream_made import BLOCKS, SWITCH, distance, latents
+
+from frameroof.models.causal_wan import CausalWan, Ops
+from frameroof.stream import Engine, Session, preset
+from frameroof.stream.attention import NAMES, backend, choose
+from frameroof.stream.compiled import CompiledOps
+from frameroof.stream.fused import FusedOps
+from frameroof.stream.graphs import Graphs, Inputs
+from frameroof.stream.session import Block
+
+EQUAL = 1e-5
+needs_gpu = pytest.mark.gpu
+
+
+def stream(session: Session, blocks: int = BLOCKS) -> torch.Tensor:
+    made: list[Block] = list(session.run(blocks, dict([SWITCH])))
+    return torch.stack([block.latents for block in made])
+
+
+@cache
+def engine(variant: str) -> Engine:
+    return Engine.random(preset("tiny", variant), umt5=False)
+
+
+def with_ops(variant: str, ops: Callable[[CausalWan], Ops]) -> Engine:
+    return Engine.random(preset("tiny", variant), ops=ops, umt5=False)
+
+
+@pytest.mark.parametrize("variant", ["ring", "tabulated", "fold"])
+def test_fused_operations_equal_the_baseline(variant: str) -> None:
+    assert distance(stream(with_ops(variant, FusedOps).prepare("a cat runs")), latents()) < EQUAL
+
+
+def test_fused_operations_discard_what_a_whole_recache_does_not_keep() -> None:
+    session = Engine.random(preset("tiny", "fold", recache="window"), ops=FusedOps, umt5=False).prepare("a cat runs")
+    assert distance(stream(session), latents()) < EQUAL
+    assert session.recached == 12
+
+
+def test_traced_operations_equal_the_baseline() -> None:
+    """The functions that torch.compile gets, through its tracer but without code generation."""
+    session = with_ops("tabulated", lambda model: CompiledOps(backend="eager")).prepare("a cat runs")
+    made = torch.stack([block.latents for block in session.run(6)])
+    assert distance(made, latents(switch=None)[:6]) < EQUAL
+
+
+@pytest.mark.full
+def test_compiled_operations_equal_the_baseline() -> None:
+    """Inductor's C++ code; without a compiler torch says so and the test fails."""
+    assert distance(stream(with_ops("fold", lambda model: CompiledOps()).prepare("a cat runs")), latents()) < EQUAL
+
+
+class Rerun:
+    """In place of a CUDA graph on a CPU: what was captured runs again, over the same buffers and places."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def __call__(self, forward):
+        def replay() -> None:
+            self.runs += 1
+            forward()
+
+        return replay
+
+
+@pytest.mark.parametrize(
+    ("variant", "graphs"),
+    # 3 blocks while the window fills, 3 places when it is full, the switch's recache; folded, as many pairs of blocks.
+    [("tabulated", 7), ("recache-needed", 7), ("fold", 13)],
+)
+def test_a_captured_forward_holds_for_every_later_block(variant: str, graphs: int) -> None:
+    e, rerun = engine(variant), Rerun()
+    captured = Graphs(e.denoiser, rerun)
+    session = Session(e.denoiser, e.encode, ["a cat runs"], seeds=[0], velocity=captured.velocity)
+    assert distance(stream(session), latents()) < EQUAL
+    assert rerun.runs == session.forwards
+    assert captured.captured == graphs
+
+
+def test_warming_captures_everything_that_a_stream_needs() -> None:
+    for variant in ("tabulated", "fold"):
+        e = engine(variant)
+        captured = Graphs(e.denoiser, Rerun())
+        session = Session(e.denoiser, e.encode, ["a cat runs"], seeds=[0], velocity=captured.velocity)
+        session.warm()
+        ready = captured.captured
+        assert distance(stream(session), latents()) < EQUAL
+        assert captured.captured == ready
+        with pytest.raises(ValueError, match="warmed before its first block"):
+            session.warm()
+
+
+def test_warming_changes_no_stream() -> None:
+    # 4 blocks fill the window and 3 more take the other places, each a step and a context pass; 7 recaches.
+    for variant in ("baseline", "ring"):
+        session = Engine.random(preset("tiny", variant), umt5=False).prepare("a cat runs")
+        assert session.warm() == 7 * 2 + 7
+        assert distance(stream(session), latents()) < EQUAL
+
+
+def test_graphs_are_refused_where_they_cannot_be() -> None:
+    with pytest.raises(ValueError, match="need the ring cache and tabulated"):
+        Graphs(engine("ring").denoiser)
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="need a CUDA device; the model is on cpu"):
+            Engine.random(preset("tiny", "fold"), graphs=True)
+
+
+def test_fused_kernels_need_the_ring() -> None:
+    with pytest.raises(ValueError, match="the baseline copies"):
+        with_ops("baseline", FusedOps)
+
+
+def test_the_fastest_kernel_is_chosen_by_the_clock() -> None:
+    """A clock that ticks by one for each reading, but skips far while 'math' runs the least."""
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += 1.0
+        return now[0]
+
+    choice = choose(preset("tiny"), "cpu", torch.float32, clock=clock)
+    assert set(choice.seconds) | set(choice.refused) == set(NAMES)
+    assert choice.seconds["sdpa"] == choice.seconds["math"] == 1.0
+    assert choice.name in choice.seconds
+    assert all(choice.refused.values())
+
+
+def test_every_kernel_that_runs_gives_the_same() -> None:
+    q, k, v = torch.randn(3, 1, 6, 2, 8)
+    expected = torch.softmax(torch.einsum("bnhd,blhd->bhnl", q, k) / 8**0.5, -1)
+    expected = torch.einsum("bhnl,blhd->bnhd", expected, v)
+    for name in choose(preset("tiny"), "cpu", torch.float32).seconds:
+        assert torch.allclose(backend(name)(q, k, v), expected, atol=1e-5)
+    with pytest.raises(ValueError, match="No attention is called 'fast'"):
+        backend("fast")
+
+
+@needs_gpu
+def test_cuda_graphs_equal_the_eager_stream() -> None:
+    c = preset("tiny", "fold")
+    eager = stream(Engine.random(c, device="cuda").prepare("a cat runs"))
+    session = Engine.random(c, device="cuda", graphs=True).prepare("a cat runs")
+    session.warm()
+    assert distance(stream(session), eager) < EQUAL
+
+
+@needs_gpu
+def test_nothing_in_a_block_waits_for_the_device() -> None:
+    session = Engine.random(preset("tiny", "fold"), device="cuda").prepare("a cat runs")
+    session.warm()
+    session.generate_block()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(5):
+            session.generate_block()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_buffers_are_filled_in_place() -> None:
+    from frameroof.stream.denoiser import Tabulated
+
+    def of(value: float) -> tuple:
+        def full() -> torch.Tensor:
+            return torch.full((2,), value)
+
+        return full(), (full(), full()), Tabulated(full(), full())
+
+    inputs = Inputs(*of(0.0), torch.zeros(2))
+    places = [t.data_ptr() for t in (inputs.x, *inputs.rotary, inputs.times.layers, inputs.times.head)]
+    inputs.fill(*of(3.0))
+    filled = [inputs.x, *inputs.rotary, inputs.times.layers, inputs.times.head]
+    assert [t.data_ptr() for t in filled] == places
+    assert all(float(t.sum()) == 6.0 for t in filled)
+
+
+def test_no_warning_escapes_the_choice() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        choose(preset("tiny"), "cpu", torch.float32)
