@@ -37,7 +37,7 @@ def cli_reference() -> str:
 
 def _verb(name: str, command: Any) -> Iterator[str]:
     title = f"frameroof {name}"
-    yield from (f".. _cli-{name}:", "", title, "-" * len(title), "", _escaped(command.help), "")
+    yield from (f".. _cli-{name.replace(' ', '-')}:", "", title, "-" * len(title), "", _escaped(command.help), "")
     context = command.context_class(command, info_name=title)
     for heading, kind in (("Arguments", "argument"), ("Options", "option")):
         params = [param for param in command.params if param.param_type_name == kind]
@@ -47,6 +47,8 @@ def _verb(name: str, command: Any) -> Iterator[str]:
             term, text = param.get_help_record(context)
             yield from (f"``{term}``", f"   {_escaped(text)}")
         yield ""
+    for below, verb in getattr(command, "commands", {}).items():  # a verb of verbs, such as `stream`
+        yield from _verb(f"{name} {below}", verb)
 
 
 def _escaped(text: str) -> str:

@@ -59,6 +59,11 @@ def test_reproduce_loads_nothing_heavy(document: str):
     assert not loaded("reproduce", document) & set(HEAVY)
 
 
+def test_a_predicted_characterisation_loads_nothing_heavy_until_a_figure_is_drawn():
+    words = ("characterize", "--predict", "--models", "stable-diffusion", "--figure", "9")
+    assert not loaded(*words) & {*HEAVY, "jinja2"}
+
+
 def test_wrong_input_loads_no_torch_and_says_one_sentence():
     done = subprocess.run(
         [sys.executable, "-c", "from frameroof.cli import main; main()", "predict", "no-such-model"],

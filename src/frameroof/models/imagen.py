@@ -49,6 +49,7 @@ class UNetConfig:
     ff_mult: int = 2
     text_dim: int = 4096
     context_dim: int = 512  # width that the text is projected to before it is attended to
+    norm_groups: int = 32
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -93,9 +94,10 @@ SR_1024 = UNetConfig(
 class ResBlock(nn.Module):
     """Two convolutions, the second normalised by scale and shift from the timestep."""
 
-    def __init__(self, layers: Layers, channels_in: int, channels: int, time_dim: int) -> None:
+    def __init__(self, config: UNetConfig, layers: Layers, channels_in: int, channels: int) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.GroupNorm(32, channels_in), nn.GroupNorm(32, channels)
+        groups, time_dim = config.norm_groups, 4 * config.dim
+        self.norm1, self.norm2 = nn.GroupNorm(groups, channels_in), nn.GroupNorm(groups, channels)
         self.conv1, self.conv2 = layers.conv(channels_in, channels), layers.conv(channels, channels)
         self.time = nn.Linear(time_dim, 2 * channels)
         self.shortcut = layers.pointwise(channels_in, channels) if channels_in != channels else nn.Identity()
@@ -150,7 +152,7 @@ class Level(nn.Module):
         width, count = config.widths[index], config.res_blocks[index]
         inputs = (channels_in, *[width] * (count - 1))
         attends = config.self_attention[index], config.cross_attention[index]
-        self.res_blocks = nn.ModuleList(ResBlock(layers, channels, width, 4 * config.dim) for channels in inputs)
+        self.res_blocks = nn.ModuleList(ResBlock(config, layers, channels, width) for channels in inputs)
         self.attentions = nn.ModuleList(layers.attention(config, width, *attends) for _ in inputs)
 
     def forward(self, x_BCRS: Tensor, time_BE: Tensor, text_BMD: Tensor) -> Tensor:
@@ -175,7 +177,7 @@ class EfficientUNet(nn.Module):
         self.shrink = nn.ModuleList(conv(a, b, stride=2) for a, b in pairwise(widths))
         self.up = nn.ModuleList(Level(config, layers, i, 2 * width) for i, width in enumerate(widths))
         self.grow = nn.ModuleList(conv(b, a) for a, b in pairwise(widths))
-        self.norm_out = nn.GroupNorm(32, widths[0])
+        self.norm_out = nn.GroupNorm(config.norm_groups, widths[0])
         self.conv_out = conv(widths[0], 3)
 
     def forward(self, image_BCRS: Tensor, timestep_B: Tensor, context_BMD: Tensor) -> Tensor:

@@ -1,0 +1,204 @@
+"""`frameroof characterize`: a paper's tables and figures, predicted for a machine or measured on this one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
+
+import typer
+
+from .sizes import parse_sizes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ..report.study import Study
+    from ..study.characterize.source import Experiment, Source
+
+SUITES = ("golden",)
+DEFAULT_OUT = Path("study")
+COMPARE = frozenset(("figure-7", "table-2", "figure-12"))
+"""Experiments that need every model with both attentions: a measured source runs them model by model."""
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """A source that can do its work beforehand."""
+
+    def prepare(self) -> None:
+        """Run every model with both attentions."""
+
+
+def characterize(  # more than five arguments: each is an option of the command
+    suite: Annotated[str | None, typer.Option(help="golden: the eight models of Golden et al. The default.")] = None,
+    models: Annotated[
+        str | None, typer.Option(help="Models by name, comma-separated, of the suite or the catalogue.")
+    ] = None,
+    predict: Annotated[bool, typer.Option("--predict", help="Predict; nothing is run and PyTorch not needed.")] = False,
+    on: Annotated[
+        str | None, typer.Option("--on", help="The device to predict for, with --predict; A100 by default.")
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(help="Experiments, comma-separated: table-1, figure-8 … or topics: attention, sequence …"),
+    ] = None,
+    figure: Annotated[str | None, typer.Option(help="One figure by its number.")] = None,
+    size: Annotated[
+        list[str], typer.Option(help="A size in place of the models' own, where they have it: NAME=NUMBER; repeatable.")
+    ] = [],  # noqa: B006
+    jobs: Annotated[str | None, typer.Option(help="Job records of a fleet for figure 1: CSV or Parquet.")] = None,
+    counters: Annotated[
+        list[str],
+        typer.Option(help="Nsight Compute exports for figure 13: temporal=FILE and spatial=FILE."),
+    ] = [],  # noqa: B006
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for data, figures and page.html; measured: study, unless given.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Begin anew in that folder, or replace another study; runs stay.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Characterise models: every table and figure of Golden et al., each claim of theirs beside our number.
+
+    Measured on this machine (reduced models on a CPU, full ones with CUDA), or predicted for any with --predict. The
+    same command takes up an interrupted study: what was measured is not measured again.
+    """
+    from ..report.progress import status
+    from ..study.characterize.experiments import chosen
+    from ..study.characterize.suite import suite as names_of
+
+    if on and not predict:
+        raise ValueError("--on needs --predict: without it the numbers are measured on this machine")
+    if suite is not None and suite not in SUITES:
+        raise ValueError(f"there is no suite {suite!r}; there is {', '.join(SUITES)}, and --models takes any model")
+    ids = chosen(",".join(part for part in (only, _figure(figure)) if part) or None)
+    names = names_of(",".join(part for part in (suite, models) if part) or None)
+    files = _inputs(jobs, counters)
+    folder = out if predict else out or DEFAULT_OUT
+    _need(measure=not predict, draw=folder is not None)
+    if folder is not None:
+        from ..report.study import check_folder
+
+        check_folder(folder, force)
+    with status("characterising") as say:
+        source, asked = _source(names, on, None if predict else folder, parse_sizes(size), say)
+        inputs = tuple(f"{name}: {path}" for name, path in files.items())
+        study = _study(source, asked, inputs, folder, force)
+        experiments = _run(source, ids, files, folder, say)
+        if folder is not None:
+            from ..report.study import write_page
+
+            say("writing the page")
+            write_page(folder, study)
+    _show(study, experiments, folder, as_json)
+
+
+def _study(
+    source: Source, asked: Mapping[str, dict[str, int]], inputs: tuple[str, ...], folder: Path | None, force: bool
+) -> Study:
+    """What is studied; its folder is made, or taken up again."""
+    from ..report.study import open_folder, study_of
+
+    study = study_of(source.how, source.machine, source.models(), asked, inputs)
+    return study if folder is None else open_folder(folder, study, force)
+
+
+def _run(
+    source: Source, ids: Sequence[str], files: Mapping[str, str], folder: Path | None, say: Callable[[str], None]
+) -> list[Experiment]:
+    """The experiments, each written as soon as it is there."""
+    from ..study.characterize.experiments import run
+
+    exports = {name: path for name, path in files.items() if name != "jobs"} or None
+    found: list[Experiment] = []
+    try:
+        if isinstance(source, Prepared) and COMPARE.intersection(ids):
+            source.prepare()
+        for at, name in enumerate(ids, 1):
+            say(f"{name}, {at} of {len(ids)}")
+            found += run(source, (name,), files.get("jobs"), exports)
+            if folder is not None:
+                from ..report.study import write_experiment
+
+                write_experiment(folder, found[-1])
+    except KeyboardInterrupt:
+        if folder is None:
+            raise
+        typer.echo(f"frameroof: interrupted; {folder} has what is finished, and the same command goes on", err=True)
+        raise typer.Exit(130) from None
+    return found
+
+
+def _show(study: Study, experiments: Sequence[Experiment], folder: Path | None, as_json: bool) -> None:
+    if not as_json:
+        from ..report.characterization import print_experiments
+
+        print_experiments(experiments, folder)
+        return
+    import msgspec
+
+    from ..report.json import print_json
+
+    data = {"schema": "frameroof.characterize/1", **msgspec.to_builtins(study), "out": str(folder) if folder else None}
+    print_json({**data, "experiments": [each.to_dict() for each in experiments]})
+
+
+def _source(
+    names: Sequence[str], on: str | None, out: Path | None, sizes: dict[str, int], say: Callable[[str], None]
+) -> tuple[Source, dict[str, dict[str, int]]]:
+    """(source, sizes it was given by model); predicted where there is no folder to measure into."""
+    from ..study.characterize.sized import memory_notes, resize
+
+    if out is None:
+        from ..hardware import parse_node
+        from ..study.characterize.predicted import Predicted, workload_of
+
+        node = parse_node(on or "A100")
+        if node.count != 1:
+            raise ValueError(f"--on is one device, such as {node.device.name}: inference of the paper is on one")
+        predicted: Any
+        predicted, asked = resize(Predicted(node, names), sizes, lambda m, s: workload_of(m, "flash").sizes(s))
+        predicted.assumptions = (*predicted.assumptions, *memory_notes(predicted))
+        return predicted, asked
+    from ..lab.characterize import measured_source
+
+    measured = measured_source(names, out, say)
+    return resize(measured, sizes, measured.runs.sizes)
+
+
+def _figure(figure: str | None) -> str | None:
+    """The id of a figure from its number."""
+    if figure is None:
+        return None
+    number = figure.strip().lower().removeprefix("figure").strip(" -")
+    if not number.isdigit():
+        raise ValueError(f"--figure is a number of the paper, such as 8, not {figure!r}; --only takes other names")
+    return f"figure-{number}"
+
+
+def _inputs(jobs: str | None, counters: Sequence[str]) -> dict[str, str]:
+    """Files of measurements that the user brings: jobs, temporal, spatial."""
+    from ..files import check_file
+
+    found = {"jobs": jobs} if jobs else {}
+    for text in counters:
+        kind, equals, path = text.partition("=")
+        if not equals or kind not in ("temporal", "spatial") or not path:
+            raise ValueError(f"--counters is temporal=FILE or spatial=FILE, not {text!r}")
+        found[kind] = path
+    if counters and not {"temporal", "spatial"} <= set(found):
+        raise ValueError("--counters is needed twice: temporal=FILE and spatial=FILE")
+    return {name: str(check_file(path)) for name, path in found.items()}
+
+
+def _need(measure: bool, draw: bool) -> None:
+    """`ValueError` where a package is missing, before anything is run."""
+    from importlib.util import find_spec
+
+    if measure and find_spec("torch") is None:
+        raise ValueError(
+            "measuring needs PyTorch: pip install 'frameroof[torch,study]'; --predict needs none and runs nothing"
+        )
+    if draw and (find_spec("matplotlib") is None or find_spec("jinja2") is None):
+        raise ValueError("figures and page need matplotlib and jinja2: pip install 'frameroof[study]'")

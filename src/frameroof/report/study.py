@@ -1,0 +1,157 @@
+"""The folder of a study: data (JSON, Parquet) and picture (PNG, SVG) of each experiment, and the page of them all.
+
+`study.json` says what was studied. The same study may be taken up again: what is there and has not changed stays.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from ..files import read_whole, write_whole
+from ..study.characterize.experiments import EXPERIMENTS
+from ..study.characterize.source import Experiment
+
+FILE, PAGE, KINDS = "study.json", "page.html", ("json", "parquet", "png", "svg")
+PACKAGES = ("frameroof", "numpy", "polars", "matplotlib", "torch", "diffusers", "transformers")
+MOST_BYTES = 1 << 28
+T = TypeVar("T")
+
+
+class Study(msgspec.Struct, frozen=True, kw_only=True):
+    """What was studied. Two studies are the same if all but `versions` and `made` are equal."""
+
+    how: str
+    machine: str
+    models: tuple[str, ...]
+    sizes: dict[str, dict[str, int]]
+    frameroof: str
+    inputs: tuple[str, ...] = ()
+    versions: dict[str, str] = {}
+    made: str = ""
+
+    def same(self, other: Study) -> bool:
+        """Whether the other is the same study, perhaps begun at another time."""
+        left, right = (msgspec.structs.replace(each, versions={}, made="") for each in (self, other))
+        return left == right
+
+    def words(self) -> str:
+        """What it is, for a message."""
+        return f"{self.how}, {self.machine}, {', '.join(self.models)}, frameroof {self.frameroof}"
+
+
+def study_of(
+    how: str, machine: str, models: tuple[str, ...], sizes: Mapping[str, dict[str, int]], inputs: tuple[str, ...]
+) -> Study:
+    """A study that begins now, with the versions that are installed."""
+    found = versions()
+    if how == "predicted":
+        found = {name: found[name] for name in found if name not in ("torch", "diffusers", "transformers")}
+    return Study(
+        how=how,
+        machine=machine,
+        models=models,
+        sizes={name: dict(each) for name, each in sizes.items()},
+        frameroof=found["frameroof"],
+        inputs=inputs,
+        versions=found,
+        made=datetime.now(UTC).strftime("%Y-%m-%d"),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that a study depends on, those that are installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def check_folder(out: Path, force: bool = False) -> None:
+    """`ValueError` where `out` cannot take a study: it is a file, or holds something that is no study."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file, not a folder")
+    if out.is_dir() and not force and not (out / FILE).exists() and any(out.iterdir()):
+        raise ValueError(f"{out} is not empty and holds no study; choose another folder, or --force writes into it")
+
+
+def open_folder(out: Path, study: Study, force: bool = False) -> Study:
+    """Make the folder, or take up the same study in it; returns it. `ValueError` for another one without `force`.
+
+    With `force` the experiments that are there are removed; measured runs stay, for they name their settings.
+    """
+    check_folder(out, force)
+    if (out / FILE).exists():
+        there = _read(out / FILE, Study)
+        if there is not None and study.same(there) and not force:
+            return there
+        if not force:
+            held = f"another study ({there.words()})" if there else "another version's study"
+            raise ValueError(f"{out} holds {held}; choose another folder, or --force replaces it")
+        for name in (*(f"{i}.{kind}" for i in EXPERIMENTS for kind in KINDS), PAGE):
+            (out / name).unlink(missing_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{out} cannot be made: {error.strerror}") from None
+    write_whole(out / FILE, msgspec.json.format(msgspec.json.encode(study), indent=2), force=True)
+    return study
+
+
+def write_experiment(out: Path, experiment: Experiment) -> None:
+    """JSON, Parquet, PNG and SVG of an experiment; nothing where they are there and the data is the same."""
+    from .figures import draw, saved
+
+    data = msgspec.json.format(msgspec.json.encode(experiment), indent=1)
+    files = {kind: out / f"{experiment.id}.{kind}" for kind in KINDS}
+    wanted = KINDS if experiment.rows else ("json",)
+    if all(files[kind].is_file() for kind in wanted) and files["json"].read_bytes() == data:
+        return
+    for file in files.values():
+        file.unlink(missing_ok=True)
+    figure = draw(experiment)
+    if figure is not None:
+        table = BytesIO()
+        experiment.frame().write_parquet(table)
+        write_whole(files["parquet"], table.getvalue(), force=True)
+        for kind in ("png", "svg"):
+            write_whole(files[kind], saved(figure, kind), force=True)
+    write_whole(files["json"], data, force=True)  # last: where it is, the others are
+
+
+def write_page(out: Path, study: Study) -> Path:
+    """The page of every experiment in the folder."""
+    from .page import page
+
+    experiments = tuple(read_experiments(out))
+    pictures = {e.id: (out / f"{e.id}.svg").read_bytes() for e in experiments if (out / f"{e.id}.svg").is_file()}
+    return write_whole(out / PAGE, page(study, experiments, pictures), force=True)
+
+
+def read_experiments(out: str | os.PathLike[str]) -> Iterator[Experiment]:
+    """The experiments in a study's folder, in the paper's order."""
+    for name in EXPERIMENTS:
+        found = _read(Path(out) / f"{name}.json", Experiment)
+        if found is not None:
+            yield found
+
+
+def _read(file: Path, kind: type[T]) -> T | None:
+    """The record in a JSON file; None where there is no such file, or another version's."""
+    if not file.exists():
+        return None
+    try:
+        return msgspec.json.decode(read_whole(file, MOST_BYTES), type=kind)
+    except msgspec.DecodeError:
+        return None
