@@ -23,7 +23,7 @@ from frameroof.profiler.build import make
 from frameroof.profiler.hooks import ModuleHooks, hookable, roots_of
 from frameroof.profiler.probe import _best_ns
 from frameroof.profiler.timing import Clock, compile_ns, measure, spread
-from frameroof.profiler.trace import _without_marks
+from frameroof.profiler.trace import without_marks
 from frameroof.run import load_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*global hooks on modules.*")
@@ -311,7 +311,7 @@ def test_the_memory_peak_sees_an_array_that_is_gone():
 
 
 def test_kinetos_marks_stay_off_stderr_and_all_else_gets_through(capfd):
-    with _without_marks():
+    with without_marks():
         os.write(2, b"USDT:2026-01-01 profiler_start\nWARNING: buffer full\n")
     os.write(2, b"USDT: not ours\n")
     assert capfd.readouterr().err == "WARNING: buffer full\nUSDT: not ours\n"

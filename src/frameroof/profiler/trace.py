@@ -29,22 +29,22 @@ def profiled(path: Path, shapes: bool = True) -> Iterator[None]:
     _warm_up()
     profiler = _profiler(shapes)
     synchronise()
-    with _without_marks():
+    with without_marks():
         profiler.start()
     try:
         yield
         synchronise()
     except BaseException:
-        with suppress(Exception), _without_marks():  # the block's own error is what the user must see
+        with suppress(Exception), without_marks():  # the block's own error is what the user must see
             profiler.stop()
         raise
-    with _without_marks():
+    with without_marks():
         profiler.stop()
     write(profiler, path)
 
 
 @contextmanager
-def _without_marks() -> Iterator[None]:
+def without_marks() -> Iterator[None]:
     """Keep the lines that Kineto marks its start and stop with (`USDT:…`) off stderr; all others come at the end."""
     try:
         kept = os.dup(2)
@@ -94,6 +94,6 @@ def _warm_up() -> None:
     """Start the profiler once for nothing: its first start loads libraries."""
     global _warm
     if not _warm:
-        with _without_marks(), torch.profiler.profile(activities=[ProfilerActivity.CPU]):
+        with without_marks(), torch.profiler.profile(activities=[ProfilerActivity.CPU]):
             torch.zeros(1)
         _warm = True

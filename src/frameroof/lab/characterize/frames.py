@@ -1,0 +1,188 @@
+"""A recorded trace -> the frames of a `Source`: work by stage, module and class, and every attention in order."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import polars as pl
+
+from frameroof.study.characterize.source import CALLS, WORK
+from frameroof.trace import read
+from frameroof.trace.account import account, reclassify
+from frameroof.trace.attention import Attention, find_attention
+from frameroof.trace.classify import ATTENTION, classify
+from frameroof.trace.placed import Placed, place
+from frameroof.trace.schema import Kind
+from frameroof.trace.stages import find_stages
+
+_CROSS, _SPATIAL = re.compile(r"cross|attn2|encoder_attn"), re.compile(r"(^|\.)spatial(\.|$)")
+AHEAD = 32
+"""Pieces of work after an attention among which its output projection is looked for."""
+
+
+@dataclass
+class Recorded:
+    """The frames of one trace, as it was run."""
+
+    placed: Placed
+    attention: list[Attention]
+
+    @staticmethod
+    def of(path: str | os.PathLike[str]) -> Recorded:
+        """Read a trace and find its attention."""
+        placed = place(read(path))
+        attention = find_attention(placed)
+        _complete(placed, attention)
+        return Recorded(placed, attention)
+
+    @cached_property
+    def stage(self) -> list[str]:
+        """Of every row, its stage."""
+        names = [""] * len(self.placed)
+        for stage in find_stages(self.placed):
+            for row in stage.rows:
+                names[row] = stage.name
+        return names
+
+    @cached_property
+    def costs(self) -> tuple[Any, Any]:
+        """FLOPs and bytes of every row; -1 unknown. Afterwards all rows of an attention have its class."""
+        found = account(self.placed, self.attention)
+        reclassify(self.placed, self.attention)
+        return found
+
+    @cached_property
+    def kinds(self) -> list[str]:
+        """Of every call of attention, its kind."""
+        return [self._kind(call) for call in self.attention]
+
+    def _kind(self, call: Attention) -> str:
+        """As `trace.attention` has it, but named by the modules where these say more.
+
+        A block that calls attention itself is told by the projection that follows: ``blocks.0`` by
+        ``blocks.0.cross_attn.wo``.
+        """
+        path, last = call.module, max(call.rows)
+        for row in range(last + 1, min(last + 1 + AHEAD, len(self.placed))):
+            after = self.placed.module[row]
+            if after.startswith(f"{path}.") or (after and not path):
+                path = after
+                break
+        if _CROSS.search(path):
+            return "cross"
+        return "spatial" if call.kind != "cross" and _SPATIAL.search(path) else call.kind
+
+    def work(self) -> pl.DataFrame:
+        """One row per stage, module (or operator outside of modules), class and kind; columns of `WORK`."""
+        placed, (flops, moved), tops = self.placed, self.costs, self._tops()
+        kind_of = {row: kind for call, kind in zip(self.attention, self.kinds, strict=True) for row in call.rows}
+        heads = {call.rows[0] for call in self.attention}
+        groups: dict[tuple[str, str, str, str], list[int]] = defaultdict(list)
+        for row in range(len(placed)):
+            name = placed.module[row] or placed.operator[row] or placed.kernel[row]
+            groups[self.stage[row], name, placed.classes[row], kind_of.get(row, "")].append(row)
+        rows = []
+        for (stage, name, kind_class, kind), at in groups.items():
+            called = sum(row in heads for row in at) if kind_class == ATTENTION else len({tops[row] for row in at})
+            rows.append({
+                "stage": stage, "name": name, "class": kind_class, "kind": kind, "count": called,
+                "time_ns": int(placed.duration[at].sum()), "flops": _sum(flops[at]), "bytes": _sum(moved[at]),
+            })  # fmt: skip
+        return pl.DataFrame(rows, schema=WORK)
+
+    def _tops(self) -> list[int]:
+        """Of every row, what counts as one call: on the processor the outermost operator around it of its class."""
+        placed, host = self.placed, self.placed.trace.host
+        if not placed.on_cpu:
+            return [call if call >= 0 else -2 - row for row, call in enumerate(placed.call.tolist())]
+        parent, names = placed.links.parent.tolist(), placed.trace.names
+        label, kind = host.name.tolist(), host.kind.tolist()
+        found = []
+        for row, at in enumerate(placed.operator_row.tolist()):
+            top, wanted = at, placed.classes[row]
+            while at >= 0 and kind[at] != int(Kind.MODULE):
+                if kind[at] == int(Kind.OPERATOR) and classify(names[label[at]], "", kind[at]) == wanted:
+                    top = at
+                at = parent[at]
+            found.append(top)
+        return found
+
+    def calls(self) -> pl.DataFrame:
+        """Every call of attention in the order of the run; columns of `CALLS`. Baseline: its pieces together."""
+        flops, moved = self.costs
+        rows = []
+        for number, (call, kind) in enumerate(zip(self.attention, self.kinds, strict=True)):
+            rows.append({
+                "call": number, "start_ns": call.start, "stage": self.stage[call.rows[0]], "kind": kind,
+                "batch": call.batch, "heads": call.heads, "query_len": call.query_len, "key_len": call.key_len,
+                "head_dim": call.head_dim, "time_ns": call.duration, "flops": _sum(flops[call.rows]),
+                "bytes": _sum(moved[call.rows]),
+            })  # fmt: skip
+        return pl.DataFrame(rows, schema=CALLS)
+
+
+def _complete(placed: Placed, attention: list[Attention]) -> None:
+    """Give every attention all work of its operators: a product of baseline attention may copy a factor first."""
+    tops, owner = _outermost(placed), {}
+    for number, call in enumerate(attention):
+        owner.update({tops[row]: number for row in call.rows})
+    rows: dict[int, list[int]] = defaultdict(list)
+    for row, top in enumerate(tops):
+        if top in owner:
+            rows[owner[top]].append(row)
+    for number, call in enumerate(attention):
+        call.rows += sorted(set(rows[number]) - set(call.rows))
+        call.duration = int(placed.duration[call.rows].sum())
+
+
+def _outermost(placed: Placed) -> list[int]:
+    """Of every row, the outermost operator around its call within modules and stages; its own number if unknown."""
+    kind, parent = placed.trace.host.kind.tolist(), placed.links.parent.tolist()
+    found = []
+    for row, at in enumerate(placed.operator_row.tolist()):
+        top = -2 - row
+        while at >= 0 and kind[at] == int(Kind.OPERATOR):
+            top, at = at, parent[at]
+        found.append(top)
+    return found
+
+
+def _sum(values: Any) -> int | None:
+    """The sum of what is known; None where nothing is."""
+    known = values[values >= 0]
+    return int(known.sum()) if len(known) else None
+
+
+# --------------------------------------------------------------------------------- identical steps
+
+
+def whole_work(work: pl.DataFrame, repeats: Mapping[str, int]) -> pl.DataFrame:
+    """The work of all identical steps from that of those which were run: stage -> how many times they stand for."""
+    times = pl.col("stage").replace_strict(dict(repeats), default=1, return_dtype=pl.Int64)
+    return work.with_columns(pl.col("count", "time_ns", "flops", "bytes") * times)
+
+
+def whole_calls(calls: pl.DataFrame, repeats: Mapping[str, int]) -> pl.DataFrame:
+    """The calls of all identical steps: each loop's calls as often as they stand for, later starts moved."""
+    parts, shift = [], 0
+    for first, last in _runs(calls["stage"].to_list()):
+        part = calls[first:last]
+        again = repeats.get(str(part["stage"][0]), 1)
+        end = calls["start_ns"][last] if last < len(calls) else part["start_ns"][-1] + part["time_ns"][-1]
+        period = int(end - part["start_ns"][0])
+        parts += [part.with_columns(pl.col("start_ns") + shift + period * i) for i in range(again)]
+        shift += period * (again - 1)
+    whole = pl.concat(parts) if parts else calls
+    return whole.with_columns(call=pl.int_range(pl.len(), dtype=pl.Int64)).select(*CALLS)
+
+
+def _runs(names: Sequence[str]) -> list[tuple[int, int]]:
+    """Where one name follows itself: [(first, behind the last)]."""
+    cuts = [i for i in range(1, len(names)) if names[i] != names[i - 1]]
+    return list(zip([0, *cuts], [*cuts, len(names)], strict=True)) if names else []

@@ -1,0 +1,172 @@
+"""One pipeline, one attention, one set of sizes -> a folder with the Run, its trace and its frames; done once.
+
+A folder is written whole or not at all, so a folder that is there is finished, and an interrupted study goes on with
+those that are not.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+import torch
+from torch import nn
+
+from frameroof.hardware import Device
+from frameroof.lab.attention import attention
+from frameroof.lab.characterize.frames import Recorded, whole_calls, whole_work
+from frameroof.lab.characterize.memory import check_memory, needed_bytes, on_meta
+from frameroof.lab.pipelines import Pipeline, pipeline
+from frameroof.profiler import Profile
+from frameroof.profiler.build import make
+from frameroof.profiler.environment import environment
+from frameroof.profiler.probe import probe
+from frameroof.profiler.timing import measure
+from frameroof.run import Run, save_run
+from frameroof.trace.analysis import describe
+from frameroof.trace.idle import explain_idle
+from frameroof.trace.stages import find_stages
+
+Say = Callable[[str], None]
+WARMUP = 1
+BUSY = 1.75
+"""Load for each core above which other programs must have been running: a run itself makes one."""
+RUN, WORK_FILE, CALLS_FILE, TRACE_FILE = "run.json", "work.parquet", "calls.parquet", "trace.json.gz"
+
+
+@dataclass
+class Runs:
+    """Runs of pipelines on this machine under a folder. One built model is kept for the runs that follow."""
+
+    out: Path
+    reduced: bool
+    device: str
+    dtype: str
+    say: Say = lambda _: None
+    _built: tuple[str, nn.Module] | None = field(default=None, repr=False)
+
+    @property
+    def settings(self) -> str:
+        """What all runs share and another study under the same folder may not."""
+        return f"{'reduced' if self.reduced else 'full'}-{self.device.split(':')[0]}-{self.dtype}"
+
+    def sizes(self, model: str, asked: Mapping[str, int]) -> dict[str, int]:
+        """All sizes of a run for which some were asked."""
+        return pipeline(model).sizes(asked, self.reduced)
+
+    def folder(self, model: str, how: str, sizes: Mapping[str, int]) -> Path:
+        """Where the run of these (whole) sizes is or will be; of identical steps their number that was run."""
+        ran = pipeline(model).run(sizes)
+        return self.out / "runs" / self.settings / model / how / "-".join(f"{n}{v}" for n, v in sorted(ran.items()))
+
+    def done(self, model: str, how: str, sizes: Mapping[str, int]) -> bool:
+        """Whether that run is finished."""
+        return (self.folder(model, how, sizes) / RUN).is_file()
+
+    def work(self, model: str, how: str, asked: Mapping[str, int]) -> pl.DataFrame:
+        """The work of a whole run, identical steps included; recorded now if it was not."""
+        sizes = self.sizes(model, asked)
+        work = pl.read_parquet(self.record(model, how, sizes) / WORK_FILE)
+        return whole_work(work, pipeline(model).repeats(sizes))
+
+    def calls(self, model: str, how: str, asked: Mapping[str, int]) -> pl.DataFrame:
+        """The calls of attention of a whole run, identical steps included."""
+        sizes = self.sizes(model, asked)
+        calls = pl.read_parquet(self.record(model, how, sizes) / CALLS_FILE)
+        return whole_calls(calls, pipeline(model).repeats(sizes))
+
+    def record(self, model: str, how: str, sizes: Mapping[str, int]) -> Path:
+        """The folder of a run, which is made now unless it is there; `ValueError` where it cannot fit."""
+        folder = self.folder(model, how, sizes)
+        if self.done(model, how, sizes):
+            return folder
+        which = pipeline(model)
+        ran = which.run(sizes)
+        self.say(f"{model}, {how} attention: estimating memory")
+        needed = needed_bytes(which, how, ran, self.reduced, self.dtype)
+        check_memory(f"{model} with {how} attention", needed, self.device)
+        self.say(f"{model}, {how} attention: building")
+        module = self._module(model, which)
+        torch.manual_seed(0)
+        with torch.inference_mode(), attention(how):
+            recorded = Profile(module)
+            self.say(f"{model}, {how} attention: timing")
+            timing = measure(lambda: module(ran), warmup=WARMUP, repeat=0 if self.reduced else 1)
+            self.say(f"{model}, {how} attention: recording")
+            with recorded.recording():
+                module(ran)
+        load = os.getloadavg()[0] / (os.cpu_count() or 1)
+        self.say(f"{model}, {how} attention: analysing")
+        frames = Recorded.of(recorded.trace)
+        run = self._run(frames, {"model": model, "attention": how})
+        run.measured = {
+            **timing.to_dict(), **recorded.measured, "sizes": dict(sizes), "ran": ran, "needed_bytes": needed,
+            "parameters": parameters(module), "load_per_core": load,
+        }  # fmt: skip
+        return _write(folder, run, frames, recorded.trace)
+
+    def disturbed(self, model: str, how: str, asked: Mapping[str, int]) -> bool:
+        """Whether other programs were running while that was recorded: its times then mean little."""
+        folder = self.record(model, how, self.sizes(model, asked))
+        measured: dict[str, Any] = msgspec.json.decode((folder / RUN).read_bytes())["measured"]
+        return float(measured.get("load_per_core", 0.0)) > BUSY
+
+    def _module(self, model: str, which: Pipeline) -> nn.Module:
+        """The pipeline on the device; the one before it is given up first."""
+        if self._built is None or self._built[0] != model:
+            self._built = None
+            found = make(model, lambda: (which.build(self.reduced), (), {}), self.device, self.dtype)
+            self._built = model, found.module
+        return self._built[1]
+
+    def _run(self, frames: Recorded, source: dict[str, Any]) -> Run:
+        placed, on = frames.placed, _cpu() if self.device == "cpu" else None
+        run = describe(placed, (frames.attention, find_stages(placed), explain_idle(placed)), on=on)
+        run.source |= source | {"reduced": self.reduced, "dtype": self.dtype}
+        run.environment = environment()
+        if on is not None:
+            run.environment["probe"] = msgspec.to_builtins(on)
+            run.summary.hardware = None
+        return run
+
+    def parameters(self, model: str) -> int:
+        """Parameters of a model as it is run."""
+        return parameters(on_meta(pipeline(model), self.reduced))
+
+
+def parameters(module: nn.Module) -> int:
+    """Parameters, shared ones once."""
+    return sum(p.numel() for p in module.parameters())
+
+
+@cache
+def _cpu() -> Device:
+    return probe()
+
+
+def _write(folder: Path, run: Run, frames: Recorded, trace: Path) -> Path:
+    """Everything into a folder beside, which then takes its place."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name[:40]}.", dir=folder.parent))
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be made: {error.strerror}") from error
+    try:
+        frames.work().write_parquet(beside / WORK_FILE)
+        frames.calls().write_parquet(beside / CALLS_FILE)
+        shutil.copyfile(trace, beside / TRACE_FILE)
+        save_run(run, beside)
+        os.chmod(beside, 0o755)
+        shutil.rmtree(folder, ignore_errors=True)  # without run.json it is none of ours that is finished
+        os.replace(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return folder

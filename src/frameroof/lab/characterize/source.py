@@ -1,0 +1,149 @@
+"""A `Source` whose numbers were measured here: pipelines run under the profiler when an experiment asks for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+import torch
+
+from frameroof.files import write_whole
+from frameroof.lab.characterize.runs import Runs, Say
+from frameroof.lab.pipelines import pipeline
+from frameroof.profiler.environment import cpu_name
+from frameroof.study.characterize.source import Attention, How, Row
+from frameroof.study.characterize.suite import GOLDEN, model
+
+EXTRAS = ("similarity", "fsdp", "layout")
+SIMILAR = "stable-diffusion"  # whose similarity matrix is allocated
+REDUCED = (
+    "Models are reduced: at most 8 times narrower, fewer of identical layers; every kind of block, resolution and "
+    "attention site is kept. Shares of time differ from those of the full models."
+)
+BUSY_NOTE = (
+    "Other programs kept this machine busy during some runs (load_per_core in run.json): those times mean little. "
+    "Remove the runs and measure again on a quiet machine."
+)
+COMMON = (
+    "Random weights: times are real, pictures are not.",
+    "Times are operators' own times in one recorded run after a warm-up; what the warm-up took, and of full models one "
+    "more run without the profiler, is in each run's run.json.",
+    "Of identical steps a few were run and stand for all (run.json: sizes and ran).",
+    "Baseline attention: scores, scale, mask, softmax and values as operators of their own, the softmax in fp32. "
+    "Flash: PyTorch's scaled_dot_product_attention.",
+    "Shapes and strides of temporal and spatial attention are those at the published sizes, from meta tensors.",
+    "FSDP: the UNet of Stable Diffusion, one picture a device; communication includes waiting for the other processes.",
+)
+
+
+class Measured:
+    """See `Source`. What is asked for is run once and kept under `out`; what is there is not run again."""
+
+    how: How = "measured"
+
+    def __init__(self, models: Sequence[str], runs: Runs) -> None:
+        self.runs = runs
+        self._models = tuple(dict.fromkeys(model(name).name for name in models))
+        for name in self._models:
+            pipeline(name)
+        self.machine = machine(runs.device, runs.dtype)
+        notes = [f"{model(name).title}: {note}" for name in self._models for note in pipeline(name).notes]
+        kept = [note for note in notes if runs.reduced or ": Reduced" not in note]
+        self.assumptions = (*COMMON, *((REDUCED,) if runs.reduced else ()), *kept)
+
+    def models(self) -> tuple[str, ...]:
+        """See `Source.models`."""
+        return self._models
+
+    def sizes(self, model: str) -> dict[str, int]:
+        """See `Source.sizes`."""
+        return self.runs.sizes(model, {})
+
+    def sides(self, model: str) -> tuple[int, ...]:
+        """See `Source.sides`."""
+        return pipeline(model).sides
+
+    def parameters(self, model: str) -> int:
+        """See `Source.parameters`."""
+        return self.runs.parameters(model)
+
+    def work(self, model: str, attention: Attention, sizes: Mapping[str, int]) -> pl.DataFrame:
+        """See `Source.work`. An assumption is added where the machine was busy with other things."""
+        if BUSY_NOTE not in self.assumptions and self.runs.disturbed(model, attention, sizes):
+            self.assumptions = (*self.assumptions, BUSY_NOTE)
+        return self.runs.work(model, attention, sizes)
+
+    def calls(self, model: str, attention: Attention, sizes: Mapping[str, int]) -> pl.DataFrame:
+        """See `Source.calls`."""
+        return self.runs.calls(model, attention, sizes)
+
+    def extra(self, name: str) -> list[Row]:
+        """See `Source.extra`; what was measured once is kept under `out`."""
+        if name not in EXTRAS:
+            return []
+        file = self.runs.out / "extra" / f"{self.runs.settings}-{name}.json"
+        if not file.exists():
+            self.runs.say(f"measuring {name}")
+            rows = self._extra(name)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(file, msgspec.json.format(msgspec.json.encode(rows), indent=1))
+        found: list[Row] = msgspec.json.decode(file.read_bytes())
+        return found
+
+    def _extra(self, name: str) -> list[Row]:
+        runs = self.runs
+        if name == "fsdp":
+            from frameroof.lab.characterize.training import training_rows
+
+            return training_rows(_devices(runs.device), runs.reduced, runs.device)
+        if name == "layout":
+            from frameroof.lab.characterize.layout import MODEL, layout_rows
+
+            return layout_rows(pipeline(MODEL).sizes({}, reduced=False), reduced=False)
+        from frameroof.lab.characterize.memory import similarity_rows
+
+        heads = 1 if runs.reduced else 8
+        return similarity_rows(pipeline(SIMILAR).sides, heads, 40, runs.device, runs.dtype)
+
+    def prepare(self) -> None:
+        """Run every model with both attentions at its own sizes, saying how far it is."""
+        parts: list[tuple[str, Attention]] = [(m, a) for m in self._models for a in ("baseline", "flash")]
+        for at, (name, attention) in enumerate(parts, 1):
+            sizes = self.sizes(name)
+            done = ", done before" if self.runs.done(name, attention, sizes) else ""
+            self.runs.say(f"part {at} of {len(parts)}: {name}, {attention} attention{done}")
+            self.runs.record(name, attention, sizes)
+
+
+def measured_source(
+    models: Sequence[str] = GOLDEN,
+    out: str | os.PathLike[str] = "study",
+    progress: Say = lambda _: None,
+    full: bool | None = None,
+) -> Measured:
+    """A measured source of these models that keeps its runs under `out`; nothing is run before it is asked for.
+
+    `full` sizes are the default where there is a GPU, reduced ones on a CPU. `progress` is told what is being done.
+    `ValueError`, a sentence, for an unknown model or one without a pipeline.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    full = device == "cuda" if full is None else full
+    runs = Runs(Path(out), not full, device, "bf16" if device == "cuda" else "fp32", progress)
+    return Measured(models, runs)
+
+
+def machine(device: str, dtype: str) -> str:
+    """This machine as a person would name it."""
+    if device.startswith("cuda"):
+        return f"{torch.cuda.get_device_name()}, {dtype}"
+    return f"{cpu_name()}, {torch.get_num_threads()} threads, {dtype}"
+
+
+def _devices(device: str) -> tuple[int, ...]:
+    """How many processes a training step is measured with."""
+    most: Any = torch.cuda.device_count() if device.startswith("cuda") else 2
+    return tuple(n for n in (1, 2, 4, 8) if n <= most)

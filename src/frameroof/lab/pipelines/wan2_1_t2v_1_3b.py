@@ -1,0 +1,71 @@
+"""Wan 2.1 text to video, 1.3B: UMT5, a transformer over all frames at once, and a causal video VAE.
+
+Shape letters: B batch, C latent channels, T latent frames, R rows, S columns, M text tokens, D text width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from frameroof.lab.pipelines.common import Pipeline, denoise, narrow, noise, prompt
+from frameroof.models.common import Components, catalogued, diffusers_model, transformers_model
+from frameroof.profiler import stage
+
+NAME = "wan2.1-t2v-1.3b"
+
+
+class Wan(nn.Module):
+    """Text to video; the answer is (B, 3, frames, height, width)."""
+
+    def __init__(self, components: Components) -> None:
+        super().__init__()
+        self.text_encoder = transformers_model(*components["text_encoder"])
+        self.transformer = diffusers_model(*components["transformer"])
+        self.vae = diffusers_model(*components["vae"])
+
+    def forward(self, sizes: Mapping[str, int]) -> Tensor:
+        batch, guidance = sizes["batch"], sizes["guidance"]
+        ids_BM = prompt(self, batch * guidance, sizes["text_tokens"], self.text_encoder.config.vocab_size)
+        with stage("text_encoder"):
+            text_BMD = self.text_encoder(ids_BM).last_hidden_state
+        grid = (sizes["frames"] - 1) // 4 + 1, sizes["height"] // 8, sizes["width"] // 8
+        z_BCTRS = noise(self, batch, self.transformer.config.in_channels, *grid)
+        z_BCTRS = denoise("denoise", self.predict, z_BCTRS, text_BMD, sizes["steps"], guidance, flow=True)
+        with stage("vae_decode"):
+            video: Tensor = self.vae.decode(z_BCTRS, return_dict=False)[0]
+        return video
+
+    def predict(self, z_BCTRS: Tensor, timestep: Tensor, text_BMD: Tensor) -> Tensor:
+        """The velocity that the transformer sees in the latents."""
+        time_B = timestep.to(z_BCTRS.device, torch.float32).expand(z_BCTRS.shape[0])
+        found: Tensor = self.transformer(z_BCTRS, time_B, text_BMD, return_dict=False)[0]
+        return found
+
+
+def build(reduced: bool) -> Wan:
+    full = catalogued(NAME, text_encoder="text_encoder", transformer="transformer", vae="vae")
+    if not reduced:
+        return Wan(full)
+    (t5, text), (dit, config), (vae, decoder) = full["text_encoder"], full["transformer"], full["vae"]
+    smaller = {**config, "num_attention_heads": 2, "ffn_dim": 1536, "num_layers": 4, "text_dim": 512}
+    return Wan({
+        "text_encoder": (t5, narrow(text, num_layers=3)),
+        "transformer": (dit, smaller),
+        "vae": (vae, {**decoder, "base_dim": 12}),
+    })  # fmt: skip
+
+
+PIPELINE = Pipeline(
+    workload=NAME,
+    build=build,
+    reduced={"frames": 13, "height": 128, "width": 128, "text_tokens": 128},
+    steps={"steps": 2},
+    stages={"denoise": "steps", "denoise_sampler": "steps"},
+    notes=(
+        "Reduced: 2 heads of 128 instead of 12, 4 of 30 layers, VAE 12 to 48 channels wide, UMT5 512 wide with 3 of 24 "
+        "layers; 13 frames of 128 pixels, 128 text tokens.",
+    ),
+)
