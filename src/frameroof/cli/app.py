@@ -8,6 +8,7 @@ import sys
 import typer
 
 from .analyze import analyze
+from .characterize import characterize
 from .compare import compare
 from .count import count
 from .gap import gap
@@ -16,6 +17,7 @@ from .models import models
 from .predict import predict
 from .profile import profile
 from .reproduce import reproduce
+from .stream import stream
 from .usage import UsageError, sentence
 
 app = typer.Typer(
@@ -27,8 +29,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (predict, analyze, profile, gap, compare, models, hardware, count, reproduce):
+for verb in (predict, analyze, profile, gap, compare, models, hardware, count, reproduce, characterize):
     app.command()(verb)
+app.add_typer(stream)
 
 
 def _version(asked: bool) -> None:

@@ -7,8 +7,8 @@ Shapes: B batch, N new tokens, L places (tokens of a window), H heads, D head wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch.profiler import record_function
@@ -41,11 +41,12 @@ Plan = tuple[Part, ...]
 
 @dataclass(frozen=True)
 class RingLayer:
-    """One layer of the ring during one forward."""
+    """One layer of the ring during forwards of one plan; views of its places are made once."""
 
     k_BLHD: torch.Tensor
     v_BLHD: torch.Tensor
     plan: Plan
+    views: dict[Piece, KV] = field(default_factory=dict)
 
     def attend(self, attn: Attention, qkv: QKV, rotary: Rotary, ops: Ops) -> torch.Tensor:
         """Part by part: a later part may write where an earlier one has read."""
@@ -71,8 +72,10 @@ class RingLayer:
         if piece.place is None:
             shape = (self.k_BLHD.shape[0], piece.count, *self.k_BLHD.shape[2:])
             return self.k_BLHD.new_empty(shape), self.v_BLHD.new_empty(shape)
-        places = slice(piece.place, piece.place + piece.count)
-        return self.k_BLHD[:, places], self.v_BLHD[:, places]
+        if piece not in self.views:
+            places = slice(piece.place, piece.place + piece.count)
+            self.views[piece] = self.k_BLHD[:, places], self.v_BLHD[:, places]
+        return self.views[piece]
 
 
 class RingCache:
@@ -82,6 +85,7 @@ class RingCache:
         self.c = c
         shape = (c.model.layers, batch, c.window * c.frame_tokens, c.model.heads, c.model.head_dim)
         self.k, self.v = (torch.zeros(shape, device=device, dtype=dtype) for _ in range(2))
+        self._layers: dict[Hashable, list[RingLayer]] = {}  # by plan and samples: as few as there are places
         self._sinks: torch.Tensor | None = None  # keys of the sinks where they were made, for moving_sinks
         self._moved = 0
 
@@ -94,7 +98,10 @@ class RingCache:
         of the last blocks is written again, sinks apart.
         """
         plan = self.plan_of(start, frames, recache)
-        return [RingLayer(k[rows], v[rows], plan) for k, v in zip(self.k, self.v, strict=True)]
+        key = (plan, rows.start, rows.stop)
+        if key not in self._layers:
+            self._layers[key] = [RingLayer(k[rows], v[rows], plan) for k, v in zip(self.k, self.v, strict=True)]
+        return self._layers[key]
 
     def close(self, layers: Sequence[LayerCache]) -> None:
         """Nothing: what was written lies in its place."""

@@ -1,0 +1,67 @@
+"""What a block of the stream must compute and move, counted by hand: the prediction of every variant.
+
+Symbols: n new tokens, l attended tokens, d width, f MLP width, s text tokens; a multiply-add is 2 FLOPs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from frameroof.lab.stream.variants import Variant
+from frameroof.stream import StreamConfig
+
+from .limits import UTILISATION, Machine
+
+
+def forward_flops(c: StreamConfig, n: int, l: int) -> tuple[float, float, float]:  # noqa: E741
+    """Of one forward: its layers' MLPs, their other linears, and the rest: attention, patches in and out."""
+    m = c.model
+    mlp = 4.0 * n * m.dim * m.ffn * m.layers
+    others = 12.0 * n * m.dim**2 * m.layers
+    attention = 4.0 * n * (l + c.text_tokens) * m.dim * m.layers
+    return mlp, others, attention + 2.0 * n * 2 * (4 * m.latent_channels) * m.dim
+
+
+def forward_bytes(c: StreamConfig, n: int, l: int, item: int) -> float:  # noqa: E741
+    """The least: the layers' weights and the keys and values attended read, the new ones written."""
+    m = c.model
+    weights = m.layers * (8 * m.dim**2 + 2 * m.dim * m.ffn)
+    return item * (weights + 2.0 * m.layers * m.dim * (l + n))
+
+
+def copied_bytes(c: StreamConfig, item: int) -> float:
+    """What the baseline's cache copies in a block, each byte read and written.
+
+    Each forward clones, joins and inserts in every layer and inserts once more after the last one; the first of a block
+    also rolls, in the clones and in the caches, each through a copy.
+    """
+    frame = 2.0 * c.frame_tokens * c.model.dim * item  # keys and values of a frame
+    each = 4 * c.window * frame + 2 * 2 * c.block * frame
+    rolls = 2 * 4 * (c.window - c.sink - c.block) * frame
+    return c.model.layers * ((len(c.steps) + 1) * each + rolls)
+
+
+def block(machine: Machine, c: StreamConfig, dtype: str, v: Variant) -> dict[str, Any]:
+    """A steady block of one variant: its steps and the pass at t = 0, whether folded or not."""
+    n, l, item = c.block_tokens, c.window * c.frame_tokens, 4 if dtype == "fp32" else 2  # noqa: E741
+    mlp, others, rest = (x * (len(c.steps) + 1) for x in forward_flops(c, n, l))
+    moved = (len(c.steps) + 1) * forward_bytes(c, n, l, item)
+    copies = copied_bytes(c, item) if c.cache == "baseline" else 0.0
+    eight = v.scheme.split("-")[0]
+    in_eight = 0.0 if not eight else mlp if v.only == ("blocks.*.ffn.*",) else mlp + others
+    found: dict[str, Any] = {
+        "flops": mlp + others + rest,
+        "flops_8bit": in_eight,
+        "bytes": moved + copies,
+        "copied_bytes": copies,
+        "limit_s": None,
+        "expected_s": None,
+        "utilisation": UTILISATION,
+    }
+    if machine.bandwidth is None or dtype not in machine.peaks or (eight and eight not in machine.peaks):
+        return found
+    compute = (found["flops"] - in_eight) / machine.peaks[dtype]
+    compute += in_eight / machine.peaks[eight] if eight else 0.0
+    found["limit_s"] = max(compute, moved / machine.bandwidth) + copies / machine.bandwidth
+    found["expected_s"] = found["limit_s"] / UTILISATION
+    return found

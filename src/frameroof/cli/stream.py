@@ -1,0 +1,322 @@
+"""`frameroof stream`: a real-time video stream predicted, run and measured."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ..lab.stream.variants import Setup
+
+Int = int | None
+stream = typer.Typer(
+    name="stream",
+    help="A real-time video stream: predict its limits, run it, measure it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@stream.command()
+def predict(  # more than five arguments: each is an option of the command
+    on: Annotated[str, typer.Option("--on", help="The machine: H100, H200, MI300X …")] = "H100",
+    window: Annotated[int, typer.Option(help="Latent frames attended, sinks and the block included.")] = 12,
+    sink: Annotated[int, typer.Option(help="Latent frames at the start that stay in the window.")] = 3,
+    blocks: Annotated[int, typer.Option(help="Blocks of 3 latent frames, for the whole.")] = 80,
+    steps: Annotated[int, typer.Option(help="Denoising steps of a block.")] = 4,
+    batch: Annotated[int, typer.Option(help="Streams side by side.")] = 1,
+    height: Annotated[int, typer.Option(help="Height in pixels.")] = 480,
+    width: Annotated[int, typer.Option(help="Width in pixels.")] = 832,
+    dtype: Annotated[str | None, typer.Option(help="fp8, or PART=DTYPE,…: linear=fp8 …")] = None,
+    utilization: Annotated[str | None, typer.Option(help="Share of the limit that is reached.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Predict a stream's step, block, switch, decoding and whole on a machine; nothing is run."""
+    from ..estimate import DEFAULT_UTILIZATION, parse_utilization
+    from ..study.latency_report import as_dict
+    from ..study.stream import Sizes
+    from ..study.stream import predict as run
+
+    sizes = Sizes(window=window, sink=sink, blocks=blocks, steps=steps, batch=batch, height=height, width=width)
+    share = parse_utilization(utilization) if utilization else DEFAULT_UTILIZATION
+    found = run(on, sizes, dtype=dtype, utilization=share)
+    if as_json:
+        from ..report.json import print_json
+
+        print_json(as_dict(found))
+    else:
+        from ..report.stream import print_stream_prediction
+
+        print_stream_prediction(found)
+
+
+@stream.command()
+def run(  # more than five arguments: each is an option of the command
+    prompt: Annotated[str, typer.Argument(help="What the video shows until the first switch.")] = "a cat runs",
+    model: Annotated[str, typer.Option(help="tiny, medium or longlive-1.3b.")] = "tiny",
+    blocks: Annotated[
+        int, typer.Option(help="Blocks of 3 latent frames; the first gives 9 frames, later ones 12.")
+    ] = 8,
+    switch: Annotated[list[str], typer.Option(help="BLOCK:PROMPT, a prompt from this block on; repeatable.")] = [],  # noqa: B006
+    out: Annotated[Path, typer.Option(help="The video, .mp4.")] = Path("clip.mp4"),
+    variant: Annotated[str, typer.Option(help="How it is run: baseline, ring, fold, fused, graph, fp8 …")] = "fold",
+    window: Annotated[Int, typer.Option(help="Latent frames attended, sinks and the block included.")] = None,
+    sink: Annotated[Int, typer.Option(help="Latent frames at the start that stay in the window.")] = None,
+    height: Annotated[Int, typer.Option(help="Height in pixels.")] = None,
+    width: Annotated[Int, typer.Option(help="Width in pixels.")] = None,
+    decoder: Annotated[str, typer.Option(help="wan, or tiny (fast).")] = "wan",
+    weights: Annotated[
+        list[str],
+        typer.Option(
+            help="PART=PATH with PART transformer, lora, vae, text_encoder or tokenizer; repeatable. None: random."
+        ),
+    ] = [],  # noqa: B006
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; by default cuda where there is one.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="fp32 or bf16; by default bf16 on cuda.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
+    preview: Annotated[bool, typer.Option("--preview", help="Show the last frame of each block as text.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the video.")] = False,
+) -> None:
+    """Make a clip: blocks generated, prompts switched in flight, decoded and written as they come."""
+    setup = _setup(model, device, dtype, decoder=decoder, weights=weights, seed=seed,
+                   changes={"window": window, "sink": sink, "height": height, "width": width})  # fmt: skip
+    from ..lab.stream.clip import Clip, make
+    from ..report.progress import status
+    from ..report.stream import print_made
+
+    if preview and not sys.stdout.isatty():
+        raise ValueError("--preview shows frames in a terminal, and the output is none.")
+    switches = _switches(switch, blocks)
+    c = setup.config(variant)
+    clip = Clip(out, (c.height, c.width), c.fps, force)
+    setup.check_memory()
+    with status(f"building {model}") as say:
+        engine = setup.engine(variant)
+        say("encoding the prompt")
+        session = engine.prepare(prompt, seed=seed)
+        say("making block 0")
+
+        def told(block: Any, video: Any) -> None:
+            say(f"block {block.number + 1} of {blocks}, {clip.frames} frames, prompt {block.prompts[0]!r}")
+            if preview:
+                _show(video)
+
+        with clip:
+            made = make(session, blocks, switches, clip, told)
+    print_made(made, clip, c, engine.says)
+
+
+def _show(video: Any) -> None:
+    """The last frame of a block's video (3, frames, H, W) in the terminal."""
+    from rich.console import Console
+
+    from ..lab.stream.clip import pixels
+    from ..report.preview import frame_text
+
+    Console().print(frame_text(pixels(video[:, -1])), end="")
+
+
+def _switches(asked: list[str], blocks: int) -> dict[int, str]:
+    """Prompts by the block that they begin with, checked before anything is built."""
+    if blocks < 1:
+        raise ValueError(f"blocks is {blocks}; a stream has at least 1.")
+    found: dict[int, str] = {}
+    for text in asked:
+        number, colon, prompt = text.partition(":")
+        if not colon or not number.strip().isdigit() or not prompt.strip():
+            raise ValueError(f'{text!r} is no switch; write BLOCK:PROMPT, such as 20:"a fox runs".')
+        if not 1 <= int(number) < blocks:
+            raise ValueError(
+                f"A switch at block {int(number)} is beyond the stream: its later blocks are 1 to {blocks - 1}."
+            )
+        if int(number) in found:
+            raise ValueError(f"Block {int(number)} has two switches; it can begin with one prompt.")
+        found[int(number)] = prompt.strip()
+    return found
+
+
+def _setup(  # what the two verbs that run a stream share
+    model: str,
+    device: str | None,
+    dtype: str | None,
+    *,
+    decoder: str | None,
+    weights: list[str],
+    seed: int,
+    changes: dict[str, int | None],
+) -> Setup:
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise ValueError("running a stream needs PyTorch: pip install 'frameroof[torch]'.")
+    import torch
+
+    from ..lab.stream.variants import Setup
+    from .profile import _device
+
+    where = _device(device)
+    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    if dtype is not None and dtype not in dtypes:
+        raise ValueError(f"--dtype is fp32 or bf16, not {dtype!r}")
+    chosen = dtypes[dtype] if dtype else dtypes["bf16" if where == "cuda" else "fp32"]
+    made = Setup(
+        model=model,
+        changes={name: value for name, value in changes.items() if value is not None},
+        device=where,
+        dtype=chosen,
+        decoder=decoder,
+        files=_files(weights),
+        seed=seed,
+    )
+    made.config()  # sizes are checked before anything is built
+    return made
+
+
+def _files(asked: list[str]) -> Any:
+    """Weights by part, or None where all are random."""
+    if not asked:
+        return None
+    from dataclasses import fields
+
+    from ..stream.engine import Files
+
+    parts = [field.name for field in fields(Files)]
+    found: dict[str, Path] = {}
+    for text in asked:
+        part, equals, path = text.partition("=")
+        if not equals or part not in parts:
+            raise ValueError(f"{text!r} names no weights; write PART=PATH with PART {', '.join(parts)}.")
+        found[part] = Path(path)
+    return Files(**found)
+
+
+@stream.command()
+def bench(  # more than five arguments: each is an option of the command
+    model: Annotated[str, typer.Option(help="tiny, medium or longlive-1.3b.")] = "tiny",
+    variant: Annotated[list[str], typer.Option(help="What is set beside the baseline, or all; repeatable.")] = ["all"],  # noqa: B006
+    blocks: Annotated[int, typer.Option(help="Blocks that are timed, those that fill the window included.")] = 16,
+    window: Annotated[Int, typer.Option(help="Latent frames attended, sinks and the block included.")] = None,
+    sink: Annotated[Int, typer.Option(help="Latent frames at the start that stay in the window.")] = None,
+    decoder: Annotated[
+        str | None, typer.Option(help="wan, tiny or none; by default tiny for medium, else wan.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; by default cuda where there is one.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="fp32 or bf16; by default bf16 on cuda.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for stream.json and a recorded run of each variant.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """The latency report of a stream here: latencies, breakdown and log of the baseline and of every variant."""
+    decoder = decoder or ("tiny" if model == "medium" else "wan")
+    setup = _setup(model, device, dtype, decoder=None if decoder == "none" else decoder, weights=[], seed=0,
+                   changes={"window": window, "sink": sink})  # fmt: skip
+    from ..lab.stream.bench import Plan
+    from ..lab.stream.bench import bench as measure
+    from ..lab.stream.log import report
+    from ..lab.stream.needed import machine, parts
+    from ..lab.stream.variants import chosen
+    from ..profiler.recorder import check_folder
+    from ..report.progress import status
+
+    names, left = chosen(variant, setup.device)
+    plan = Plan(setup=setup, variants=names, blocks=blocks, out=out, force=force)
+    for name in names if out is not None else ():
+        check_folder(out / name, force)  # type: ignore[operator]
+    with status(f"counting {model}") as say:
+        c, node = setup.config(), machine(setup.device)
+        needed = parts(c, node, dtype_name(setup.dtype), setup.decoder, (blocks, len(plan.switches)))
+        found = list(measure(plan, say))
+    data = report(plan, node, needed, found, left)
+    if out is not None:
+        _write(out / "stream.json", data, force)
+    if as_json:
+        from ..report.json import print_json
+
+        print_json(data)
+    else:
+        from ..report.streamed import print_bench
+
+        print_bench(data, out)
+
+
+def dtype_name(dtype: Any) -> str:
+    """torch's type as workloads name it."""
+    return {"float32": "fp32", "bfloat16": "bf16"}[str(dtype).removeprefix("torch.")]
+
+
+def _write(path: Path, data: dict[str, Any], force: bool) -> None:
+    import msgspec
+
+    from ..files import write_whole
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, msgspec.json.format(msgspec.json.encode(data), indent=1), force)
+
+
+@stream.command()
+def tune(  # more than five arguments: each is an option of the command
+    model: Annotated[str, typer.Option(help="tiny, medium or longlive-1.3b.")] = "tiny",
+    window: Annotated[list[int], typer.Option(help="Latent frames attended; repeatable.")] = [6, 9, 12],  # noqa: B006
+    sink: Annotated[list[int], typer.Option(help="Sink frames; repeatable.")] = [0, 3],  # noqa: B006
+    variant: Annotated[list[str], typer.Option(help="How it is run, precision included; repeatable.")] = ["fold"],  # noqa: B006
+    most_error: Annotated[float, typer.Option(help="The most that latents may drift, relative.")] = 0.05,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; by default cuda where there is one.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="fp32 or bf16; by default bf16 on cuda.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Window, sinks and variants against each other: latency beside drift, and the point to take."""
+    if not most_error >= 0:
+        raise ValueError(f"--most-error is 0 or more, not {most_error:g}.")
+    setup = _setup(model, device, dtype, decoder=None, weights=[], seed=0, changes={})
+    from ..lab.stream.needed import machine
+    from ..lab.stream.tune import grid, report
+    from ..lab.stream.tune import tune as measure
+    from ..lab.stream.variants import refused
+    from ..report.progress import status
+
+    for name in variant:
+        if reason := refused(name, setup.device):
+            raise ValueError(f"Variant '{name}' {reason}.")
+    choices = grid(setup, window, sink, variant)
+    node = machine(setup.device)
+    with status(f"tuning {model}") as say:
+        points = measure(setup, choices, say)
+    data = dict(report(setup, node, points, most_error))
+    if as_json:
+        from ..report.json import print_json
+
+        print_json(data)
+    else:
+        from ..report.streamed import print_tuned
+
+        print_tuned(data)
+
+
+@stream.command()
+def log(
+    benches: Annotated[list[Path], typer.Argument(help="stream.json files of `frameroof stream bench`.")],
+    on: Annotated[str, typer.Option("--on", help="The machine of the predicted rows.")] = "H100",
+    out: Annotated[Path | None, typer.Option(help="The Markdown file; without it the log is printed.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+) -> None:
+    """The optimisation log as Markdown: measured rows of benches, predicted rows of a machine."""
+    import msgspec
+
+    from ..files import read_whole, write_whole
+    from ..report.stream_log import optimisation_log
+    from ..study.stream import predict as run
+
+    found = []
+    for path in benches:
+        try:
+            found.append(msgspec.json.decode(read_whole(path), type=dict[str, Any]))
+        except msgspec.DecodeError as error:
+            raise ValueError(f"{path} is no stream.json: {error}.") from error
+    text = optimisation_log(found, run(on))
+    if out is None:
+        print(text)
+    else:
+        write_whole(out, text, force)

@@ -1,0 +1,278 @@
+"""`benchmarks/gpu.py` on a CPU at tiny sizes: its files, what resumes, what it predicts, what it finds wrong."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+import tarfile
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from frameroof.hardware import parse_node
+from frameroof.lab.stream.needed import parts
+from frameroof.lab.stream.variants import VARIANTS
+from frameroof.stream import kernels
+from frameroof.stream.config import preset
+from frameroof.study.stream import predict
+
+ROOT = Path(__file__).parents[2]
+CPU = ["--device", "cpu", "--size", "tiny", "--samples", "3"]
+ONLY = ["kernels/gate", "linear", "attention", "fold", "stream/baseline", "gemm", "scale", "copy", "launch"]
+
+
+@pytest.fixture(scope="module")
+def gpu() -> Any:
+    """Imports a module of the script's package; the folder leaves the path again."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    yield lambda name: import_module(f"gpu.{name}")
+    sys.path.remove(str(ROOT / "benchmarks"))
+
+
+@pytest.fixture(scope="module")
+def script(gpu: Any) -> ModuleType:
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    spec = spec_from_file_location("gpu_script", ROOT / "benchmarks" / "gpu.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def ran(script: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four sections, a part of each."""
+    out = tmp_path_factory.mktemp("gpu")
+    assert script.main(["check", "calibrate", "stream", "quant", *CPU, "--out", str(out), "--only", *ONLY]) == 0
+    return out
+
+
+def rows(folder: Path, section: str) -> dict[str, dict[str, Any]]:
+    return {row["name"]: row for row in json.loads((folder / f"{section}.json").read_text("utf-8"))["rows"]}
+
+
+@pytest.mark.parametrize("section", ["check", "calibrate", "stream", "quant"])
+def test_a_file_is_whole(ran: Path, section: str) -> None:
+    data = json.loads((ran / f"{section}.json").read_text("utf-8"))
+    assert data["schema"] == "frameroof.benchmarks.gpu/1"
+    assert (data["section"], data["size"], data["finished"]) == (section, "tiny", True)
+    assert data["environment"]["versions"]["torch"] in (data["torch"], torch.__version__.split("+")[0])
+    assert {"cpu", "date"} <= set(data["environment_after"])
+    assert data["notes"]
+    assert data["rows"]
+    for row in data["rows"]:
+        assert row["state"] in ("measured", "refused")
+        assert "prediction" in row
+        assert row["state"] == "measured" or len(row["why"]) > 10
+        assert all(x > 0 for x in row.get("samples_s", []))
+
+
+def test_a_check_has_its_error_beside_its_tolerance(ran: Path) -> None:
+    found = rows(ran, "check")
+    assert found["kernels/gate_residual/odd/float32"]["ran"] == "torch"
+    assert 0 < found["stream/tiny/fold"]["error"] < 1e-5 == found["stream/tiny/fold"]["tolerance"]
+    assert 1e-4 < found["linears/fp8/5x32x48"]["error"] < found["linears/fp8/5x32x48"]["of_bf16"] < 0.1
+    assert all(row["ok"] for row in found.values() if row["state"] == "measured")
+    refused = {name for name, row in found.items() if row["state"] == "refused"}
+    assert all(name.startswith("attention/") for name in refused)
+
+
+def test_every_row_has_all_its_samples(ran: Path) -> None:
+    for section in ("calibrate", "quant"):
+        measured = [row for row in rows(ran, section).values() if row["state"] == "measured"]
+        assert {len(row["samples_s"]) for row in measured} == {3}
+    assert rows(ran, "calibrate")["launch/graph"]["why"] == "CUDA graphs need a CUDA device."
+    assert rows(ran, "quant")["linear/24x32x64/int8"]["error_of_bf16"] < 0.05
+    gemm = rows(ran, "calibrate")["gemm/fp32/32x48x64"]["prediction"]
+    assert (gemm["flops"], gemm["bytes"]) == (2 * 32 * 48 * 64, 4 * (32 * 64 + 48 * 64 + 32 * 48))
+    assert gemm["limit_s"] is None  # no file has this CPU's peaks
+
+
+def test_a_stream_has_steady_blocks_switches_and_forwards(ran: Path) -> None:
+    """10 blocks: 4 fill the window, 6 and 8 are switched, 4, 5, 7 and 9 are steady."""
+    found = rows(ran, "stream")
+    for name, kinds in (("baseline", {"step 1", "step", "context", "recache"}), ("fold", {"folded step 1", "recache"})):
+        row = found[f"stream/{name}"]
+        assert [len(row[what]) for what in ("samples_s", "block_device_s", "baseline_s", "switch_s")] == [4, 4, 4, 2]
+        assert len(row["all_blocks_s"]) == 10
+        assert kinds <= set(row["forwards_s"])
+        assert len(row["forwards_s"]["recache"]) == 2
+        assert len(row["forwards_s"]["step"]) == 6 * 3
+        assert row["parity"]["equal"]
+    assert found["stream/fold"]["keep"] is None
+    assert found["stream/fold"]["why"] == "recache-needed was not measured"
+
+
+def test_what_is_finished_is_not_run_again(script: ModuleType, tmp_path: Path, capsys: Any) -> None:
+    calibrate = ["calibrate", *CPU, "--out", str(tmp_path)]
+    assert script.main([*calibrate, "--only", "gemm/fp32"]) == 0
+    before = rows(tmp_path, "calibrate")
+    assert script.main([*calibrate, "--only", "gemm"]) == 2
+    assert "calibrate.json exists; --resume goes on with it" in capsys.readouterr().err
+    assert script.main([*calibrate, "--resume", "--only", "gemm"]) == 0
+    after = rows(tmp_path, "calibrate")
+    assert list(after) == ["gemm/fp32/32x48x64", "gemm/bf16/32x48x64"]
+    assert after["gemm/fp32/32x48x64"] == before["gemm/fp32/32x48x64"]
+    assert script.main([*calibrate, "--resume", "--size", "full"]) == 2
+    assert "was made with size tiny, this is full" in capsys.readouterr().err
+
+
+def test_after_its_seconds_a_section_begins_nothing(script: ModuleType, tmp_path: Path) -> None:
+    assert script.main(["calibrate", *CPU, "--out", str(tmp_path), "--seconds", "0", "--only", "gemm"]) == 0
+    data = json.loads((tmp_path / "calibrate.json").read_text("utf-8"))
+    assert not data["finished"]
+    assert {row["state"] for row in data["rows"]} == {"predicted"}
+
+
+@pytest.mark.parametrize("wrong", [1.01, float("nan")])
+def test_a_wrong_kernel_is_found(script: ModuleType, tmp_path: Path, monkeypatch: Any, wrong: float) -> None:
+    right = kernels.gate_residual
+    monkeypatch.setattr(kernels, "gate_residual", lambda residual: right(residual) * wrong)
+    only = ["--only", "kernels/gate_residual/", "kernels/dequantise/"]
+    assert script.main(["check", *CPU, "--out", str(tmp_path), *only]) == 1
+    bad = {name for name, row in rows(tmp_path, "check").items() if not row["ok"]}
+    assert bad == {f"kernels/gate_residual/odd/{dtype}" for dtype in ("float32", "bfloat16")}
+
+
+def test_no_gpu_is_a_sentence(script: ModuleType, tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert script.main(["check", "--out", str(tmp_path)]) == 2
+    assert "No CUDA device is here" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------- predictions
+
+
+@pytest.fixture
+def h200(gpu: Any, monkeypatch: Any) -> Any:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
+    return gpu("limits").machine(torch.device("cuda"))
+
+
+def test_limits_are_the_datasheets(h200: Any) -> None:
+    """989.4 TFLOP/s and 4.8 TB/s; a copy of 48 MB, read and written, and a product that no cache can help."""
+    square = h200.predict(2 * 8192.0**3, 3 * 2 * 8192.0**2)
+    assert square["limit_s"] == pytest.approx(2 * 8192**3 / 989.4e12)
+    assert square["bound"] == "compute"
+    assert square["expected_s"] == pytest.approx(square["limit_s"] / 0.95)
+    copy = h200.predict(0.0, 96e6, kind="memory")
+    assert (copy["limit_s"], copy["bound"]) == (pytest.approx(20e-6), "memory")
+    assert h200.predict(1.0, 1.0)["expected_s"] == pytest.approx(2e-6)  # the smallest kernel
+
+
+def test_what_is_measured_at_full_size(gpu: Any, h200: Any, tmp_path: Path) -> None:
+    """Every case of a GPU has a name of its own and a limit that is not above what is expected; nothing is run."""
+    session = gpu("record").Session(torch.device("cuda"), "full", tmp_path, h200)
+    calibrate, quant, check = gpu("calibrate"), gpu("quant"), gpu("check")
+    cases = [case for shape in quant._shapes(session) for case in quant._cases(session, shape)]
+    for part in ("_gemms", "_attention", "_convolutions", "_elementwise", "_copies"):
+        cases += getattr(calibrate, part)(session)
+    names = [case.name for case in cases]
+    assert len(set(names)) == len(names)
+    for case in cases:
+        expected, limit = case.prediction["expected_s"], case.prediction["limit_s"]
+        assert 0 < limit < 1
+        assert expected is None or expected >= limit
+        assert expected is not None or case.prediction["bound"] == "host link"
+    for kind in (
+        "gemm/fp8/8192x8192x8192",
+        "gemm/tf32/",
+        "conv3d/1x96x96x12x480x832/channels_last",
+        "copy/HtoD/pinned",
+    ):
+        assert any(name.startswith(kind) for name in names), kind
+    by_name = {case.name: case.prediction for case in cases}
+    math, flash = (by_name[f"attention/1x12x4680x18720x128/{name}"] for name in ("math", "flash"))
+    assert math["bytes"] - flash["bytes"] == 8 * 12 * 4680 * 18720
+    checks = [name for name, _, _ in check._all(session)]
+    assert len(set(checks)) == len(checks)
+    assert {"stream/tiny/fused-graph", "layer/bf16/fp8-graph", "kernels/qk_norm_rope_write/block/bfloat16"} <= {*checks}
+
+
+def test_unknown_devices_have_no_limit(gpu: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA Nothing 1")
+    assert gpu("limits").machine(torch.device("cuda")).predict(1.0, 1.0)["limit_s"] is None
+
+
+def test_a_block_is_counted_as_the_engine_counts_it(gpu: Any, h200: Any) -> None:
+    counted, c = gpu("counted"), preset("tiny")
+    ours = counted.block(h200, c, "fp32", VARIANTS["ring"])
+    assert ours["flops"] == parts(c, parse_node("H200"), "fp32", None, (6, 0))["block"].flops
+    full = predict("H200")
+    copies = full.copies_of(True) + 4 * full.copies_of(False)
+    assert counted.copied_bytes(preset("longlive-1.3b"), 2) / 4.8e12 == pytest.approx(copies)
+    limits = {
+        name: counted.block(h200, preset("longlive-1.3b", VARIANTS[name].config), "bf16", VARIANTS[name])["limit_s"]
+        for name in ("baseline", "ring", "fp8-ffn", "fp8")
+    }
+    assert limits["baseline"] - limits["ring"] == pytest.approx(copies)
+    assert limits["ring"] > limits["fp8-ffn"] > limits["fp8"] > limits["ring"] / 2
+
+
+# ------------------------------------------------------------------------------------ the rest
+
+
+def test_cases_take_turns_in_other_orders(gpu: Any, h200: Any, tmp_path: Path) -> None:
+    seen: list[str] = []
+    works = {name: (lambda name=name: seen.append(name)) for name in "abcd"}
+    session = gpu("record").Session(torch.device("cpu"), "tiny", tmp_path, h200, samples=6)
+    found = gpu("clock").sample(session, works)
+    rounds = [tuple(seen[at : at + 4]) for at in range(0, 24, 4)]
+    assert all(sorted(order) == list("abcd") for order in rounds)
+    assert len(set(rounds)) > 2
+    assert {len(times) for times in found.values()} == {6}
+
+
+def test_traces_are_summed_and_packed(gpu: Any, tmp_path: Path) -> None:
+    suite, folder = gpu("suite"), tmp_path / "traces"
+    folder.mkdir()
+    events = [{"cat": "kernel", "name": "gemm", "dur": 3.0}, {"cat": "kernel", "name": "gemm", "dur": 4.0}]
+    events += [{"cat": "gpu_memcpy", "name": "copy", "dur": 9.0}, {"cat": "cpu_op", "name": "aten::mm", "dur": 90.0}]
+    file = folder / "a.trace.json.gz"
+    file.write_bytes(gzip.compress(json.dumps({"traceEvents": events}).encode()))
+    top = suite.top_kernels(file)
+    assert [(row["name"], row["calls"], row["seconds"]) for row in top] == [
+        ("copy", 1, pytest.approx(9e-6)),
+        ("gemm", 2, pytest.approx(7e-6)),
+    ]
+    for name, size in (("b", 10 << 20), ("c", 8 << 20), ("d", 16 << 20)):
+        (folder / f"{name}.trace.json.gz").write_bytes(bytes(size))
+    suite._pack(tmp_path)
+    packs = {}
+    for path in sorted(tmp_path.glob("*.tar")):
+        with tarfile.open(path) as tar:
+            packs[path.name] = tar.getnames()
+    assert packs == {
+        "traces-0.tar": ["a.trace.json.gz", "c.trace.json.gz"],
+        "traces-1.tar": ["b.trace.json.gz"],
+    }
+    assert [path.name for path in folder.iterdir()] == ["d.trace.json.gz"]
+
+
+def test_it_runs_without_msgspec_polars_and_diffusers(tmp_path: Path) -> None:
+    """As on a lent machine; the suite then says what it lacks."""
+    code = f"""
+import runpy, sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("msgspec", "polars", "diffusers"):
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Missing())
+sys.argv = ["gpu.py", "suite", "stream", "quant", *{CPU!r}, "--out", {str(tmp_path)!r}, "--only", "suite",
+            "stream/baseline", "estimate", "linear"]
+runpy.run_path({str(ROOT / "benchmarks" / "gpu.py")!r}, run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert rows(tmp_path, "suite")["suite"]["why"] == "ModuleNotFoundError: No module named 'msgspec'"
+    stream = rows(tmp_path, "stream")
+    assert stream["stream/estimate"]["state"] == "refused"
+    assert len(stream["stream/baseline"]["samples_s"]) == 4
