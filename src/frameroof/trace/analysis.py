@@ -262,7 +262,7 @@ class Table:
         def share(mask: Any) -> float:
             return float(p.duration[np.asarray(mask, dtype=bool)].sum() / self.total) if len(p) else 0.0
 
-        matrix = np.isin(np.array(p.classes), MATRIX) & ~self.memory
+        matrix = np.array([c in MATRIX for c in p.classes], dtype=bool) & ~self.memory
         staged = np.zeros(len(p), dtype=bool)
         for stage in stages:
             if stage.source:
@@ -285,7 +285,7 @@ class Table:
 
     def _calls(self, rows: list[int]) -> int:
         calls = self.placed.call[rows]
-        return int(len(np.unique(calls[calls >= 0])) + (calls < 0).sum())
+        return int(len(set(calls[calls >= 0].tolist())) + (calls < 0).sum())
 
     def dtype(self, rows: list[int]) -> str | None:
         """The type of the inputs in most of the time of some rows."""
@@ -393,7 +393,7 @@ def _stages(placed: Placed, stages: Sequence[Stage], idle: Idle) -> list[StageRo
 
 def _launch(placed: Placed, idle: Idle) -> Launch:
     graph = placed.graph
-    replays = len(np.unique(placed.launch[graph])) if graph.any() else 0
+    replays = len(set(placed.launch[graph].tolist()))
     span = max(1, idle.span_ns)
     gaps = [GroupRow(label, ns, count, ns / span) for label, count, ns in idle.buckets]
     return Launch(idle.floor_ns, *idle.latency_ns, *idle.depth, replays, int(graph.sum()), idle.host_active_ns, gaps)

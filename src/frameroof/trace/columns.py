@@ -116,6 +116,11 @@ def kinds(array: Array, *wanted: Kind) -> Array:
     return mask
 
 
+def distinct(values: Array) -> Array:
+    """The different whole numbers among some, ascending (NumPy's `unique` loads 15 ms of masked arrays)."""
+    return np.array(sorted(set(values.tolist())), dtype=np.int64)
+
+
 def percentiles(values: Array, *wanted: float) -> list[float]:
     """Percentiles of some values, between two of them in proportion (NumPy's own loads 20 ms of masked arrays)."""
     ordered = np.sort(values)

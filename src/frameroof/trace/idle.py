@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .columns import Array, percentiles
+from .columns import Array, distinct, percentiles
 from .intervals import covered, merged, overlap
 from .placed import Placed
 from .schema import Kind
@@ -126,12 +126,12 @@ ORDINARY_LAUNCH_NS = 50_000
 
 
 def _host_active(placed: Placed) -> int:
-    rows = np.unique(placed.launch[placed.launch >= 0])
+    rows = distinct(placed.launch[placed.launch >= 0])
     if not len(rows):
         return 0
     host = placed.trace.host
     first, last = int(host.start[rows].min()), int(host.start[rows].max())
-    waits = np.union1d(calls(placed, BLOCKING_SYNC), placed.launch[copies_to_host(placed)])
+    waits = distinct(np.concatenate([calls(placed, BLOCKING_SYNC), placed.launch[copies_to_host(placed)]]))
     waits = waits[waits >= 0]
     late = rows[host.end[rows] - host.start[rows] > ORDINARY_LAUNCH_NS]
     start = np.concatenate([host.start[waits], host.start[late] + ORDINARY_LAUNCH_NS])

@@ -72,11 +72,8 @@ def _enclosing(trace: Trace) -> tuple[Array, Array, Array, Array]:
     return out[0], out[1], out[2], out[3]
 
 
-def _sweep(host: Host, rows: Array, grace: int) -> tuple[list[int], list[int], list[int], list[int]]:
-    parents: list[int] = []
-    operators: list[int] = []
-    modules: list[int] = []
-    marks: list[int] = []
+def _sweep(host: Host, rows: Array, grace: int) -> list[tuple[int, ...]]:
+    found: list[tuple[int, int, int, int]] = []  # parent, operator, module, annotation
     stack: list[tuple[int, int, int, int, int]] = []  # end, row, operator, module, annotation
     current = -1
     runtime, op, note = int(Kind.RUNTIME), int(Kind.OPERATOR), int(Kind.ANNOTATION)
@@ -95,7 +92,6 @@ def _sweep(host: Host, rows: Array, grace: int) -> tuple[list[int], list[int], l
         while stack and stack[-1][0] <= limit:
             stack.pop()
         _, above, operator, module, mark = stack[-1] if stack else (0, -1, -1, -1, -1)
-        parents.append(above)
         if kind != runtime:
             if kind == op:
                 operator = row
@@ -104,10 +100,8 @@ def _sweep(host: Host, rows: Array, grace: int) -> tuple[list[int], list[int], l
             else:
                 module = row
             stack.append((end, row, operator, module, mark))
-        operators.append(operator)
-        modules.append(module)
-        marks.append(mark)
-    return parents, operators, modules, marks
+        found.append((above, operator, module, mark))
+    return list(zip(*found, strict=True))
 
 
 def _launches(trace: Trace) -> Array:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..run import DeviceRow, Run
-from .columns import Array
+from .columns import Array, distinct
 from .idle import explain_idle
 from .placed import Placed
 from .schema import Kind
@@ -18,7 +18,7 @@ from .schema import Kind
 
 def by_device(placed: Placed) -> list[DeviceRow]:
     """Each device's own busy and idle time, where a trace holds the work of several; else nothing."""
-    numbers = np.unique(placed.device)
+    numbers = distinct(placed.device)
     if placed.on_cpu or len(numbers) < 2:
         return []
     names = {d.id: d.name for d in placed.trace.header.devices}
