@@ -84,6 +84,20 @@ def test_an_interrupt_ends_the_helper(tmp_path, small_pieces, monkeypatch):
     assert not helpers[0]._feeder.is_alive()
 
 
+def test_a_helper_that_dies_is_done_without(tmp_path, small_pieces, monkeypatch):
+    """Even in the middle of its answer, which is then no whole pickle."""
+    path = written(tmp_path, [event(i) for i in range(400)])
+
+    def cut(found, target, protocol):
+        target.write(b"\x80\x05\x95")
+        target.flush()
+        raise MemoryError
+
+    alone = told(read(path, helper=False))
+    monkeypatch.setattr(beside.pickle, "dump", cut)
+    assert told(read(path, helper=True)) == alone
+
+
 def test_small_files_need_no_helper():
     assert not beside.worthwhile(beside.WORTH_BYTES - 1)
 

@@ -85,8 +85,7 @@ class Helper:
         with open(self._result, "rb") as file:
             answer = file.read()
         self._feeder.join()
-        self._end()
-        if not answer:
+        if self._end() or not answer:
             raise Unsound
         found: Gatherer = pickle.loads(answer)
         return found
@@ -101,9 +100,11 @@ class Helper:
             self._waiting.put(None)
             self._feeder.join()
 
-    def _end(self) -> None:
-        os.waitpid(self._pid, 0)
+    def _end(self) -> int:
+        """Wait for it; 0 if it ended as it should."""
+        status = os.waitpid(self._pid, 0)[1]
         self._pid = 0
+        return status
 
     def _feed(self) -> None:
         with open(self._pieces, "wb", buffering=0) as file:
