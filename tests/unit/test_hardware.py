@@ -316,9 +316,9 @@ def test_every_name_means_one_device():
 
 def test_a_name_claimed_twice_is_refused(monkeypatch):
     twin = msgspec.structs.replace(device("L4"), name="twin", aliases=("h-100",))
-    monkeypatch.setattr(load, "devices", lambda: (device("H100"), twin))
+    monkeypatch.setattr(load, "_of_file", lambda family: (device("H100"), twin))
     with pytest.raises(ValueError, match="means both H100-SXM5-80GB and twin"):
-        load._index.__wrapped__()
+        load._names.__wrapped__("nvidia")
 
 
 @pytest.mark.parametrize(
@@ -748,3 +748,13 @@ def test_importing_loads_nothing_heavy():
 
 def test_public_names_exist():
     assert all(hasattr(hardware, name) for name in hardware.__all__)
+
+
+def test_a_driver_s_name_needs_its_maker_s_file_alone(monkeypatch):
+    read = []
+    monkeypatch.setattr(load, "_of_file", lambda family, of=load._of_file: read.append(family) or of(family))
+    load._names.cache_clear()
+    assert device("AMD Instinct MI300X").name == "MI300X"
+    assert read == ["amd"]
+    assert device("MI300X").name == "MI300X"
+    assert {"nvidia", "seeds"} <= set(read)

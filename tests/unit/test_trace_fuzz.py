@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_trace_read import event
 
-from frameroof.trace import TraceError, read, source
+from frameroof.trace import source
+from frameroof.trace.read import read
+from frameroof.trace.source import TraceError
 
 bounded = settings(
     max_examples=120, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)

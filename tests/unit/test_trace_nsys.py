@@ -10,15 +10,16 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from frameroof.trace import TraceError, read
 from frameroof.trace.idle import explain_idle
 from frameroof.trace.intervals import covered
 from frameroof.trace.link import link, module_paths
 from frameroof.trace.nsys import is_sqlite, read_nsys
 from frameroof.trace.nsys_schema import STAGE, call_name, copy_name, read_range
 from frameroof.trace.placed import place
+from frameroof.trace.read import read
 from frameroof.trace.schema import Kind
 from frameroof.trace.shapes import cost, matmul, parse
+from frameroof.trace.source import TraceError
 from frameroof.trace.stages import STAGE_ANNOTATION
 
 # Columns as in an export by Nsight Systems 2024.6.2 (schema 3.16.1), the tables of graphs as in the user guide; columns

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frameroof.trace import TraceError, read, source
+from frameroof.trace import source
+from frameroof.trace.read import read
 from frameroof.trace.schema import Kind
+from frameroof.trace.source import TraceError
 from frameroof.trace.times import exact, nanoseconds
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -242,3 +244,19 @@ def test_a_bomb_is_stopped_at_the_limit(tmp_path):
     with pytest.raises(TraceError, match=r"more than 0\.00977 GiB"):
         read(bomb, limit_bytes=10 << 20, progress=seen.append)
     assert all(text <= 10 << 20 for text in seen)
+
+
+def test_a_file_may_be_unpacked_before_it_is_read(tmp_path, monkeypatch):
+    """What `frameroof analyze` does while NumPy is imported: the same trace, no thread left, and twice is no harm."""
+    monkeypatch.setattr(source, "_WORTH_A_THREAD", 0)
+    events = [{"ph": "X", "cat": "kernel", "name": f"k{i}", "ts": i, "dur": 1, "tid": 7} for i in range(2000)]
+    path = tmp_path / "trace.json.gz"
+    path.write_bytes(gzip.compress(json.dumps({"traceEvents": events}).encode()))
+    begun = source.open_source(path).begin()
+    worker = begun._ahead._thread
+    assert read(begun).work.start.tolist() == [1000 * i for i in range(2000)] == read(begun).work.start.tolist()
+    assert not worker.is_alive()
+    left = source.open_source(path).begin()
+    worker = left._ahead._thread
+    left.close()
+    assert not worker.is_alive()

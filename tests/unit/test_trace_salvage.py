@@ -9,8 +9,10 @@ import time
 import pytest
 from test_trace_read import SHARED, event, rows, written
 
-from frameroof.trace import TraceError, read, source
+from frameroof.trace import source
+from frameroof.trace.read import read
 from frameroof.trace.schema import Kind
+from frameroof.trace.source import TraceError
 
 pytestmark = pytest.mark.filterwarnings("error")
 needs_traces = pytest.mark.skipif(not (SHARED / "traces/malformed").is_dir(), reason="no ../shared/traces here")

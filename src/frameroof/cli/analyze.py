@@ -86,14 +86,18 @@ def _folders(out: str, traces: list[str]) -> list[Path]:
 
 def _analysed(path: str, capture: str | None, on: Device | None, perfetto: str | None, force: bool) -> Run:
     """One trace as a run; five: what `analyze` was asked about it."""
-    from ..report.progress import status
-    from ..trace.analysis import analyze as run_analysis
     from .heap import keep_freed_memory
 
     keep_freed_memory()
+    from ..trace.source import open_source
+
+    source = open_source(path).begin()  # unpacked while NumPy and the rest are imported
+    from ..report.progress import status
+    from ..trace.analysis import analyze as run_analysis
+
     with status(f"reading {Path(path).name}") as say:
         return run_analysis(
-            path,
+            source,
             capture=capture,
             on=on,
             progress=lambda seen: say(f"reading {Path(path).name}: {seen >> 20} MiB of text"),

@@ -80,10 +80,7 @@ class _Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @cache
 def devices() -> tuple[Device, ...]:
     """All devices of the catalogue, family by family in the order of the files."""
-    folder = Path(__file__).parent
-    return tuple(
-        device for family in FAMILIES for device in read_family((folder / f"{family}.toml").read_text("utf-8"), family)
-    )
+    return tuple(device for family in FAMILIES for device in _of_file(family))
 
 
 @cache
@@ -93,7 +90,12 @@ def seed_devices() -> tuple[Device, ...]:
     They are never among `devices()`: their figures are no dense peaks of the work they were used for.
     `device` finds them by name (``seed:n300``).
     """
-    return read_family((Path(__file__).parent / "seeds.toml").read_text("utf-8"), "seeds")
+    return _of_file("seeds")
+
+
+@cache
+def _of_file(family: str) -> tuple[Device, ...]:
+    return read_family((Path(__file__).parent / f"{family}.toml").read_text("utf-8"), family)
 
 
 def read_family(text: str, family: str) -> tuple[Device, ...]:
@@ -235,7 +237,7 @@ def device(name: str, own: Sequence[Device] = ()) -> Device:
     for one in own:
         if _key(name) in {_key(known) for known in (one.name, *one.aliases)}:
             return one
-    found = _index().get(_key(name))
+    found = _find(_key(name))
     if found is None:
         also = f" The file has: {', '.join(one.name for one in own)}." if own else ""
         raise ValueError(_unknown(name) + also)
@@ -262,14 +264,28 @@ def parse_node(text: str, own: Sequence[Device] = ()) -> Node:
         raise ValueError(f"{text!r}: {error}") from None
 
 
-@cache
+def _find(key: str) -> Device | None:
+    """The device of a name reduced by `_key`; where it starts with its maker's, as drivers write it, that file is
+    enough."""
+    for family in FAMILIES:
+        if key.startswith(family) and (found := _names(family).get(key)):
+            return found
+    return _index().get(key)
+
+
 def _index() -> dict[str, Device]:
-    """Every name and alias, alone and behind its brand, reduced by `_key`; the seed devices' too.
+    """The names of all devices, the seed devices' too."""
+    return _names(*FAMILIES, "seeds")
+
+
+@cache
+def _names(*families: str) -> dict[str, Device]:
+    """Every name and alias of some families, alone and behind its brand, reduced by `_key`.
 
     Raises `ValueError` where two devices claim the same.
     """
     index: dict[str, Device] = {}
-    for one in (*devices(), *seed_devices()):
+    for one in (device for family in families for device in _of_file(family)):
         for name in (one.name, *one.aliases):
             for brand in ("", *_BRANDS.get(one.vendor, ())):
                 if index.setdefault(_key(brand + name), one) is not one:

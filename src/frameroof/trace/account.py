@@ -29,8 +29,11 @@ def account(placed: Placed, attention: list[Attention]) -> tuple[Array, Array]:
     flops, moved = [-1.0] * len(placed), [-1.0] * len(placed)  # lists: one number at a time is slow in arrays
     costs: dict[tuple[str, int], Cost | None] = {}
     copies = [kind in _COPIES for kind in placed.kind]
-    payers = _payers(placed, copies)
-    for row, others in payers:
+    matrix = [name in MATRIX for name in placed.classes]
+    payers = []
+    for rows in _calls(placed):
+        row = rows[0] if len(rows) == 1 else next((r for r in rows if not copies[r]), rows[0])
+        payers.append(row)
         key = placed.operator[row], placed.arguments[row]
         if key not in costs:
             inputs = placed.input(row)
@@ -40,15 +43,11 @@ def account(placed: Placed, attention: list[Attention]) -> tuple[Array, Array]:
             flops[row], moved[row] = 0, _copied(placed, row)
         elif found is not None:
             flops[row], moved[row] = found.flops, found.bytes
-        kernels = [r for r in (row, *others) if not copies[r]]
-        if found is not None:
-            _fill(flops, others, 0 if found.flops >= 0 else -1)
-            _fill(moved, others, 0 if found.bytes >= 0 else -1)
-        if len({placed.classes[r] for r in kernels}) > 1:
-            _fill(moved, (row, *others), -1)  # several classes under one operator: which moves what is not told
+        if len(rows) > 1:
+            _share(placed, rows, row, found, flops, moved)
         if found is None or found.flops <= 0:
-            _fill(flops, [r for r in kernels if placed.classes[r] in MATRIX], -1)
-    _count_once(placed, [row for row, _ in payers], flops, moved)
+            _fill(flops, [r for r in rows if matrix[r] and not copies[r]], -1)
+    _count_once(placed, payers, flops, moved)
     for one in attention:
         if one.fused and one.query_len:
             _fill(flops, one.rows, 0)
@@ -56,6 +55,26 @@ def account(placed: Placed, attention: list[Attention]) -> tuple[Array, Array]:
             works = max(one.rows, key=lambda row: placed.duration[row])  # the others call, prepare or finish
             flops[works], moved[works] = one.flops, one.bytes
     return np.array(flops, dtype=np.float64), np.array(moved, dtype=np.float64)
+
+
+def _calls(placed: Placed) -> list[list[int]]:
+    """The rows of every call, in order; work whose call is unknown stands for itself."""
+    calls: dict[int, list[int]] = {}
+    for row, call in enumerate(placed.call.tolist()):
+        calls.setdefault(call if call >= 0 else -2 - row, []).append(row)
+    return list(calls.values())
+
+
+def _share(
+    placed: Placed, rows: list[int], payer: int, found: Cost | None, flops: list[float], moved: list[float]
+) -> None:  # six: a call of several rows and the two columns that it is written to
+    """What the other rows of a call have: nothing, where its payer has all of it."""
+    others = [row for row in rows if row != payer]
+    if found is not None:
+        _fill(flops, others, 0 if found.flops >= 0 else -1)
+        _fill(moved, others, 0 if found.bytes >= 0 else -1)
+    if len({placed.classes[row] for row in rows if placed.kind[row] not in _COPIES}) > 1:
+        _fill(moved, rows, -1)  # several classes under one operator: which moves what is not told
 
 
 def _fill(values: list[float], rows: Iterable[int], value: float) -> None:
@@ -69,8 +88,8 @@ def _count_once(placed: Placed, rows: list[int], flops: list[float], moved: list
     `aten::linear` holds `aten::addmm`, `aten::conv2d` three more: on the processor each of them is a row.
     """
     call, operator = placed.call.tolist(), placed.operator_row.tolist()
-    parent = placed.links.parent.tolist()
     payer = {operator[r]: r for r in rows if 0 <= call[r] == operator[r]}
+    around = placed.links.around
     inner: dict[int, tuple[float, float]] = {}
     for at in sorted(payer, reverse=True):  # inner calls stand after the ones that enclose them
         row = payer[at]
@@ -82,27 +101,12 @@ def _count_once(placed: Placed, rows: list[int], flops: list[float], moved: list
                 if values[row] >= 0 or (placed.on_cpu and theirs):
                     values[row] = max(0.0, mine - theirs)
             own = max(own[0], inside[0]), max(own[1], inside[1])
-        above = parent[at]
+        above = around(at)
         while above >= 0 and above not in payer:
-            above = parent[above]
+            above = around(above)
         if above >= 0:
             before = inner.get(above, (0.0, 0.0))
             inner[above] = before[0] + own[0], before[1] + own[1]
-
-
-def _payers(placed: Placed, copies: list[bool]) -> list[tuple[int, list[int]]]:
-    """(the row that stands for a call, its other rows): its first kernel, or its first copy if it has no kernel."""
-    found: list[tuple[int, list[int]]] = []
-    calls: dict[int, list[int]] = {}
-    for row, call in enumerate(placed.call.tolist()):
-        if call < 0:
-            found.append((row, []))
-        else:
-            calls.setdefault(call, []).append(row)
-    for rows in calls.values():
-        first = next((row for row in rows if not copies[row]), rows[0])
-        found.append((first, [row for row in rows if row != first]))
-    return found
 
 
 _OVER_LINK = ("HtoD", "DtoH", "Host -> Device", "Device -> Host")

@@ -127,7 +127,6 @@ _REGION = re.compile(
 
 
 @lru_cache(maxsize=65536)
-@lru_cache(maxsize=16384)
 def classify(operator: str, kernel: str, kind: int) -> str:
     """The class of work `kernel` of `kind` (schema.Kind) under `operator` ("" if none is known)."""
     if kind != Kind.KERNEL and kind != Kind.OPERATOR:

@@ -69,6 +69,12 @@ class Idle:
         """Span less busy time: the sum of all causes."""
         return self.span_ns - self.busy_ns
 
+    def before(self, count: int) -> Array:
+        """For each of `count` rows of work, the idle time that it ended."""
+        ended = np.zeros(count, dtype=np.int64)
+        ended[self.gap_row] = self.gap_end - self.gap_start
+        return ended
+
 
 def explain_idle(placed: Placed) -> Idle:
     """Account for every nanosecond in which no work ran between the first and the last work."""
@@ -211,12 +217,13 @@ def _blocked(placed: Placed, at: Array) -> Array:
 
 def copies_to_host(placed: Placed) -> list[int]:
     """Work rows that copy from the device to the host."""
-    return [row for row, name in enumerate(placed.kernel) if "DtoH" in name or "Device -> Host" in name]
+    back = {name for name in set(placed.kernel) if "DtoH" in name or "Device -> Host" in name}
+    return [row for row, name in enumerate(placed.kernel) if name in back] if back else []
 
 
 def calls(placed: Placed, pattern: re.Pattern[str]) -> Array:
     """Host rows of the runtime calls whose name matches."""
-    trace = placed.trace
-    wanted = [i for i, name in enumerate(trace.names) if pattern.search(name)]
-    host = trace.host
-    return np.flatnonzero((host.kind == int(Kind.RUNTIME)) & np.isin(host.name, wanted))
+    host, names = placed.trace.host, placed.trace.names
+    rows = np.flatnonzero(host.kind == int(Kind.RUNTIME))
+    wanted = [name for name in distinct(host.name[rows]).tolist() if pattern.search(names[name])]
+    return rows[np.isin(host.name[rows], wanted)]

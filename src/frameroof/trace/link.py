@@ -1,7 +1,7 @@
 """From work on a device back to the host: the call that launched it, the operator, the module and the annotation.
 
 kernel -> launch: the correlation number; where a file has none, the External id that both carry, then the arrows.
-launch -> operator, module, annotation: what encloses the launch on its own thread (one sweep with a stack).
+launch -> operator, module, annotation: what encloses the launch on its own thread.
 Work whose launch is missing from the file is linked to its operator by External id, but only where that number is
 trusted: from late 2022 to February 2024 writers put the correlation number there.
 """
@@ -9,11 +9,14 @@ trusted: from late 2022 to February 2024 writers put the correlation number ther
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
-from .columns import Array, Host, Trace, kinds
+from .columns import Array, Trace, kinds
 from .schema import Kind
+
+_NEVER = 2**63
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,11 @@ class Links:
     work_operator: Array  # work row -> innermost operator
     work_module: Array
     work_mark: Array
+
+    def around(self, row: int) -> int:
+        """The operator that encloses a host row; -1 for none."""
+        above = int(self.parent[row])
+        return int(self.operator[above]) if above >= 0 else -1
 
 
 def link(trace: Trace) -> Links:
@@ -58,50 +66,45 @@ def link(trace: Trace) -> Links:
 def _enclosing(trace: Trace) -> tuple[Array, Array, Array, Array]:
     """(parent, innermost operator, module, annotation) of every host row, by containment on its thread."""
     host = trace.host
-    count = len(host)
-    out = [np.full(count, -1, dtype=np.int32) for _ in range(4)]
     rows = np.flatnonzero(kinds(host.kind, Kind.OPERATOR, Kind.RUNTIME, Kind.ANNOTATION, Kind.MODULE))
-    if not len(rows):
-        return out[0], out[1], out[2], out[3]
-    grace = (
-        0 if trace.nanosecond else 1
-    )  # in files of whole microseconds a call may seem to start where its parent ends
-    swept = _sweep(host, rows, grace)
-    for target, values in zip(out, swept, strict=True):
-        target[rows] = values
+    kind, start = host.kind[rows], host.start[rows]
+    calls = kind == int(Kind.RUNTIME)  # they enclose nothing
+    if not trace.nanosecond:
+        start = start - calls  # in files of whole microseconds a call may seem to start where its parent ends
+    parent = _parents(host.thread[rows], start, host.end[rows], ~calls)
+    found = [parent, *(_innermost(parent, kind == int(k)) for k in (Kind.OPERATOR, Kind.MODULE, Kind.ANNOTATION))]
+    back = np.append(rows, -1).astype(np.int32)
+    out = [np.full(len(host), -1, dtype=np.int32) for _ in found]
+    for target, values in zip(out, found, strict=True):
+        target[rows] = back[values]
     return out[0], out[1], out[2], out[3]
 
 
-def _sweep(host: Host, rows: Array, grace: int) -> list[tuple[int, ...]]:
-    found: list[tuple[int, int, int, int]] = []  # parent, operator, module, annotation
-    stack: list[tuple[int, int, int, int, int]] = []  # end, row, operator, module, annotation
-    current = -1
-    runtime, op, note = int(Kind.RUNTIME), int(Kind.OPERATOR), int(Kind.ANNOTATION)
-    for row, thread, start, end, kind in zip(
-        rows.tolist(),
-        host.thread[rows].tolist(),
-        host.start[rows].tolist(),
-        host.end[rows].tolist(),
-        host.kind[rows].tolist(),
-        strict=True,
-    ):
-        if thread != current:
-            stack.clear()
-            current = thread
-        limit = start - grace if kind == runtime else start
-        while stack and stack[-1][0] <= limit:
-            stack.pop()
-        _, above, operator, module, mark = stack[-1] if stack else (0, -1, -1, -1, -1)
-        if kind != runtime:
-            if kind == op:
-                operator = row
-            elif kind == note:
-                mark = row
-            else:
-                module = row
-            stack.append((end, row, operator, module, mark))
-        found.append((above, operator, module, mark))
-    return list(zip(*found, strict=True))
+def _parents(thread: Array, start: Array, end: Array, encloses: Array) -> Array:
+    """For rows in the order of `Host`, the innermost that encloses each, -1 for none: a stack for every thread."""
+    found: list[int] = []
+    starts, ends, opens = start.tolist(), end.tolist(), encloses.tolist()
+    borders = [0, *(np.flatnonzero(np.diff(thread)) + 1).tolist(), len(thread)]
+    for first, beyond in pairwise(borders):
+        open_rows, open_ends = [-1], [_NEVER]
+        for row in range(first, beyond):
+            at = starts[row]
+            while open_ends[-1] <= at:
+                open_rows.pop()
+                open_ends.pop()
+            found.append(open_rows[-1])
+            if opens[row]:
+                open_rows.append(row)
+                open_ends.append(ends[row])
+    return np.array(found, dtype=np.int64)
+
+
+def _innermost(parent: Array, wanted: Array) -> Array:
+    """For each row the nearest `wanted` one on its way up, itself included; -1 for none."""
+    at = np.where(wanted, np.arange(len(parent)), parent)
+    while not (done := (at < 0) | wanted[at]).all():
+        at = np.where(done, at, at[at])  # each round doubles the way
+    return at
 
 
 def _launches(trace: Trace) -> Array:

@@ -38,7 +38,7 @@ Progress = Callable[[int], None]
 
 
 def read(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Source,
     *,
     limit_bytes: int = LIMIT_BYTES,
     progress: Progress | None = None,
@@ -46,20 +46,21 @@ def read(
 ) -> Trace:
     """Read a Kineto or Chrome trace (.json, .json.gz), whatever its age, device or damage.
 
-    `limit_bytes` bounds the unpacked text; `progress` is called with the bytes of text seen so far; `helper` says
-    whether a second process decodes too (None: where that is worth it).
+    `limit_bytes` bounds the unpacked text (a `Source` has its own limit, and may have begun); `progress` is called with
+    the bytes of text seen so far; `helper` says whether a second process decodes too (None: where that is worth it).
     Raises `TraceError` (a sentence) where the file is no trace at all; damage is reported in `Trace.problems`.
     """
-    if is_sqlite(path):
+    file = path.path if isinstance(path, Source) else path
+    if is_sqlite(file):
         from .nsys import read_nsys  # SQLite is seldom needed
 
-        return read_nsys(path, progress=progress)
-    source = open_source(path, limit_bytes)
+        return read_nsys(file, progress=progress)
+    source = path if isinstance(path, Source) else open_source(path, limit_bytes)
     if worthwhile(source.path.stat().st_size) if helper is None else helper:
         try:
             return _read_beside(source, progress)
         except Unsound:
-            source = open_source(path, limit_bytes)
+            source = open_source(source.path, source.limit_bytes)
     reader = _Reader(source)
     for number, (piece, last) in enumerate(source.pieces()):
         reader.take(piece, last, number)

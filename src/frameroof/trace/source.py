@@ -10,16 +10,13 @@ from __future__ import annotations
 import os
 import re
 import stat
-import zlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from queue import Full, Queue
-from threading import Event, Thread
 
-import numpy as np
+from .unpack import Ahead, is_packed, unpacked
 
 SQLITE_MAGIC = b"SQLite format 3\x00"
 PIECE_BYTES = 1 << 20
@@ -30,12 +27,12 @@ LONGEST_EVENT = 16 << 20
 """The most text without the end of an event: more is no event, and left out."""
 LONGEST_HEAD = 64 << 20
 """The most text before the first event."""
+_WORTH_A_THREAD = 1 << 19
 
 _OPEN = re.compile(rb'"traceEvents"\s*:\s*\[')
 _BORDERS = (re.compile(rb'\}\s*,\s*(?=\{\s*"ph")'), re.compile(rb'\}\s*,\s*(?=\{\s*"|\{\s*\})'))
 _ESCAPED = re.compile(rb"\\.", re.S)
 _WINDOW = 1 << 16
-_PACKED_BYTES = 1 << 16
 _BLANK = b" \t\r\n"
 BOM = b"\xef\xbb\xbf"
 _OTHER_FORMATS = {
@@ -65,6 +62,19 @@ class Source:
     problems: list[str] = field(default_factory=list)
     header: bytes = b""
     """The text before the first event, up to the bracket that opens the events; b"[" for a bare list."""
+    _ahead: Ahead | None = None
+
+    def begin(self) -> Source:
+        """Unpack a compressed file from now on, ahead of its use, beside whatever else is done first."""
+        if self._ahead is None and is_packed(self.path) and self.path.stat().st_size > _WORTH_A_THREAD:
+            self._ahead = Ahead(unpacked(self.path, PIECE_BYTES, self.problems))
+        return self
+
+    def close(self) -> None:
+        """Leave the file; nothing happens where it was read to its end."""
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
 
     def pieces(self) -> Iterator[tuple[bytes, bool]]:
         """(text of whole events, is it the last piece), the last one with whatever follows the events.
@@ -107,14 +117,16 @@ class Source:
         raise TraceError(f"{self.path} {what}" + "".join(f" ({problem})" for problem in self.problems))
 
     def _blocks(self) -> Iterator[bytes]:
-        blocks = _unpacked(self.path, self.problems)
-        for block in _ahead(blocks) if self.path.stat().st_size > _WORTH_A_THREAD else blocks:
-            self.text_bytes += len(block)
-            if self.text_bytes > self.limit_bytes:
-                raise TraceError(
-                    f"{self.path} unpacks to more than {self.limit_bytes / 2**30:.3g} GiB; a larger limit can be given"
-                )
-            yield block
+        self.begin()
+        try:
+            for block in self._ahead or unpacked(self.path, PIECE_BYTES, self.problems):
+                self.text_bytes += len(block)
+                if self.text_bytes > self.limit_bytes:
+                    limit = f"{self.limit_bytes / 2**30:.3g} GiB"
+                    raise TraceError(f"{self.path} unpacks to more than {limit}; a larger limit can be given")
+                yield block
+        finally:
+            self.close()
 
 
 def is_sqlite(path: str | os.PathLike[str]) -> bool:
@@ -146,38 +158,6 @@ def open_source(path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) ->
     return Source(target, limit_bytes)
 
 
-@dataclass(frozen=True)
-class Ends:
-    """Where things end in the text of a list of events, found by counting brackets outside strings."""
-
-    event: int
-    """After the last event that is whole; 0 if none is."""
-    events: int | None
-    """Of the bracket that closes the list; None if the list goes on."""
-    open: bool
-    """Whether the text stops within an event."""
-
-
-def ends(text: bytes) -> Ends:
-    """Count the brackets of sound text that starts at an event; in broken text the answer may be wrong."""
-    if b"\\" in text:
-        text = _ESCAPED.sub(b"__", text)
-    signs = np.frombuffer(text, dtype=np.uint8)
-    outside = ~np.logical_xor.accumulate(signs == ord('"'))
-    opens = (signs == ord("{")) | (signs == ord("["))
-    closes = (signs == ord("}")) | (signs == ord("]"))
-    places = np.flatnonzero((opens | closes) & outside)
-    depth = np.cumsum(np.where(opens[places], 1, -1))
-    over = np.flatnonzero(depth < 0)
-    last = int(over[0]) if len(over) else len(places)
-    whole = np.flatnonzero((depth[:last] == 0) & (signs[places[:last]] == ord("}")))
-    return Ends(
-        event=int(places[whole[-1]]) + 1 if len(whole) else 0,
-        events=int(places[last]) if len(over) else None,
-        open=bool(len(depth) and depth[-1] > 0),
-    )
-
-
 def _opening(buffer: bytes, start: int) -> int:
     """After the bracket that opens the events: the first one that is no deeper than the object of the file; 0: none."""
     first = 0
@@ -204,84 +184,3 @@ def _last_border(buffer: bytes) -> int:
                 break
             width *= 8
     return 0
-
-
-def _unpacked(path: Path, problems: list[str]) -> Iterator[bytes]:
-    """The text of a plain or gzip file, block by block; a broken end of a gzip file is a problem, not an error."""
-    with open(path, "rb") as file:
-        if file.peek(2)[:2] != b"\x1f\x8b":
-            while block := file.read(PIECE_BYTES):
-                yield block
-            return
-        unpacker = zlib.decompressobj(wbits=31)
-        while True:
-            data = unpacker.unconsumed_tail or file.read(_PACKED_BYTES)
-            if unpacker.eof:
-                data = (unpacker.unused_data + data).lstrip(b"\0")  # tapes and disks pad with zeros
-                if not data and not (data := file.read(_PACKED_BYTES).lstrip(b"\0")):
-                    return
-                if data[:2] != b"\x1f\x8b":
-                    problems.append("behind the compressed text stands something else; it is left out")
-                    return
-                unpacker = zlib.decompressobj(wbits=31)
-            if not data:
-                yield unpacker.flush()
-                problems.append("the compressed file ends too early; what follows is lost")
-                return
-            before = unpacker.copy()
-            try:
-                yield unpacker.decompress(data, PIECE_BYTES)
-            except zlib.error as error:
-                yield _up_to_the_break(before, data)
-                problems.append(
-                    f"the compressed file is broken ({error}); what follows is lost, the text just before may be wrong"
-                )
-                return
-
-
-_WORTH_A_THREAD = 1 << 19
-
-
-def _ahead(blocks: Iterator[bytes], most: int = 8) -> Iterator[bytes]:
-    """The same blocks, unpacked ahead of their use by a thread: zlib works without the interpreter's lock."""
-    ready: Queue[bytes | BaseException | None] = Queue(most)
-    stopped = Event()
-
-    def give(item: bytes | BaseException | None) -> None:
-        while not stopped.is_set():
-            try:
-                return ready.put(item, timeout=0.1)
-            except Full:
-                continue
-
-    def work() -> None:
-        try:
-            for block in blocks:
-                give(block)
-                if stopped.is_set():
-                    return
-            give(None)
-        except BaseException as error:  # handed over: it belongs to the reader
-            give(error)
-
-    thread = Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stopped.set()
-        thread.join()
-
-
-def _up_to_the_break(unpacker: zlib._Decompress, data: bytes) -> bytes:
-    """What can be unpacked of `data`, whose unpacking failed at once: byte by byte."""
-    out = []
-    try:
-        for i in range(len(data)):
-            out.append(unpacker.decompress(data[i : i + 1]))
-    except zlib.error:
-        pass
-    return b"".join(out)

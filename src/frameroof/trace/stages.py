@@ -9,7 +9,6 @@ role its class has; else what no module encloses.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from .columns import Array
 from .gather import STAGE_ANNOTATION
 from .intervals import covered
+from .link import Links
 from .placed import Placed
 from .schema import Kind
 
@@ -63,18 +63,19 @@ class Stage:
 def find_stages(placed: Placed) -> list[Stage]:
     """The stages in order of their first work; all rows of work are in exactly one."""
     key, names = _keys(placed)
-    stages: dict[str, Stage] = {}
     calls: dict[int, list[int]] = {}
     for row, call in enumerate(key.tolist()):
+        calls.setdefault(call, []).append(row)
+    stages: dict[str, Stage] = {}
+    for call, rows in calls.items():
         name, source = names[call]
         stage = stages.setdefault(name, Stage(name, source))
         if source and source not in stage.source.split(", "):
             stage.source += f", {source}"
-        stage.rows.append(row)
-        if call not in calls:
-            calls[call] = []
-            stage.calls.append(calls[call])
-        calls[call].append(row)
+        stage.rows += rows
+        stage.calls.append(rows)
+    for stage in stages.values():
+        stage.rows.sort()
     return list(stages.values())
 
 
@@ -87,12 +88,13 @@ def _keys(placed: Placed) -> tuple[Array, dict[int, tuple[str, str]]]:
     names = {-1: (OUTSIDE, ""), -2: (UNLINKED, "")}
     ranges = {i for i, name in enumerate(trace.names) if name.startswith(STAGE_ANNOTATION)}
     if ranges:
-        tops = _outermost(placed, placed.mark_row, lambda row: int(trace.host.name[row]) in ranges)
+        named = np.isin(trace.host.name, list(ranges))
+        tops = _outermost(placed.links, placed.links.mark, placed.mark_row, named)
         for row in set(tops.tolist()) - {-1}:
             label = trace.names[trace.host.name[row]].removeprefix(STAGE_ANNOTATION)
             names[row] = (label, "annotation")
         return np.where(tops >= 0, tops, key), names
-    tops = _outermost(placed, placed.module_row, lambda row: True)
+    tops = _outermost(placed.links, placed.links.module, placed.module_row, None)
     found = sorted(set(tops.tolist()) - {-1})
     if not found and not bool((trace.host.kind == int(Kind.MODULE)).any()):
         names[-1] = (WHOLE, "")
@@ -103,19 +105,18 @@ def _keys(placed: Placed) -> tuple[Array, dict[int, tuple[str, str]]]:
     return np.where(tops >= 0, tops, key), names
 
 
-def _outermost(placed: Placed, rows: Array, wanted: Callable[[int], bool]) -> Array:
-    """For each host row, the outermost row of its own kind that encloses it and is `wanted`; itself included."""
-    host, parent = placed.trace.host, placed.links.parent
-    top: dict[int, int] = {-1: -1}
-    for row in set(rows.tolist()) - {-1}:
-        best, at = -1, row
-        while at >= 0:
-            kind = host.kind[at]
-            if kind == host.kind[row] and kind in (int(Kind.MODULE), int(Kind.ANNOTATION)) and wanted(at):
-                best = at
-            at = int(parent[at])
-        top[row] = best
-    return np.array([top[row] for row in rows.tolist()], dtype=np.int64)
+def _outermost(links: Links, innermost: Array, rows: Array, wanted: Array | None) -> Array:
+    """For each host row, the outermost one of its own kind that encloses it and is wanted; itself included.
+
+    `innermost` is the column of `links` for that kind; None: all are wanted.
+    """
+    best, at = np.full(len(rows), -1, dtype=np.int64), rows
+    while (inside := at >= 0).any():
+        safe = np.where(inside, at, 0)
+        best = np.where(inside if wanted is None else inside & wanted[safe], at, best)
+        above = links.parent[safe]
+        at = np.where(inside & (above >= 0), innermost[above], -1)
+    return best
 
 
 _WRAPPERS = ("OptimizedModule", "DistributedDataParallel", "FullyShardedDataParallel", "FSDP", "DataParallel")

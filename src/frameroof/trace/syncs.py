@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .columns import Array
+from .columns import Array, distinct
 from .idle import BLOCKING_SYNC, Idle, calls, copies_to_host
 from .placed import Placed
 from .schema import Kind
@@ -33,7 +33,7 @@ def find_syncs(placed: Placed, idle: Idle) -> list[Sync]:
     """Waits of the host grouped by place, those with the most idle time first."""
     host, names = placed.trace.host, placed.trace.names
     copied = placed.launch[copies_to_host(placed)]
-    rows = np.union1d(calls(placed, BLOCKING_SYNC), copied[copied >= 0])
+    rows = distinct(np.concatenate([calls(placed, BLOCKING_SYNC), copied[copied >= 0]]))
     caused = _idle_after(placed, idle, rows)
     found: dict[tuple[str, str, str], Sync] = {}
     python = _Frames(placed)

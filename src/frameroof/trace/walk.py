@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+
+import numpy as np
 
 from .salvage import BLANK
-from .source import Source, ends
+from .source import Source
 
 LONGEST_CARRY = 2 << 20
 """The longest event in which a border may have been mistaken."""
 LONGEST_TAIL = 16 << 20
 """The most text behind the events that is kept."""
+_ESCAPED = re.compile(rb"\\.", re.S)
 _BEHIND = re.compile(rb'\s*(?:\}|,\s*"|\Z)')
 
 
@@ -73,3 +77,35 @@ class Walk:
             self.carry = piece[end.event :]
         else:
             self.broken(piece, last)
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Where things end in the text of a list of events, found by counting brackets outside strings."""
+
+    event: int
+    """After the last event that is whole; 0 if none is."""
+    events: int | None
+    """Of the bracket that closes the list; None if the list goes on."""
+    open: bool
+    """Whether the text stops within an event."""
+
+
+def ends(text: bytes) -> Ends:
+    """Count the brackets of sound text that starts at an event; in broken text the answer may be wrong."""
+    if b"\\" in text:
+        text = _ESCAPED.sub(b"__", text)
+    signs = np.frombuffer(text, dtype=np.uint8)
+    outside = ~np.logical_xor.accumulate(signs == ord('"'))
+    opens = (signs == ord("{")) | (signs == ord("["))
+    closes = (signs == ord("}")) | (signs == ord("]"))
+    places = np.flatnonzero((opens | closes) & outside)
+    depth = np.cumsum(np.where(opens[places], 1, -1))
+    over = np.flatnonzero(depth < 0)
+    last = int(over[0]) if len(over) else len(places)
+    whole = np.flatnonzero((depth[:last] == 0) & (signs[places[:last]] == ord("}")))
+    return Ends(
+        event=int(places[whole[-1]]) + 1 if len(whole) else 0,
+        events=int(places[last]) if len(over) else None,
+        open=bool(len(depth) and depth[-1] > 0),
+    )

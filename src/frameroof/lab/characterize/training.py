@@ -120,10 +120,10 @@ def recorded_step(unet: Any, where: torch.device) -> dict[str, float]:
 
 def step_times(trace: Path) -> dict[str, float]:
     """Computation and communication of a trace, each the union of its intervals."""
-    from frameroof.trace import read
     from frameroof.trace.classify import COMMUNICATION
     from frameroof.trace.intervals import covered
     from frameroof.trace.placed import place
+    from frameroof.trace.read import read
 
     placed = place(read(trace))
     found = {"compute_s": 0.0, "communication_s": 0.0}

@@ -1,0 +1,198 @@
+"""Sums over the rows of work, by whatever names them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..hardware import Device, device
+from ..run import Coverage, GroupRow, ModuleRow, OperatorRow, ShapeRow, Summary
+from .account import MATRIX, over_link
+from .columns import Array
+from .grouped import Grouped
+from .idle import Idle
+from .placed import Placed
+from .schema import Kind
+from .shapes import peak_of
+from .stages import Stage
+
+SHORT_NS = 10_000
+
+
+def known_device(placed: Placed) -> Device | None:
+    """The device that the trace names, as `frameroof hardware` knows it; None if it does not."""
+    named = device_name(placed)
+    if named is None:
+        return None
+    try:
+        return device(named)
+    except ValueError:
+        return None
+
+
+def device_name(placed: Placed) -> str | None:
+    """The name in the file of the device that did the work; ROCm numbers devices otherwise than it lists them."""
+    listed = placed.trace.header.devices
+    if placed.on_cpu or not listed:
+        return None
+    used = {int(d) for d in placed.device.tolist()}
+    return next((d.name for d in listed if d.id in used and d.name), listed[0].name or None)
+
+
+class Table:
+    """The rows of a trace with what they computed and moved, summed as the report shows them."""
+
+    def __init__(self, placed: Placed, flops: Array, moved: Array, on: Device | None, stage: Sequence[str]) -> None:
+        self.placed, self.flops, self.moved, self.device = placed, flops, moved, on
+        self.stage = stage
+        self.total = max(1, int(placed.duration.sum()))
+        by_inputs = [inputs.dtype if inputs else None for inputs in placed.inputs]
+        self._types = list(dict.fromkeys(dtype for dtype in by_inputs if dtype))
+        numbers = [self._types.index(dtype) if dtype else -1 for dtype in by_inputs]
+        self._dtypes = np.array([*numbers, -1], dtype=np.int64)[placed.arguments]  # -1, none recorded, is the last
+        self.memory = np.isin(np.array(placed.kind), (int(Kind.MEMCPY), int(Kind.MEMSET)))
+
+    def summary(self, idle: Idle) -> Summary:
+        """The run as a whole."""
+        p = self.placed
+        kernels = ~self.memory
+        return Summary(
+            device="CPU" if p.on_cpu else device_name(p),
+            hardware=self.device.name if self.device else None,
+            busy_ns=idle.busy_ns,
+            span_ns=idle.span_ns,
+            idle_ns=idle.idle_ns,
+            kernel_ns=int(p.duration[kernels].sum()),
+            memory_ns=int(p.duration[self.memory].sum()),
+            kernels=int(kernels.sum()),
+            copies=int(self.memory.sum()),
+            events=p.trace.events,
+            streams=len(set(zip(p.device.tolist(), p.stream.tolist(), strict=True))),
+            devices=len(set(p.device.tolist())),
+            short_kernels=int((p.duration[kernels] < SHORT_NS).sum()),
+            flops=_known_sum(self.flops),
+            bytes=_known_sum(self.moved),
+            on_cpu=p.on_cpu,
+        )
+
+    def groups(self, names: Sequence[str]) -> list[GroupRow]:
+        """Time by name, the longest first."""
+        found = self._by(names)
+        flops, moved = found.known_sums(self.flops), found.known_sums(self.moved)
+        timed = found.sums(np.where(self.flops >= 0, self.placed.duration, 0))
+        return [
+            GroupRow(name, time, count, time / self.total, *sums)
+            for name, time, count, *sums in zip(found.keys, found.times, found.counts, flops, moved, timed, strict=True)
+        ]
+
+    def operators(self) -> list[OperatorRow]:
+        """Time by class and operator, with what it achieved."""
+        p = self.placed
+        names = [o or f"(kernel) {k}" for o, k in zip(p.operator, p.kernel, strict=True)]
+        by = self._by(list(zip(p.classes, names, strict=True)))
+        timed = by.sums(np.where(self.flops >= 0, p.duration, 0))
+        known = zip(by.known_sums(self.flops), by.known_sums(self.moved), timed, by.distinct(p.call), strict=True)
+        found = []
+        for i, (flops, moved, ran, calls) in enumerate(known):
+            (name, operator), time, dtype = by.keys[i], by.times[i], self.dtype(by.rows(i))
+            rate = flops / ran * 1e9 if flops and ran else None
+            peak = peak_of(self.device, dtype) if self.device and dtype in self.device.dense_flops else None
+            found.append(
+                OperatorRow(
+                    name, operator, time, calls, by.counts[i], flops, moved,
+                    rate, moved / time * 1e9 if moved and time else None,
+                    rate / peak if rate and peak else None, dtype,
+                )
+            )  # fmt: skip
+        return found
+
+    def shapes(self) -> list[ShapeRow]:
+        """Time by class, operator ("" unknown), inputs and stage; copies to and from the host apart."""
+        p = self.placed
+        by = self._by(list(zip(p.classes, p.operator, p.arguments, self.stage, over_link(p), strict=True)))
+        known = zip(by.distinct(p.call), by.known_sums(self.flops), by.known_sums(self.moved), strict=True)
+        found = []
+        for i, (calls, flops, moved) in enumerate(known):
+            name, operator, at, stage, link = by.keys[i]
+            inputs = p.inputs[at] if at >= 0 else None
+            found.append(
+                ShapeRow(
+                    name, operator, stage, common(p.module[r] for r in by.rows(i).tolist()),
+                    _lists(inputs.dims) if inputs else [], inputs.dtype if inputs else None,
+                    by.times[i], calls, flops, moved, link,
+                )
+            )  # fmt: skip
+        return found
+
+    def modules(self, idle: Idle, most: int = 400) -> list[ModuleRow]:
+        """Time and gaps under every module path and all that encloses it, the longest first, at most `most`."""
+        by = self._by(self.placed.module)
+        sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+        for path, *own in zip(by.keys, by.times, by.counts, by.sums(idle.before(len(self.placed))), strict=True):
+            for part in enclosing(path):
+                held = sums[part]
+                held[0] += own[0]
+                held[1] += own[1]
+                held[2] += own[2]
+        ordered = sorted(sums.items(), key=lambda item: (-item[1][0], item[0]))[:most]
+        return [ModuleRow(path, t, n, t / self.total, gap, gap / n) for path, (t, n, gap) in ordered]
+
+    def coverage(self, stages: Sequence[Stage], graph_capture: float | None) -> Coverage:
+        """Shares of the time that could be told."""
+        p = self.placed
+
+        def share(mask: Any) -> float:
+            return float(p.duration[np.asarray(mask, dtype=bool)].sum() / self.total) if len(p) else 0.0
+
+        matrix = np.array([c in MATRIX for c in p.classes], dtype=bool) & ~self.memory
+        staged = np.zeros(len(p), dtype=bool)
+        for stage in stages:
+            if stage.source:
+                staged[stage.rows] = True
+        return Coverage(
+            operator=share([bool(o) for o in p.operator]),
+            module=share([bool(m) for m in p.module]),
+            stage=share(staged),
+            shapes=share([a >= 0 for a in p.arguments]),
+            graph_capture=graph_capture,
+            flops=share(matrix & (self.flops >= 0)) / share(matrix) if share(matrix) else None,
+        )
+
+    def _by(self, names: Sequence[Any]) -> Grouped:
+        return Grouped(names, self.placed.duration)
+
+    def dtype(self, rows: Array | list[int]) -> str | None:
+        """The type of the inputs in most of the time of some rows."""
+        kinds, spent = self._dtypes[rows], self.placed.duration[rows]
+        times = [int(spent[kinds == i].sum()) if (kinds == i).any() else -1 for i in range(len(self._types))]
+        return self._types[times.index(max(times))] if max(times, default=-1) >= 0 else None
+
+
+def enclosing(path: str) -> list[str]:
+    """ "a/b/c" -> a, a/b, a/b/c; "a.b" -> a, a.b; "" -> nothing."""
+    if not path:
+        return []
+    sign = "/" if "/" in path else "."
+    parts = path.split(sign)
+    return [sign.join(parts[: i + 1]) for i in range(len(parts))]
+
+
+def common(paths: Iterable[str]) -> str:
+    """The deepest path that encloses all of `paths`."""
+    found = sorted(set(paths))
+    first, last = enclosing(found[0]), enclosing(found[-1])
+    same = [a for a, b in zip(first, last, strict=False) if a == b]
+    return same[-1] if same else ""
+
+
+def _lists(dims: Any) -> Any:
+    """Dimensions as JSON holds them."""
+    return [_lists(d) for d in dims] if isinstance(dims, tuple) else dims
+
+
+def _known_sum(values: Array) -> float | None:
+    known = values[values >= 0]
+    return float(known.sum()) if len(known) else None
