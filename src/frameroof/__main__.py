@@ -1,5 +1,5 @@
 """`python -m frameroof`: the same as the command."""
 
-from .cli import main
+from .cli import program
 
-main()
+program()

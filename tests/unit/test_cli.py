@@ -167,3 +167,21 @@ def test_listings(saved):
     assert "with sparsity (not used)" in run("hardware", "H100").stdout
     assert "steps*guidance" in run("models", saved).stdout
     assert {d["name"] for d in json.loads(run("hardware", "--json").stdout)} >= {"H100-SXM5-80GB", "MI300X"}
+
+
+def test_the_program_says_all_of_it_before_it_ends_at_once(tmp_path):
+    """`python -m frameroof` leaves without cleaning up; `main` does not."""
+    words = ("hardware", "--json")
+    fast = subprocess.run([sys.executable, "-m", "frameroof", *words], capture_output=True, text=True, check=True)
+    assert fast.stdout == run(*words).stdout != ""
+    wrong = subprocess.run([sys.executable, "-m", "frameroof", "predict", "no-such"], capture_output=True, text=True)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr == "frameroof: unknown model 'no-such'; `frameroof models` lists all\n"
+
+
+def test_where_somebody_waits_for_the_end_it_comes_in_order():
+    program = "import atexit, {}; atexit.register(print, 'ended'); from frameroof.cli import program; program()"
+    for module, ending in (("json", ""), ("torch", "ended\n")):
+        words = [sys.executable, "-c", program.format(module), "--version"]
+        found = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert found.stdout.partition("\n")[2] == ending

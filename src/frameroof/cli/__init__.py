@@ -1,5 +1,6 @@
 """The command line: one file a verb; the only place that wires the parts together."""
 
 from .app import main
+from .leave import program
 
-__all__ = ["main"]
+__all__ = ["main", "program"]
