@@ -11,7 +11,7 @@ import msgspec
 from .beside import Helper, Unsound, worthwhile
 from .columns import Problem, Trace
 from .gather import Gatherer
-from .salvage import BLANK, BROKEN, Salvager, lenient_header
+from .salvage import BLANK, BROKEN, Salvager, in_brackets, lenient_header
 from .schema import CATEGORIES, Args, Event, ExactEvent, Header, Kind
 from .source import BOM, LIMIT_BYTES, Source, TraceError, is_sqlite, open_source
 from .times import needs_digits
@@ -91,7 +91,7 @@ def _read_beside(source: Source, progress: Progress | None) -> Trace:
 def _decode_into(piece: bytes, gatherer: Gatherer, number: int) -> bool:
     """Take a piece of sound events; whether it was that, and without begin and end events to be paired elsewhere."""
     try:
-        gatherer.add(_decode(b"".join((b"[", piece.lstrip(BLANK), b"]"))), number)
+        gatherer.add(_decode(in_brackets(piece)), number)
     except BROKEN:
         return False
     return not gatherer.pairs

@@ -57,6 +57,14 @@ BLANK = b" \t\r\n,"
 _PH = b'"ph"'
 
 
+def in_brackets(text: bytes) -> bytes:
+    """Text of events as a list, without the blanks and commas before them; copied once, as it is a megabyte."""
+    at = 0
+    while text[at : at + 1] and text[at] in BLANK:
+        at += 1
+    return b"".join((b"[", memoryview(text)[at:], b"]"))
+
+
 class Salvager:
     """Reads broken pieces and remembers what was mended and what was lost."""
 
@@ -70,7 +78,7 @@ class Salvager:
 
     def sound(self, text: bytes, decode: Callable[[bytes], list[Any]]) -> list[Any] | None:
         """The events of text that is sound JSON between its brackets, if need be each alone; None if it is not."""
-        listed = b"".join((b"[", text, b"]"))  # many times faster than + for a megabyte
+        listed = in_brackets(text)
         try:
             return decode(listed)
         except BROKEN:

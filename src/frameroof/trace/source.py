@@ -82,19 +82,23 @@ class Source:
         Joined they give the text unchanged: all but the first start with the comma behind the event before.
         """
         blocks = self._blocks()
-        buffer = self._read_header(blocks)
+        rest = self._read_header(blocks)
         for block in blocks:
-            buffer += block
-            if len(buffer) < PIECE_BYTES:
+            before, block = (rest, block) if len(block) >= PIECE_BYTES else (b"", rest + block)
+            if len(before) + len(block) < PIECE_BYTES:
+                rest = block
                 continue
-            cut = _last_border(buffer)
+            cut = _last_border(block)
+            if not cut and before:
+                before, block = b"", before + block
+                cut = _last_border(block)
+            rest = block[cut:]
             if cut:
-                yield buffer[:cut], False
-                buffer = buffer[cut:]
-            elif len(buffer) > LONGEST_EVENT:
-                self.problems.append(f"{len(buffer) >> 20} MiB of text without the end of an event; it is left out")
-                buffer = b""
-        yield buffer, True
+                yield b"".join((before, memoryview(block)[:cut])), False
+            elif len(rest) > LONGEST_EVENT:
+                self.problems.append(f"{len(rest) >> 20} MiB of text without the end of an event; it is left out")
+                rest = b""
+        yield rest, True
 
     def _read_header(self, blocks: Iterator[bytes]) -> bytes:
         buffer = b""

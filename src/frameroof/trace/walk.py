@@ -48,9 +48,11 @@ class Walk:
             else:
                 self.dropped += len(piece)
             return
-        piece, self.carry = (self.carry + piece).lstrip(BLANK), b""
+        piece, self.carry = self.carry + piece, b""
+        if last:
+            piece = piece.lstrip(BLANK)
         if not (self.last_at_once(piece) if last else self.sound(piece)):
-            self._reconsider(piece, last)
+            self._reconsider(piece.lstrip(BLANK), last)
 
     def sound(self, text: bytes) -> bool:
         """Use some text if it is whole events, sound between brackets; whether it is."""
