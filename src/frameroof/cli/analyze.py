@@ -86,9 +86,9 @@ def _folders(out: str, traces: list[str]) -> list[Path]:
 
 def _analysed(path: str, capture: str | None, on: Device | None, perfetto: str | None, force: bool) -> Run:
     """One trace as a run; five: what `analyze` was asked about it."""
-    from .heap import keep_freed_memory
+    from .heap import suit_large_files
 
-    keep_freed_memory()
+    suit_large_files()
     from ..trace.source import open_source
 
     source = open_source(path).begin()  # unpacked while NumPy and the rest are imported

@@ -21,9 +21,9 @@ def load(path: str) -> Run:
     if target.is_dir() or _is_run(target):
         return load_run(target)
     from ..trace.analysis import analyze
-    from .heap import keep_freed_memory
+    from .heap import suit_large_files
 
-    keep_freed_memory()
+    suit_large_files()
     with status(f"reading {target.name}"):
         return analyze(target)
 
