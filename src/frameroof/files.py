@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +54,8 @@ def writing_whole(path: str | os.PathLike[str], force: bool = False) -> Iterator
     if target.exists() and not force:
         raise ValueError(f"{target} exists; --force overwrites it")
     try:
+        import tempfile  # only here: a twentieth of the time in which a verb starts
+
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     except OSError as error:
         raise ValueError(f"{target} cannot be written: {error.strerror}") from error
