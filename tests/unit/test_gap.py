@@ -133,6 +133,20 @@ def test_an_operation_of_the_workload_is_named(tmp_path, layer):
         find_gap(run, device("H100"), layer, {"batch": 0})
 
 
+def test_other_sizes_than_the_workload_was_asked_for_are_said(tmp_path, layer, capsys):
+    t = Made(**H100)
+    t.one("aten::addmm", 10_000, 9_000, dims=[[96], [6, 64], [64, 96]], types=[BF16] * 3)
+    t.one("aten::mm", 30_000, 1_000, dims=[[8, 96], [96, 8]], types=[BF16] * 2)
+    run = t.run(tmp_path)
+    right, wrong = (find_gap(run, device("H100"), layer, {"batch": batch}) for batch in (2, 4))
+    assert (right.coverage_exact, wrong.coverage_exact) == (1.0, 0.1)
+    assert find_gap(run, device("H100")).coverage_exact is None
+    print_gap(right)
+    assert "other sizes" not in capsys.readouterr().out
+    print_gap(wrong)
+    assert "90.0% of that has other sizes than the workload (the longest: fc at 96, 6x64" in capsys.readouterr().out
+
+
 NORMS = """{"format": "frameroof.workload", "version": 1, "grammar": 1, "name": "norms",
  "params": {"batch": {"default": 2}}, "stages": [{"name": "forward", "tensors": ["bf16[batch,64]"],
  "ops": [{"path": "embed", "kind": "elementwise", "name": "add", "reads": [0], "writes": [0]},

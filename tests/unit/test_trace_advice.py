@@ -44,6 +44,13 @@ def test_keys_and_values_of_the_text_are_computed_once_too_often_in_all_steps_bu
     assert _cached(run).max_gain_s == pytest.approx(min(60_000, spare) / 1e9)
 
 
+@pytest.mark.parametrize("names", [("q", "k", "v"), ("wq", "wk", "wv"), ("q_proj", "k_proj", "v_proj")])
+def test_projections_have_many_names(tmp_path, names):
+    rows = zip(names, (LATENTS, TEXT, TEXT), strict=True)
+    run = _denoiser({f"block.cross_attn.{name}": count for name, count in rows}).run(tmp_path)
+    assert (run.text_kv.count, run.text_kv.example) == (2, f"unet.block.cross_attn.{names[1]}")
+
+
 @pytest.mark.parametrize(
     "projections",
     [

@@ -239,6 +239,15 @@ def test_fusing_is_bounded_by_what_must_still_be_moved(tmp_path):
     assert chains.bytes_per_s == pytest.approx(2 * 2**26 / 100e-6)
 
 
+def test_weights_being_drawn_are_no_chain(tmp_path):
+    """A script that builds its model first: no compiler makes one kernel of the initial values of many tensors."""
+    t = Made()
+    for i, name in enumerate(("uniform_", "normal_", "uniform_", "mul", "add")):
+        t.one(f"aten::{name}", 20_000 * (i + 1), 5_000, dims=[[64, 64]])
+    chains = t.run(tmp_path).chains
+    assert (chains.count, chains.kernels, chains.time_ns) == (1, 2, 10_000)
+
+
 def test_advice_of_the_device_is_bounded_by_the_host(tmp_path):
     """Launches every 20 us of kernels that take 18: the host's own time leaves little to win on the device."""
     t = Made(**H100)

@@ -7,6 +7,8 @@ from trace_made import H100, Made
 
 from frameroof.hardware import device
 from frameroof.trace.attention import Attention, find_attention
+from frameroof.trace.placed import place
+from frameroof.trace.read import read
 
 BF16 = "c10::BFloat16"
 
@@ -233,3 +235,93 @@ def test_bytes_are_linear_and_flops_square():
     one, two = (Attention([], True, 1, 8, n, n, 64) for n in (1000, 2000))
     assert two.bytes == 2 * one.bytes
     assert two.flops == 4 * one.flops
+
+
+def test_copies_of_the_factors_stand_around_their_attention(tmp_path):
+    """`matmul` makes its factors contiguous first: beside the attention, in the class of copies, and known to it."""
+    t = Made(**H100)
+    for i, (name, dims) in enumerate([
+        ("aten::matmul", [[2, 3, 16, 8], [2, 3, 8, 16]]),
+        ("aten::softmax", [[2, 3, 16, 16], [], []]),
+        ("aten::matmul", [[2, 3, 16, 16], [2, 3, 16, 8]]),
+    ]):  # fmt: skip
+        at = 100_000 * i
+        t.op(name, at, 50_000, dims, ["float", "float"])
+        if name == "aten::matmul":
+            t.op("aten::clone", at + 1_000, 9_000, [dims[1]], ["float"])
+            t.op("aten::copy_", at + 2_000, 5_000, [dims[1], dims[1]], ["float", "float"])
+            t.call(at + 3_000, 500, 1000 * i + 901)
+            t.kernel(at + 20_000, 700, 1000 * i + 901, "direct_copy")
+            (batch, heads, n, d), m = dims[0], dims[1][3]
+            dims = [[batch * heads, n, d], [batch * heads, d, m]]
+        t.op(name.replace("matmul", "bmm").replace("soft", "_soft"), at + 20_000, 5_000, dims, ["float", "float"])
+        t.call(at + 21_000, 500, 1000 * i + 902)
+        t.kernel(at + 60_000, 4_000, 1000 * i + 902, "work")
+    t.one("aten::copy_", 400_000, 900, "direct_copy", [[2, 16, 24]] * 2, ["float"] * 2)  # of what follows
+    (call,) = found(t, tmp_path)
+    placed = t.place(tmp_path)
+    assert [placed.kernel[row] for row in call.rows] == ["work"] * 3
+    assert [placed.kernel[row] for row in call.around] == ["direct_copy"] * 2
+    assert call.duration == 3 * 4_000
+    run = t.run(tmp_path)
+    assert {c.name: c.time_ns for c in run.classes} == {"attention": 12_000, "copy": 2 * 700 + 900}
+
+
+def profiled(tmp_path, work):
+    torch = pytest.importorskip("torch")
+    from torch.profiler import ProfilerActivity, profile
+
+    with torch.no_grad(), profile(activities=[ProfilerActivity.CPU], record_shapes=True) as recorded:
+        work(torch)
+    recorded.export_chrome_trace(str(tmp_path / "cpu.json"))
+    placed = place(read(tmp_path / "cpu.json"))
+    return placed, find_attention(placed)
+
+
+def test_the_eager_pattern_inside_of_pytorchs_function_is_one_attention(tmp_path):
+    """PyTorch's plain fallback of `scaled_dot_product_attention`: matmul, softmax, matmul within one operator."""
+
+    def work(torch):
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+
+        q, k = torch.ones(2, 3, 32, 8), torch.ones(2, 3, 20, 8)
+        with sdpa_kernel(SDPBackend.MATH):
+            torch.nn.functional.scaled_dot_product_attention(q, k, k)
+
+    placed, calls = profiled(tmp_path, work)
+    (call,) = calls
+    assert (call.geometry, call.fused, call.causal, call.kind) == ((2, 3, 32, 20, 8), False, False, "cross")
+    whole = {row for row, at in enumerate(placed.operator_row.tolist()) if at >= call_of(placed, "aten::scaled_dot")}
+    assert set(call.rows) | set(call.around) == whole  # nothing else was run
+
+
+def call_of(placed, prefix):
+    """The first call of an operator."""
+    return min(at for at, name in zip(placed.operator_row.tolist(), placed.operator, strict=True) if prefix in name)
+
+
+def test_heads_folded_into_the_batch_are_told_by_the_layer_that_follows(tmp_path):
+    """`nn.MultiheadAttention` multiplies (batch x heads, tokens, width of a head)."""
+
+    def work(torch):
+        attend = torch.nn.MultiheadAttention(24, 3, batch_first=True).eval()
+        x = torch.ones(2, 32, 24)
+        attend(x, x, x, need_weights=True)
+
+    _, (call,) = profiled(tmp_path, work)
+    assert (call.geometry, call.fused) == ((2, 3, 32, 32, 8), False)
+
+
+def test_pytorchs_fast_path_of_an_encoder_layer_is_one_attention(tmp_path):
+    """`_native_multi_head_attention` holds its projections too: those stay linear layers."""
+
+    def work(torch):
+        attend = torch.nn.MultiheadAttention(32, 4, batch_first=True).eval()
+        x = torch.ones(2, 16, 32)
+        attend(x, x, x, need_weights=False)
+
+    placed, (call,) = profiled(tmp_path, work)
+    assert (call.geometry, call.fused, call.kind) == ((2, 4, 16, 16, 8), False, "self")
+    operators = [placed.operator[row] for row in (*call.rows, *call.around)]
+    assert "aten::_native_multi_head_attention" in operators
+    assert not {"aten::mm", "aten::addmm", "aten::linear"} & set(operators)

@@ -120,3 +120,25 @@ def test_flux(shared):
     alone = real(name)
     assert alone.summary.busy_ns == run.summary.busy_ns
     assert [s.call_ns for s in alone.stages] == [s.call_ns for s in run.stages]
+
+
+def test_an_eager_and_a_fused_attention_of_one_replay_stay_two(tmp_path):
+    """Both were launched by the same call of the replay, which is inside neither of them."""
+    matrix = [2, 3, 16, 16]
+    work = [
+        ("aten::bmm", [[6, 16, 8], [6, 8, 16]]),
+        ("aten::_softmax", [matrix, [], []]),
+        ("aten::bmm", [[6, 16, 16], [6, 16, 8]]),
+        ("aten::_scaled_dot_product_flash_attention", [[2, 3, 16, 8]] * 3),
+    ]
+    capture, replay = Made(), Made()
+    capture.call(0, 100, name="hipStreamBeginCapture")
+    replay.op("my::attention_stack", 0, 5_000)
+    replay.call(1_000, 2_000, 1, "hipGraphLaunch")
+    for i, (operator, dims) in enumerate(work):
+        capture.op(operator, 10_000 * (i + 1), 5_000, dims)
+        capture.call(10_000 * (i + 1) + 100, 500, name="hipModuleLaunchKernel", kernel=f"kernel_{i}")
+        replay.kernel(10_000 * (i + 1), 1_000 * (i + 1), 1, f"kernel_{i}")
+    capture.call(95_000, 100, name="hipStreamEndCapture")
+    run = replay.run(tmp_path, capture=capture.write(tmp_path, "capture.json"))
+    assert {(a.fused, a.time_ns, a.query_len) for a in run.attention} == {(False, 6_000, 16), (True, 4_000, 16)}

@@ -75,6 +75,18 @@ def test_the_wait_is_named_by_operator_and_line(tmp_path):
     assert "Remove the wait for the device in aten::item at train.py(12): step" in titles
 
 
+def test_without_python_frames_the_wait_is_named_by_its_module(tmp_path):
+    """As `frameroof profile` records: module paths from our own hooks, no stacks."""
+    t = every_cause()
+    t.events = [e for e in t.events if e["cat"] != "python_function"]
+    t.note("mod::unet", 68_000, 20_000)
+    t.note("mod::unet.gate", 70_000, 12_000)
+    run = t.run(tmp_path)
+    item = next(s for s in run.syncs if s.operator == "aten::item" and s.idle_ns)
+    assert (item.line, item.idle_ns) == ("module unet.gate", 18_000)
+    assert "Remove the wait for the device in aten::item at module unet.gate" in [a.title for a in run.advice]
+
+
 def test_only_the_waiting_part_of_a_gap_is_put_down_to_the_wait(tmp_path):
     t = Made()
     t.call(0, 500, 1)

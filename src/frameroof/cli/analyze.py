@@ -48,16 +48,14 @@ def analyze(
         raise ValueError("--size belongs to the workload of --against")
     _check_distinct(trace)
     known = device(on) if on else None
-    if out and not force:
-        for folder in _folders(out, trace):
-            if (folder / "run.json").exists():
-                raise ValueError(f"{folder / 'run.json'} exists; --force overwrites it")
+    if not force:
+        _check_new(out, csv, parquet, perfetto)
     runs = [_analysed(path, capture, known, perfetto, force) for path in trace]
     found = _beside(runs[0], against, parse_sizes(size), on) if against else None
     if out:
         from ..run import save_run
 
-        for run, folder in zip(runs, _folders(out, trace), strict=True):
+        for run, folder in zip(runs, _folders(out, runs), strict=True):
             save_run(run, folder, force)
     if csv or parquet:
         from ..report.frames import write_csv, write_parquet
@@ -79,9 +77,22 @@ def _check_distinct(traces: list[str]) -> None:
             raise ValueError(f"{one} and {other} are the same trace; give each rank's once")
 
 
-def _folders(out: str, traces: list[str]) -> list[Path]:
-    """Where the run of each trace goes: `out` itself for one, a folder a rank for several."""
-    return [Path(out)] if len(traces) == 1 else [Path(out) / f"rank{i}" for i in range(len(traces))]
+def _check_new(out: str | None, csv: str | None, parquet: str | None, perfetto: str | None) -> None:
+    """Refuse what would be overwritten before anything is read; of the tables, one that every export has."""
+    files = [Path(out) / "run.json", *sorted(Path(out).glob("rank*/run.json"))] if out else []
+    files += [Path(folder) / f"classes.{kind}" for folder, kind in ((csv, "csv"), (parquet, "parquet")) if folder]
+    for file in (*files, *([Path(perfetto)] if perfetto else [])):
+        if file.exists():
+            raise ValueError(f"{file} exists; --force overwrites it")
+
+
+def _folders(out: str, runs: list[Run]) -> list[Path]:
+    """Where each run goes: `out` itself for one, a folder a rank for several (counted where the files do not tell)."""
+    if len(runs) == 1:
+        return [Path(out)]
+    ranks = [run.source.get("rank") for run in runs]
+    told = None not in ranks and len(set(ranks)) == len(ranks)
+    return [Path(out) / f"rank{rank if told else i}" for i, rank in enumerate(ranks)]
 
 
 def _analysed(path: str, capture: str | None, on: Device | None, perfetto: str | None, force: bool) -> Run:

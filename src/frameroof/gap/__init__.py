@@ -38,7 +38,8 @@ def find_gap(run: Run, device: Device, workload: Workload | None = None, sizes: 
     total = max(1, sum(c.time_ns for c in run.classes))
     limited = [row for row in rows if row.limit_ns is not None]
     limit = sum(row.limit_ns or 0 for row in limited)
-    matched = sum(row.time_ns for row in rows if row.path) / total if index else None
+    named = sum(row.time_ns for row in rows if row.path)
+    matched = named / total if index else None
     run.coverage.workload = matched
     return Gap(
         device=device.name,
@@ -54,6 +55,7 @@ def find_gap(run: Run, device: Device, workload: Workload | None = None, sizes: 
         span_ns=run.summary.span_ns,
         missing=missing(index, rows) if index else [],
         uncounted=[f"{name} x{count}" for name, count in workload.uncounted.items()] if workload else [],
+        coverage_exact=sum(row.time_ns for row in rows if row.exact) / named if named else None,
         assumptions=[*_assumptions(device, run), *_workload(workload, sizes)],
         above_peak=[
             f"{row.stage}: {row.path or row.name}" for row in rows if row.mfu is not None and row.mfu > ROUNDING

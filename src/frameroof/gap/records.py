@@ -59,5 +59,7 @@ class Gap(msgspec.Struct):
     """Matrix operations of the workload that the run does not show, `stage: path`."""
     uncounted: list[str]
     assumptions: list[str]
+    coverage_exact: float | None = None
+    """Of the time that was matched, the share with the sizes of the workload (a merged batch allowed)."""
     above_peak: list[str] = msgspec.field(default_factory=list)
     """Operations that took less time than their FLOPs do at the dense peak: the times are not those of this device."""

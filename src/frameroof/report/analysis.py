@@ -8,6 +8,7 @@ from typing import Any
 from ..run import OperatorRow, Run
 from ..units import format_bandwidth, format_bytes, format_flops, format_rate, format_seconds
 from .console import console, table
+from .lengths import distribution, series
 
 MOST_ROWS = 12
 
@@ -75,6 +76,11 @@ def _tables(run: Run, most: int) -> Iterator[tuple[str, Any]]:
         yield "Devices", _devices(run)
     if run.attention:
         yield f"Attention{_first(run.attention, most)}", _attention(run, most)
+    lengths = len({row.query_len for row in run.sequence})
+    if lengths > 1:
+        part = f" (the {most} of {lengths} that take longest)" if lengths > most else ""
+        yield f"Lengths of attention{part}", distribution(run, most)
+        yield "The same in order of the run (height: logarithm of the query length)", series(run.sequence)
     if run.modules:
         yield "Modules (the outermost levels)", _modules(run, most)
     if not run.summary.on_cpu and run.idle:

@@ -39,6 +39,8 @@ def print_gap(gap: Gap, top: int = 15) -> None:
         out.print(f"Matched with an operation of the workload: {gap.coverage_workload:.1%} of the time.")
         if gap.coverage_workload < 0.5:
             out.print("That is little: is it this model, at these sizes?", style="yellow")
+        if gap.coverage_exact is not None and gap.coverage_exact < SAME_SIZES:
+            out.print(_other_sizes(gap), style="yellow")
         if gap.missing:
             out.print(f"In the workload but not seen in the run: {_some(gap.missing)}.")
         if gap.uncounted:
@@ -55,6 +57,19 @@ def print_gap(gap: Gap, top: int = 15) -> None:
         )
     for line in gap.assumptions:
         out.print(line, style="dim")
+
+
+SAME_SIZES = 0.95
+"""The share of the matched time with the workload's sizes below which these are doubted."""
+
+
+def _other_sizes(gap: Gap) -> str:
+    """That the run had other sizes than the workload was asked for, with the longest of them."""
+    row = max((row for row in gap.rows if row.path and not row.exact), key=lambda row: row.time_ns)
+    return (
+        f"{1 - (gap.coverage_exact or 0):.1%} of that has other sizes than the workload (the longest: {row.path} at "
+        f"{_sizes(row.dims)}), so names may be wrong; --size NAME=NUMBER gives those of the run."
+    )
 
 
 def _ms(ns: float) -> str:

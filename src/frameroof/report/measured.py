@@ -42,7 +42,8 @@ def print_measured(run: Run, out: Path | None) -> None:
     for note in m.get("notes", []):
         page.print(note, style="dim")
     if out is not None:
-        page.print(f"wrote {out}: trace.json.gz, run.json")
+        names = ("trace.json.gz", "capture.json.gz", "workload.json", "run.json")
+        page.print(f"wrote {out}: {', '.join(name for name in names if (out / name).is_file())}")
 
 
 def _s(nanoseconds: int) -> str:

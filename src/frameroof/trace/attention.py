@@ -12,7 +12,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from .attention_kinds import tell_apart
 from .classify import ATTENTION, LINEAR, SOFTMAX, classify
+from .columns import Array
 from .placed import Placed
 from .schema import Kind
 from .shapes import Dims, Inputs, matmul
@@ -41,8 +45,11 @@ class Attention:
     module: str = ""
     start: int = 0
     duration: int = 0
-    kind: str = field(default="self")
+    kind: str = "self"
     """self, cross, temporal or spatial."""
+    around: list[int] = field(default_factory=list)
+    """Work inside its operators that is none of its own: a product that first copies its factors, a buffer's fill, a
+    view. Not part of `duration`."""
 
     @property
     def geometry(self) -> tuple[int, int, int, int, int]:
@@ -64,13 +71,14 @@ class Attention:
 def find_attention(placed: Placed) -> list[Attention]:
     """All calls of attention in a trace, in order of start; `kind` is told apart over the whole run."""
     found = [*_fused(placed), *_eager(placed)]
+    spent: list[int] = placed.duration.tolist()
     for call in found:
         call.start = int(placed.start[call.rows[0]])
-        call.duration = int(sum(placed.duration[row] for row in call.rows))
+        call.duration = sum(spent[row] for row in call.rows)
         call.module = placed.module[call.rows[0]]
     found.sort(key=lambda call: call.start)
-    found = _with_helpers(placed, found)
-    _tell_apart(found)
+    found = _with_work_around(placed, _with_helpers(placed, found))
+    tell_apart(placed, found)
     return found
 
 
@@ -81,9 +89,10 @@ def _with_helpers(placed: Placed, calls: list[Attention]) -> list[Attention]:
     """Kernels that only prepare or finish an attention (quantise its inputs, combine its parts) join that call."""
     joined: list[Attention] = []
     pending: list[int] = []
+    helpers = {name for name in {placed.kernel[call.rows[0]] for call in calls} if _HELPER.search(name)}
     for call in calls:
         name = placed.kernel[call.rows[0]]
-        if len(call.rows) == 1 and call.fused and _HELPER.search(name):
+        if len(call.rows) == 1 and call.fused and name in helpers:
             if re.search("combine|reduce", name) and joined:
                 _join(placed, joined[-1], call.rows)
             else:
@@ -101,6 +110,85 @@ def _with_helpers(placed: Placed, calls: list[Attention]) -> list[Attention]:
 def _join(placed: Placed, call: Attention, rows: list[int]) -> None:
     call.rows += rows
     call.duration += int(sum(placed.duration[row] for row in rows))
+
+
+# ---------------------------------------------------------------------------------------------- around
+
+_WRAPS = re.compile(
+    r"^aten::(matmul|einsum|(_safe_)?softmax|_?scaled_dot_product\w*|_(flash|efficient|cudnn)_attention_forward)$"
+)
+"""Operators that are one piece of an attention, or all of it, with all that is inside them."""
+
+
+def _with_work_around(placed: Placed, calls: list[Attention]) -> list[Attention]:
+    """Fill `around`. An eager pattern inside an operator of attention is one attention with what it is in."""
+    if not calls or not len(placed.trace.host):
+        return calls
+    calls = _unwrapped(placed, calls)
+    of = {row: call for call in calls for row in call.rows}
+    own = [row for row, call in of.items() if call.fused or placed.classes[row] != ATTENTION]  # not what holds it
+    owner = {top: of[row] for row, top in zip(own, _tops(placed, np.array(own)), strict=True) if top >= 0}
+    host, at = placed.trace.host, placed.operator_row
+    tops = np.array(_disjoint(sorted(owner), host.thread, host.end), dtype=np.int64)
+    if not len(tops):
+        return calls
+    last = tops[np.maximum(np.searchsorted(tops, at, side="right") - 1, 0)]
+    inside = (last <= at) & (host.thread[at] == host.thread[last]) & (host.end[at] <= host.end[last])
+    for row in np.flatnonzero(inside & (placed.call == at)).tolist():
+        call = owner[int(last[row])]
+        if row not in of and not (call.fused and placed.classes[row] == LINEAR):
+            call.around.append(row)
+    return calls
+
+
+def _unwrapped(placed: Placed, calls: list[Attention]) -> list[Attention]:
+    """The calls without those that only hold an eager one: PyTorch's plain fallback, `nn.MultiheadAttention`."""
+    if all(call.fused for call in calls):
+        return calls
+    parent = placed.links.parent
+    operator = np.where(placed.call == placed.operator_row, placed.call, -1).tolist()  # -1 too: in another trace
+    outer = {operator[row]: call for call in calls if call.fused for row in call.rows if operator[row] >= 0}
+    gone: set[int] = set()
+    for call in calls:
+        at = -1 if call.fused else operator[call.rows[0]]
+        while at >= 0:
+            around = outer.get(at)
+            if around is not None and id(around) not in gone:
+                gone.add(id(around))
+                _join(placed, call, around.rows)
+                call.start = around.start
+                if (around.query_len, around.key_len) == (call.query_len, call.key_len):
+                    call.batch, call.heads, call.kv_heads = around.batch, around.heads, around.kv_heads
+                    call.causal = around.causal
+            at = int(parent[at])
+    return [call for call in calls if id(call) not in gone]
+
+
+def _tops(placed: Placed, rows: Array) -> list[int]:
+    """Of every row, the host row of the outermost operator that is a piece of the same attention; -1 unknown."""
+    host, parent, names = placed.trace.host, placed.links.parent, placed.trace.names
+    at = np.where(placed.call[rows] == placed.operator_row[rows], placed.operator_row[rows], -1)
+    wraps, asked = np.zeros(len(names), dtype=bool), set[int]()
+    while True:
+        above = np.where(at >= 0, parent[at], -1)
+        name = host.name[above]
+        for new in set(name[above >= 0].tolist()) - asked:
+            wraps[new] = bool(_WRAPS.match(names[new]))
+            asked.add(new)
+        up = (above >= 0) & wraps[name]
+        if not up.any():
+            found: list[int] = at.tolist()
+            return found
+        at = np.where(up, above, at)
+
+
+def _disjoint(rows: list[int], thread: Array, end: Array) -> list[int]:
+    """Those of some host rows, in order, that lie in no other one of them."""
+    found: list[int] = []
+    for row in rows:
+        if not found or thread[row] != thread[found[-1]] or end[row] > end[found[-1]]:
+            found.append(row)
+    return found
 
 
 # ---------------------------------------------------------------------------------------------- fused
@@ -123,25 +211,33 @@ _LAYOUTS: dict[str, tuple[str, int]] = {
 def _fused(placed: Placed) -> Iterator[Attention]:
     calls: dict[int, Attention] = {}
     outer: dict[int, int] = {}
+    sizes: dict[tuple[str, int], _Sizes | None] = {}
     for row, name in enumerate(placed.classes):
         if name != ATTENTION:
             continue
         at = _outermost(placed, row, outer)
         call = calls.get(at)
-        inputs = placed.input(row)
         if call is not None:
             call.rows.append(row)
-            if not call.query_len and inputs is not None:
-                _measure(call, placed.operator[row], inputs)
-            continue
-        call = Attention([row], fused=True)
-        if inputs is not None:
-            _measure(call, placed.operator[row], inputs)
+        else:
+            call = Attention([row], fused=True)
+        given = placed.operator[row], placed.arguments[row]
+        if not call.query_len and given[1] >= 0:
+            if given not in sizes:
+                inputs = placed.inputs[given[1]]
+                sizes[given] = _measure(given[0], inputs) if inputs else None
+            if found := sizes[given]:
+                call.batch, call.heads, call.kv_heads, call.query_len, call.key_len, call.head_dim = found[:6]
+                call.item, call.causal = found[6:]
         if at >= 0:
             calls[at] = call
         else:
             yield call
     yield from calls.values()
+
+
+_Sizes = tuple[int, int, int, int, int, int, int, bool | None]
+"""batch, heads, heads of keys, queries, keys, head dimension, bytes of an element, causal"""
 
 
 def _outermost(placed: Placed, row: int, known: dict[int, int]) -> int:
@@ -164,22 +260,26 @@ def _outermost(placed: Placed, row: int, known: dict[int, int]) -> int:
     return known[call]
 
 
-def _measure(call: Attention, operator: str, inputs: Inputs) -> None:
+def _measure(operator: str, inputs: Inputs) -> _Sizes | None:
+    """What the inputs of an attention operator tell; None where they are not those of one."""
     tensors = [dims for i in range(len(inputs.dims)) if (dims := inputs.tensor(i)) is not None and len(dims) >= 3]
     if len(tensors) < 2:
-        return
+        return None
     q, k = tensors[0], tensors[1]
+    if operator == "aten::_native_multi_head_attention":  # (batch, tokens, width); the number of heads is the fifth
+        heads = int(inputs.value(4)) if inputs.value(4).isdecimal() else 0
+        width = q[-1] // heads if heads else 0
+        return (q[0], heads, heads, q[1], k[1], width, inputs.tensors[0][1], None) if heads else None
     layout, flag = _LAYOUTS.get(operator, ("BNHD" if _is_bnhd(q, k) else "BHND", -1))
+    item = inputs.tensors[0][1] if inputs.tensors else 2
+    told = flag >= 0 and inputs.value(flag) in ("True", "False")
+    causal = inputs.value(flag) == "True" if told else None
     if len(q) == 3:  # variable length: (tokens, heads, head dimension), the batch is folded into the tokens
-        call.batch, call.query_len, call.heads, call.head_dim, call.key_len = 1, q[0], q[1], q[2], k[0]
-        call.kv_heads = k[1] if len(k) == 3 else q[1]
-    elif len(q) == 4 and len(k) == 4:
+        return 1, q[1], k[1] if len(k) == 3 else q[1], q[0], k[0], q[2], item, causal
+    if len(q) == 4 and len(k) == 4:
         n, h = (1, 2) if layout == "BNHD" else (2, 1)
-        call.batch, call.query_len, call.heads, call.head_dim, call.key_len = q[0], q[n], q[h], q[3], k[n]
-        call.kv_heads = k[h]
-    call.item = inputs.tensors[0][1] if inputs.tensors else 2
-    if flag >= 0 and inputs.value(flag) in ("True", "False"):
-        call.causal = inputs.value(flag) == "True"
+        return q[0], q[h], k[h], q[n], k[n], q[3], item, causal
+    return None
 
 
 def _is_bnhd(q: Dims, k: Dims) -> bool:
@@ -200,12 +300,12 @@ def _is_bnhd(q: Dims, k: Dims) -> bool:
 
 
 def _eager(placed: Placed) -> Iterator[Attention]:
-    streams: dict[tuple[int, int], list[int]] = {}
-    for row, key in enumerate(zip(placed.device.tolist(), placed.stream.tolist(), strict=True)):
-        streams.setdefault(key, []).append(row)
-    for rows in streams.values():
+    is_softmax = np.array([name == SOFTMAX for name in placed.classes], dtype=bool)
+    streams = set(zip(placed.device[is_softmax].tolist(), placed.stream[is_softmax].tolist(), strict=True))
+    for device, stream in sorted(streams):
+        at_work = np.flatnonzero((placed.device == device) & (placed.stream == stream))
+        rows, softmaxes = at_work.tolist(), np.flatnonzero(is_softmax[at_work]).tolist()
         taken: set[int] = set()
-        softmaxes = [at for at, row in enumerate(rows) if placed.classes[row] == SOFTMAX]
         for i, at in enumerate(softmaxes):
             if rows[at] in taken:
                 continue
@@ -240,13 +340,29 @@ def _around(placed: Placed, rows: list[int], at: int, reach: tuple[int, int]) ->
         return None
     (first, product), (last, _) = before, after
     lo, hi = rows.index(first, low), rows.index(last, at)
-    inside = [r for r in rows[lo + 1 : hi] if r == rows[at] or _on_matrix(placed, r, matrix)]
-    heads = matrix[-3] if len(matrix) >= 4 else 0
+    among = rows[lo + 1 : hi]
+    sizes = {a: placed.inputs[a] for a in {placed.arguments[r] for r in among} if a >= 0}
+    whole = {a for a, given in sizes.items() if given and _has_matrix(given, matrix)}
+    inside = [r for r in among if r == rows[at] or placed.arguments[r] in whole]
     call = Attention([first, *inside, last], fused=False, query_len=q_len, key_len=k_len, head_dim=product[2])
-    call.heads = heads or 1
+    call.heads = (
+        matrix[-3] if len(matrix) >= 4 else _heads(placed, rows[hi + 1 : hi + 1 + REACH], groups, q_len, product[2])
+    )
     call.batch = groups // call.heads
     call.item = inputs.tensors[0][1] if inputs and inputs.tensors else 2
     return call
+
+
+def _heads(placed: Placed, rows: list[int], groups: int, q_len: int, head_dim: int) -> int:
+    """Heads where the matrix has them in its batch (G, Q, K): the layer that follows takes them side by side."""
+    for row in rows:
+        inputs = placed.input(row)
+        product = matmul(placed.operator[row].removeprefix("aten::"), inputs) if inputs else None
+        if product:
+            one, m, k, _ = product
+            fits = one == 1 and m * k == groups * q_len * head_dim and m % q_len == k % head_dim == 0
+            return k // head_dim if fits else 1
+    return 1
 
 
 def _product(
@@ -266,44 +382,7 @@ def _product(
     return found
 
 
-def _on_matrix(placed: Placed, row: int, matrix: Dims) -> bool:
-    """Whether a piece of work reads or writes the similarity matrix (in any grouping of batch and heads)."""
-    inputs = placed.input(row)
-    if inputs is None:
-        return False
+def _has_matrix(inputs: Inputs, matrix: Dims) -> bool:
+    """Whether the similarity matrix is among some inputs (in any grouping of batch and heads)."""
     size = math.prod(matrix)
     return any(len(d) >= 2 and d[-1] == matrix[-1] and math.prod(d) == size for d, _ in inputs.tensors)
-
-
-# ---------------------------------------------------------------------------------------------- kinds
-
-_CROSS = ("cross", "attn2", "encoder_attn", "EncDecAttention")
-_TEMPORAL = ("temporal", "motion", "time_attn", "Temporal")
-
-
-def _tell_apart(calls: list[Attention]) -> None:
-    """Set `kind` of every call: cross by its lengths or module, temporal and spatial by how they share the tokens.
-
-    The same tokens regrouped, many short sequences beside few long ones, are a video seen along time and along
-    space: batch x length agree (to a class token or so), the lengths do not.
-    """
-    geometries = {(c.batch, c.query_len) for c in calls if c.query_len == c.key_len and c.query_len}
-    for call in calls:
-        path = call.module.rsplit("/", 2)[-2:]
-        if any(word in part for word in _CROSS for part in path):
-            call.kind = "cross"
-        elif any(word in part for word in _TEMPORAL for part in path):
-            call.kind = "temporal"
-        elif call.query_len != call.key_len:
-            call.kind = "self" if call.causal or call.query_len == 1 else "cross"
-        elif call.query_len:
-            call.kind = _axis(call.batch, call.query_len, geometries)
-
-
-def _axis(batch: int, length: int, geometries: set[tuple[int, int]]) -> str:
-    tokens = batch * length
-    for other_batch, other_length in geometries:
-        near = abs(other_batch * other_length - tokens) <= 0.02 * tokens
-        if near and max(length, other_length) >= 4 * min(length, other_length):
-            return "temporal" if length < other_length else "spatial"
-    return "self"

@@ -22,6 +22,8 @@ LARGE = 1 << 20
 _BETWEEN = re.compile("DtoD|Device -> Device")
 _ONLY_WRITES = ("aten::fill_", "aten::zero_")
 _READ_BY_HOST = ("aten::item", "aten::_local_scalar_dense")
+_DRAWN = re.compile(r"^aten::(\w*uniform|\w*normal|\w*random|bernoulli|exponential|cauchy|geometric|multinomial)_?$")
+"""Random numbers: initial weights above all, a tensor each, that no compiler makes one kernel of."""
 _REDUCES = ("aten::mean", "aten::sum", "aten::amax", "aten::max", "aten::min", "aten::all", "aten::any")
 
 
@@ -54,6 +56,8 @@ def find_chains(placed: Placed, moved: Array) -> Chains:
 def _is_loose(placed: Placed, row: int) -> bool:
     operator = placed.operator[row]
     if placed.classes[row] not in LOOSE or not operator.startswith("aten::") or operator in _READ_BY_HOST:
+        return False
+    if _DRAWN.match(operator):
         return False
     return placed.kind[row] != int(Kind.MEMCPY) or bool(_BETWEEN.search(placed.kernel[row]))
 

@@ -21,7 +21,7 @@ class Sync:
 
     call: str
     operator: str  # outermost operator around it, "" for a direct call
-    line: str  # "file.py(12): function", "" where the trace holds no Python frames
+    line: str  # "file.py(12): function"; where the trace holds no Python frames "module a.b", or "" outside of modules
     count: int = 0
     host_ns: int = 0
     """Time the host spent inside."""
@@ -40,6 +40,8 @@ def find_syncs(placed: Placed, idle: Idle) -> list[Sync]:
     for i, row in enumerate(rows.tolist()):
         operator = _outermost_operator(placed, row)
         line = python.line(row) if i < MOST_LOOKED_UP else ""
+        if not len(python.rows):
+            line = _module(placed, row)
         key = names[host.name[row]], operator, line
         sync = found.setdefault(key, Sync(*key))
         sync.count += 1
@@ -74,6 +76,13 @@ def _outermost_operator(placed: Placed, row: int) -> str:
             break
         at = int(links.parent[at])
     return name
+
+
+def _module(placed: Placed, row: int) -> str:
+    """The module that a host row ran in, in words; "" outside of all."""
+    at = int(placed.links.module[row])
+    name = placed.trace.names[placed.trace.host.name[at]] if at >= 0 else ""
+    return f"module {name.removeprefix('mod::').removeprefix('nn.Module: ')}" if name else ""
 
 
 class _Frames:

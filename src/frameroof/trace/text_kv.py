@@ -27,8 +27,8 @@ from .placed import Placed
 from .shapes import matmul
 
 _CROSS = re.compile(r"attn2|cross|encoder_attn", re.I)
-_KEYS = re.compile(r"^((to_)?(k|v|kv|key|value)|(k|v|kv)_(proj|linear))$")
-_QUERIES = ("to_q", "q", "q_proj", "q_linear", "query")
+_KEYS = re.compile(r"^((to_)?(k|v|kv|key|value)|(k|v|kv)_(proj|linear)|w[kv])$")
+_QUERIES = ("to_q", "q", "q_proj", "q_linear", "query", "wq")
 _ADDED, _JOINT = ("add_k_proj", "add_v_proj"), ("add_q_proj", "to_added_qkv")
 _CLASS = re.compile(r"Linear(_\d+)?$")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +20,6 @@ from frameroof.trace.read import read
 from frameroof.trace.schema import Kind
 from frameroof.trace.stages import find_stages
 
-_CROSS, _SPATIAL = re.compile(r"cross|attn2|encoder_attn"), re.compile(r"(^|\.)spatial(\.|$)")
-AHEAD = 32
-"""Pieces of work after an attention among which its output projection is looked for."""
-
 
 @dataclass
 class Recorded:
@@ -35,10 +30,13 @@ class Recorded:
 
     @staticmethod
     def of(path: str | os.PathLike[str]) -> Recorded:
-        """Read a trace and find its attention."""
+        """Read a trace and find its attention, which here has all work of its operators: also the copies that a product
+        of baseline attention makes of its factors, since a flash kernel makes none."""
         placed = place(read(path))
         attention = find_attention(placed)
-        _complete(placed, attention)
+        for call in attention:
+            call.rows, call.around = call.rows + call.around, []
+            call.duration = int(placed.duration[call.rows].sum())
         return Recorded(placed, attention)
 
     @cached_property
@@ -57,31 +55,10 @@ class Recorded:
         reclassify(self.placed, self.attention)
         return found
 
-    @cached_property
-    def kinds(self) -> list[str]:
-        """Of every call of attention, its kind."""
-        return [self._kind(call) for call in self.attention]
-
-    def _kind(self, call: Attention) -> str:
-        """As `trace.attention` has it, but named by the modules where these say more.
-
-        A block that calls attention itself is told by the projection that follows: ``blocks.0`` by
-        ``blocks.0.cross_attn.wo``.
-        """
-        path, last = call.module, max(call.rows)
-        for row in range(last + 1, min(last + 1 + AHEAD, len(self.placed))):
-            after = self.placed.module[row]
-            if after.startswith(f"{path}.") or (after and not path):
-                path = after
-                break
-        if _CROSS.search(path):
-            return "cross"
-        return "spatial" if call.kind != "cross" and _SPATIAL.search(path) else call.kind
-
     def work(self) -> pl.DataFrame:
         """One row per stage, module (or operator outside of modules), class and kind; columns of `WORK`."""
         placed, (flops, moved), tops = self.placed, self.costs, self._tops()
-        kind_of = {row: kind for call, kind in zip(self.attention, self.kinds, strict=True) for row in call.rows}
+        kind_of = {row: call.kind for call in self.attention for row in call.rows}
         heads = {call.rows[0] for call in self.attention}
         groups: dict[tuple[str, str, str, str], list[int]] = defaultdict(list)
         for row in range(len(placed)):
@@ -117,40 +94,14 @@ class Recorded:
         """Every call of attention in the order of the run; columns of `CALLS`. Baseline: its pieces together."""
         flops, moved = self.costs
         rows = []
-        for number, (call, kind) in enumerate(zip(self.attention, self.kinds, strict=True)):
+        for number, call in enumerate(self.attention):
             rows.append({
-                "call": number, "start_ns": call.start, "stage": self.stage[call.rows[0]], "kind": kind,
+                "call": number, "start_ns": call.start, "stage": self.stage[call.rows[0]], "kind": call.kind,
                 "batch": call.batch, "heads": call.heads, "query_len": call.query_len, "key_len": call.key_len,
                 "head_dim": call.head_dim, "time_ns": call.duration, "flops": _sum(flops[call.rows]),
                 "bytes": _sum(moved[call.rows]),
             })  # fmt: skip
         return pl.DataFrame(rows, schema=CALLS)
-
-
-def _complete(placed: Placed, attention: list[Attention]) -> None:
-    """Give every attention all work of its operators: a product of baseline attention may copy a factor first."""
-    tops, owner = _outermost(placed), {}
-    for number, call in enumerate(attention):
-        owner.update({tops[row]: number for row in call.rows})
-    rows: dict[int, list[int]] = defaultdict(list)
-    for row, top in enumerate(tops):
-        if top in owner:
-            rows[owner[top]].append(row)
-    for number, call in enumerate(attention):
-        call.rows += sorted(set(rows[number]) - set(call.rows))
-        call.duration = int(placed.duration[call.rows].sum())
-
-
-def _outermost(placed: Placed) -> list[int]:
-    """Of every row, the outermost operator around its call within modules and stages; its own number if unknown."""
-    kind, parent = placed.trace.host.kind.tolist(), placed.links.parent.tolist()
-    found = []
-    for row, at in enumerate(placed.operator_row.tolist()):
-        top = -2 - row
-        while at >= 0 and kind[at] == int(Kind.OPERATOR):
-            top, at = at, parent[at]
-        found.append(top)
-    return found
 
 
 def _sum(values: Any) -> int | None:
