@@ -129,11 +129,13 @@ class AttentionRow(msgspec.Struct):
     matrix_bytes: float
     """The similarity matrix of one call, written once."""
     saved_at_most_ns: int
-    """What a fused kernel could save at most: everything but its own limit; 0 where it is fused already."""
+    """What a fused kernel could save at most: everything, copies too, but its own limit; 0 where it is fused."""
     stage: str = ""
     module: str = ""
     """Deepest module path that all its calls share."""
     dtype: str | None = None
+    copy_ns: int = 0
+    """Beside `time_ns`: what its own operators copy and fill first, such as a product its factors."""
 
 
 class StageRow(msgspec.Struct):
@@ -150,6 +152,8 @@ class StageRow(msgspec.Struct):
     share: float
     idle_ns: int = 0
     """Idle time of the device that ended with work of this stage."""
+    call_classes: dict[str, list[int]] = msgspec.field(default_factory=dict)
+    """Class -> its time in each call, in order: what a denoising step is made of."""
 
 
 class DeviceRow(msgspec.Struct):

@@ -136,6 +136,13 @@ def test_odd_files_give_the_account_of_the_sound_one(name):
 
 
 @needs_traces
+def test_missing_arrows_are_said_and_missed_by_nobody():
+    what = "the file holds no arrows from launches to their work"
+    assert [p.what for p in analyze(MALFORMED / "no_flow_events.json").problems] == [what]
+    assert real("h100_bert_small.json.gz").problems == []
+
+
+@needs_traces
 def test_a_run_is_saved_and_read_back(tmp_path):
     run = real("h100_timesformer.json.gz")
     save_run(run, tmp_path / "run")
@@ -331,3 +338,23 @@ def test_the_real_traces_are_there_or_it_is_said():
         pytest.skip(f"{SHARED} is not here: the truths of the real traces were not checked")
     assert len(TRUTH) == 14
     assert all((REAL / name).is_file() for name in TRUTH)
+
+
+@needs_traces
+def test_a_step_is_the_sum_of_its_classes():
+    for name in ("mi300x_sd35_xdit.json.gz", "h100_timesformer.json.gz"):
+        for stage in real(name).stages:
+            assert [sum(call) for call in zip(*stage.call_classes.values(), strict=True)] == stage.call_ns
+            assert {name: sum(times) for name, times in stage.call_classes.items()} == stage.classes
+
+
+@needs_traces
+def test_copies_of_the_factors_stand_beside_eager_attention():
+    """TimeSformer: 72 copy kernels within its products, 5.278 ms in all."""
+    run = real("h100_timesformer.json.gz")
+    copies = sum(a.copy_ns for a in run.attention)
+    assert copies == pytest.approx(5_278_000, abs=1_000)
+    assert copies <= sum(c.time_ns for c in run.classes if c.name == "copy")
+    assert sum(a.time_ns for a in run.attention) == pytest.approx(129_335_000, abs=10_000)
+    for row in run.attention:
+        assert row.saved_at_most_ns <= row.time_ns + row.copy_ns

@@ -199,3 +199,12 @@ def test_attention_to_a_text_in_a_temporal_block_is_cross_attention(tmp_path):
     path = "down.0.temporal_transformer_blocks.0"
     model = Model().attend(f"{path}.attn1", 16, batch=64).attend(f"{path}.attn2", 16, 1, batch=64)
     assert model.kinds(tmp_path) == ["temporal", "cross"]
+
+
+def test_one_query_over_the_prompt_is_cross(tmp_path):
+    """Stable Diffusion at 64 pixels: one token is left in the middle, beside 77 of the prompt."""
+    model = Model()
+    for block, tokens in (("down.0", 16), ("mid", 1), ("up.0", 16)):
+        model.attend(f"unet.{block}.transformer_blocks.0.attn1", tokens)
+        model.attend(f"unet.{block}.transformer_blocks.0.attn2", tokens, 77)
+    assert model.kinds(tmp_path) == ["self", "cross"] * 3

@@ -69,9 +69,18 @@ class Made:
         self.call(start - 5000, 500, corr)
         self.kernel(start, length, corr, kernel, stream)
 
+    def arrows(self):
+        """From every launch to its work, as the profiler draws them."""
+        for phase, cat in (("s", "cuda_runtime"), ("f", "kernel")):
+            for one in self.events:
+                if one["cat"] == cat and one.get("args", {}).get("correlation"):
+                    place = {"pid": one["pid"], "tid": one["tid"], "ts": one["ts"]}
+                    yield {"ph": phase, "cat": "ac2g", "name": "ac2g", "id": one["args"]["correlation"], **place}
+
     def write(self, folder, name="made.json"):
         path = folder / name
-        path.write_text(json.dumps({"schemaVersion": 1, **self.header, "traceEvents": self.events}), "utf-8")
+        events = [*self.events, *self.arrows()]
+        path.write_text(json.dumps({"schemaVersion": 1, **self.header, "traceEvents": events}), "utf-8")
         return path
 
     def run(self, folder, **options):

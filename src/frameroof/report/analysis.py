@@ -165,9 +165,10 @@ def _attention(run: Run, most: int) -> Any:
         rate = format_rate(a.flops / a.time_ns * 1e9) if a.flops and a.time_ns else ""
         rows.append(
             (kind, size, f"{a.count:,}", _ms(a.time_ns), rate, "fused" if a.fused else "eager",
-             format_bytes(a.matrix_bytes) if not a.fused else "", saved)
+             format_bytes(a.matrix_bytes) if not a.fused else "", _ms(a.copy_ns) if a.copy_ns else "", saved)
         )  # fmt: skip
-    head = ("kind", "batch x heads x Q x K x D", "calls", "time", "FLOP rate", "how", "matrix", "fusing saves")
+    head = ("kind", "batch x heads x Q x K x D", "calls", "time", "FLOP rate", "how", "matrix", "copies beside it",
+            "fusing saves")  # fmt: skip
     return table(head, rows, left=2)
 
 

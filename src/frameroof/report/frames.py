@@ -37,6 +37,17 @@ def frames(run: Run) -> dict[str, polars.DataFrame]:
         "outside": polars.DataFrame(list(run.outside.items()), {"where": text, "time_ns": whole}, orient="row"),
         "device_idle": polars.DataFrame(waits, {"device": whole, "cause": text, "time_ns": whole}, orient="row"),
         "stage_calls": polars.DataFrame(calls, {"stage": text, "call": whole, "time_ns": whole}, orient="row"),
+        "stage_call_classes": polars.DataFrame(
+            [
+                (s.name, number, name, ns)
+                for s in run.stages
+                for name, times in s.call_classes.items()
+                for number, ns in enumerate(times, 1)
+                if ns
+            ],
+            {"stage": text, "call": whole, "class": text, "time_ns": whole},
+            orient="row",
+        ),
         "stage_classes": polars.DataFrame(classes, {"stage": text, "class": text, "time_ns": whole}, orient="row"),
     }
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from .attention import Attention
-from .classify import ATTENTION, CONVOLUTION, LINEAR
+from .classify import ATTENTION, CONVOLUTION, LINEAR, is_region
 from .columns import Array
 from .placed import Placed
 from .schema import Kind
@@ -97,8 +97,9 @@ def _count_once(placed: Placed, rows: list[int], flops: list[float], moved: list
         inside = inner.get(at)
         if inside is not None:
             for values, mine, theirs in ((flops, own[0], inside[0]), (moved, own[1], inside[1])):
-                # on the processor the rest of an unknown call is overhead; on a device it is work, still unknown
-                if values[row] >= 0 or (placed.on_cpu and theirs):
+                # on the processor the rest of an unknown call is overhead; on a device, and in what was compiled, it
+                # is work, still unknown
+                if values[row] >= 0 or (placed.on_cpu and theirs and not is_region(placed.operator[row])):
                     values[row] = max(0.0, mine - theirs)
             own = max(own[0], inside[0]), max(own[1], inside[1])
         above = around(at)

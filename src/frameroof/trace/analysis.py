@@ -132,12 +132,13 @@ def _attention(calls: Sequence[Attention], table: Table) -> list[AttentionRow]:
     rows = []
     for (kind, (batch, heads, query, key, head), fused, causal, stage), found in groups.items():
         time, flops, moved = (sum(getattr(c, n) for c in found) for n in ("duration", "flops", "bytes"))
+        copies = sum(int(table.placed.duration[row]) for c in found for row in c.around)
         rows.append(
             AttentionRow(
                 kind, query, key, heads, head, batch, time, len(found), fused, causal, flops, moved,
                 batch * heads * query * key * found[0].item,
-                0 if fused else max(0, time - _limit_ns(table.device, flops, moved, found[0].item)),
-                stage, common(c.module for c in found), table.dtype([c.rows[0] for c in found]),
+                0 if fused else max(0, time + copies - _limit_ns(table.device, flops, moved, found[0].item)),
+                stage, common(c.module for c in found), table.dtype([c.rows[0] for c in found]), copies,
             )
         )  # fmt: skip
     return sorted(rows, key=lambda row: -row.time_ns)
@@ -164,10 +165,19 @@ def _stages(placed: Placed, stages: Sequence[Stage], idle: Idle) -> list[StageRo
                 stage.name, stage.source, time, stage.busy_ns(placed), len(stage.calls),
                 [int(placed.duration[call].sum()) for call in stage.calls],
                 dict(zip(by.keys, by.times, strict=True)), time / total,
-                int(before[stage.rows].sum()),
+                int(before[stage.rows].sum()), _by_call(placed, stage),
             )
         )  # fmt: skip
     return rows
+
+
+def _by_call(placed: Placed, stage: Stage) -> dict[str, list[int]]:
+    """Class -> its time in each call of a stage."""
+    found: dict[str, list[int]] = defaultdict(lambda: [0] * len(stage.calls))
+    for number, call in enumerate(stage.calls):
+        for row, time in zip(call, placed.duration[call].tolist(), strict=True):
+            found[placed.classes[row]][number] += time
+    return dict(found)
 
 
 def _launch(placed: Placed, idle: Idle) -> Launch:

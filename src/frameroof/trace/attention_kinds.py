@@ -144,7 +144,8 @@ def _by_keys(call: Attention, owner: str, name: str, cached: bool, beside: bool)
 
 
 def _by_place(calls: Sequence[Attention], owners: Sequence[str]) -> None:
-    """Cross attention with as many queries as keys, told by the attention in the same place of other blocks."""
+    """Cross attention with as many queries as keys, or with one, told by the attention in the same place of other
+    blocks."""
     children: dict[str, list[str]] = defaultdict(list)
     for owner in dict.fromkeys(owners):
         children[_parent(owner)].append(owner)
@@ -159,7 +160,7 @@ def _by_place(calls: Sequence[Attention], owners: Sequence[str]) -> None:
             places[signs[owner]].append(call)
     for these in places.values():
         asked = {call.key_len for call in these if call.kind == "cross"}
-        own = [call for call in these if call.kind == "self" and call.query_len == call.key_len]
+        own = [call for call in these if call.kind == "self" and call.query_len in (1, call.key_len)]
         if asked.issuperset(call.key_len for call in own):
             for call in own:
                 call.kind = "cross"

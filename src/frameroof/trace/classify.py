@@ -141,6 +141,11 @@ def classify(operator: str, kernel: str, kind: int) -> str:
     return ELEMENTWISE if operator.startswith("aten::") else OTHER
 
 
+def is_region(operator: str) -> bool:
+    """Whether an operator is only the range around compiled code or a step of the profiler."""
+    return bool(_REGION.match(operator))
+
+
 def _first(rules: tuple[tuple[str, re.Pattern[str]], ...], text: str) -> str | None:
     return next((name for name, pattern in rules if pattern.search(text)), None)
 

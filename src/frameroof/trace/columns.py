@@ -99,6 +99,8 @@ class Trace:
     problems: list[Problem] = field(default_factory=list)
     flows: Flows = field(default_factory=Flows)
     """Arrows from launches to work; kept only where the file has no correlation numbers."""
+    arrows: bool = True
+    """Whether the file holds arrows at all."""
     nanosecond: bool = True
     """Whether the times are finer than whole microseconds."""
 

@@ -47,6 +47,8 @@ class Gatherer:
         self.flows = Flows()
         self.correlated = False
         """Whether work with correlation numbers was seen: then the arrows say nothing new and are left alone."""
+        self.arrows = False
+        """Whether the file holds any, between whatever."""
         self.pairs = Pairs()
         self.events = 0
         self.fractions = False
@@ -81,6 +83,7 @@ class Gatherer:
                 arrows.append(event)
             elif phase in ("B", "E"):
                 self.pairs.add(event)
+        self.arrows = self.arrows or bool(arrows)
         if not self.correlated:
             self.flows.add(arrows)
         if python:
@@ -111,6 +114,7 @@ class Gatherer:
         self.ignored += other.ignored
         self.lost += other.lost
         self.flows.absorb(other.flows)
+        self.arrows = self.arrows or other.arrows
         self.events += other.events
         self.texts += other.texts
         self.fractions = self.fractions or other.fractions
@@ -228,6 +232,7 @@ class Gatherer:
             ignored=dict(self.ignored),
             problems=problems,
             flows=self.flows,
+            arrows=self.arrows,
             nanosecond=self.fractions,
         )
 

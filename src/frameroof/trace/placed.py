@@ -65,6 +65,9 @@ def place(trace: Trace) -> Placed:
             )
             trace.problems.append(Problem(what, 1, action))
         return _on_cpu(trace, links)
+    if not trace.arrows and bool((links.launch >= 0).any()):
+        what = "the file holds no arrows from launches to their work"
+        trace.problems.append(Problem(what, 1, "linked by correlation numbers, which say the same"))
     work, names = trace.work, trace.names
     end = clip_absurd(trace)
     rows = links.work_operator.tolist()
