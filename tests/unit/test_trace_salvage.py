@@ -242,3 +242,15 @@ def test_a_sound_file_is_never_salvaged(tmp_path, monkeypatch):
     assert trace.host.kind.tolist() == []
     assert Kind.KERNEL in trace.work.kind
     assert lost(trace) == 1
+
+
+def test_text_without_an_event_is_bounded_and_said_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(source, "PIECE_BYTES", 1 << 12)
+    monkeypatch.setattr(source, "LONGEST_EVENT", 1 << 16)
+    first = {"ph": "X", "cat": "kernel", "name": "k", "ts": 1, "dur": 1}
+    path = tmp_path / "blanks.json"
+    path.write_text('{"traceEvents":[' + json.dumps(first) + "," + " " * (1 << 19) + json.dumps(first) + "]}")
+    trace = read(path)
+    said = [p for p in trace.problems if "without the end of an event" in p.what]
+    assert len(said) == 1
+    assert trace.events <= 2

@@ -229,7 +229,8 @@ def _notes(before: Run, after: Run) -> Iterator[str]:
         yield "Idle time inside graph replays is not reliable in at least one of the two."
     for name, run in (("before", before), ("after", after)):
         if run.problems:
-            yield f"The file of the run {name} was broken or clipped in {len(run.problems)} ways (`frameroof analyze`)."
+            more = f", and {len(run.problems) - 1} more" if run.problems[1:] else ""
+            yield f"The file of the run {name}: {run.problems[0].what}{more} (`frameroof analyze` says all)."
     first, second = _flat(before.environment), _flat(after.environment)
     if first and second:
         keys = [key for key in dict.fromkeys([*first, *second]) if not _PASSING.search(key)]

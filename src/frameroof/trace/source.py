@@ -33,6 +33,7 @@ _OPEN = re.compile(rb'"traceEvents"\s*:\s*\[')
 _BORDERS = (re.compile(rb'\}\s*,\s*(?=\{\s*"ph")'), re.compile(rb'\}\s*,\s*(?=\{\s*"|\{\s*\})'))
 _ESCAPED = re.compile(rb"\\.", re.S)
 _WINDOW = 1 << 16
+_SEAM = 1 << 10  # blanks between two events are fewer
 _BLANK = b" \t\r\n"
 BOM = b"\xef\xbb\xbf"
 _OTHER_FORMATS = {
@@ -82,22 +83,25 @@ class Source:
         Joined they give the text unchanged: all but the first start with the comma behind the event before.
         """
         blocks = self._blocks()
-        rest = self._read_header(blocks)
+        rest, known, left_out = self._read_header(blocks), 0, 0  # in `known` bytes of `rest` there is no border
         for block in blocks:
             before, block = (rest, block) if len(block) >= PIECE_BYTES else (b"", rest + block)
             if len(before) + len(block) < PIECE_BYTES:
                 rest = block
                 continue
-            cut = _last_border(block)
+            cut = _last_border(block, 0 if before else known)
             if not cut and before:
                 before, block = b"", before + block
-                cut = _last_border(block)
+                cut = _last_border(block, known)
             rest = block[cut:]
+            known = max(0, len(rest) - _SEAM)
             if cut:
                 yield b"".join((before, memoryview(block)[:cut])), False
             elif len(rest) > LONGEST_EVENT:
-                self.problems.append(f"{len(rest) >> 20} MiB of text without the end of an event; it is left out")
-                rest = b""
+                left_out += len(rest)
+                rest, known = b"", 0
+        if left_out:
+            self.problems.append(f"{left_out >> 20} MiB of text without the end of an event; it is left out")
         yield rest, True
 
     def _read_header(self, blocks: Iterator[bytes]) -> bytes:
@@ -175,16 +179,16 @@ def _opening(buffer: bytes, start: int) -> int:
     return first
 
 
-def _last_border(buffer: bytes) -> int:
-    """Where the last object that is followed by another one ends (after its brace), 0 if none is."""
+def _last_border(buffer: bytes, first: int = 0) -> int:
+    """Where the last object from `first` on that is followed by another one ends (after its brace), 0 if none is."""
     for border in _BORDERS:
         end, width = len(buffer), _WINDOW
         while True:
-            start = max(0, end - width)
+            start = max(first, end - width)
             found = deque(border.finditer(buffer, start), maxlen=1)
             if found:
                 return found[0].start() + 1
-            if start == 0:
+            if start == first:
                 break
             width *= 8
     return 0
