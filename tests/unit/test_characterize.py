@@ -10,6 +10,7 @@ from frameroof.study.characterize.counters import by_class, read
 from frameroof.study.characterize.fleet import figure_1, read_jobs
 from frameroof.study.characterize.frames import attention_flops, counted_crossover
 from frameroof.study.characterize.predicted import Predicted, passes_of, stage_of, workload_of
+from frameroof.study.characterize.quality import pareto, published
 from frameroof.study.characterize.reuse import figure_13, kernels
 from frameroof.study.characterize.scaling import crossovers
 from frameroof.study.characterize.sequence import fundamental_period
@@ -17,7 +18,7 @@ from frameroof.study.characterize.similarity import counted_bytes
 from frameroof.study.characterize.source import CALLS, WORK, columns, work_frame
 from frameroof.study.characterize.speedup import amdahl, implied_module_speedup
 from frameroof.study.characterize.staggering import Segment, simulate, slices
-from frameroof.study.characterize.taxonomy import level, pareto, published
+from frameroof.study.characterize.taxonomy import level
 from frameroof.study.characterize.training import unit_bytes
 from frameroof.workload.records import Op
 
@@ -312,9 +313,11 @@ def test_figure_13_shows_counters_or_the_estimate_never_both(source, tmp_path):
     got = figure_13(source, {axis: tmp_path / f"{axis}.csv" for axis in ("temporal", "spatial")})
     ratio = next(c for c in got.claims if "gemm" in c.text)
     assert (got.how, ratio.ours_value) == ("measured", pytest.approx(5000 / 3000))
+    assert source.machine not in got.machine
+    assert str(tmp_path / "temporal.csv") in got.machine
     assert "reuse" not in {c.name for c in got.columns}
     estimate = figure_13(source)
-    assert estimate.how == "predicted"
+    assert estimate.how == "estimated"
     assert all(c.verdict == "not tested" for c in estimate.claims if "misses" in c.text)
     with pytest.raises(ValueError, match="one for spatial"):
         figure_13(source, {"temporal": tmp_path / "temporal.csv"})
@@ -391,10 +394,125 @@ def test_a_ninth_model_is_one_line(monkeypatch):
     assert suite.suite("golden,flux") == (*suite.GOLDEN, "flux")
 
 
+# ------------------------------------------------------------------------------------------- what is not there
+
+
+class Unknown(Predicted):
+    """A source of a machine whose peaks nobody knows, and whose numbers need a word of caution."""
+
+    caveat = "Small models."
+
+    def __init__(self, *models):
+        super().__init__("A100", models)
+        self.known, self.node = self.node, None
+        self.machine = "a box"
+
+    def work(self, *asked):
+        self.node = self.known
+        try:
+            return super().work(*asked)
+        finally:
+            self.node = None
+
+
+def test_a_claim_that_cannot_be_tested_has_no_number_of_ours_and_says_why():
+    (got,) = experiments.run(Unknown("stable-diffusion", "muse", "parti"), ("figure-5",))
+    bound = [c for c in got.claims if "bound by" in c.text]
+    assert [(c.verdict, c.ours, c.why) for c in bound] == [
+        ("not tested", "", "Peak and bandwidth of a box are not known.")
+    ] * 2
+    assert {row["ridge"] for row in got.rows} == {None}
+    assert statement("text", "where", "all", "all", None).ours == ""
+
+
+def test_a_caveat_is_part_of_every_reason_that_rests_on_the_source():
+    (got,) = experiments.run(Unknown("stable-diffusion"), ("table-1",))
+    warned = {c.counted: c.why.endswith("Small models.") for c in got.claims if c.ours}
+    assert warned == {True: False}  # parameters and shapes are counted
+    (got,) = experiments.run(Unknown("stable-diffusion"), ("figure-9",))
+    assert all(c.why.endswith("Small models.") for c in got.claims)
+    assert any("full size" in text for text in got.assumptions)
+
+
+def test_sizes_that_do_not_fit_are_left_out_of_a_sweep_and_named():
+    class Small(Predicted):
+        def sides(self, model):
+            return (256, 512, 1024)
+
+        def work(self, model, attention, sizes):
+            if attention == "baseline" and sizes.get("height") == 1024:
+                raise ValueError("baseline needs 9 GB")
+            return super().work(model, attention, sizes)
+
+        def calls(self, model, attention, sizes):
+            if sizes.get("height") == 1024:
+                raise ValueError("flash needs 7 GB")
+            return super().calls(model, attention, sizes)
+
+    sweep, lengths = experiments.run(Small("A100", ("stable-diffusion",)), ("figure-10", "figure-9"))
+    assert [(row["side_px"], row["attention"]) for row in sweep.rows][-2:] == [(512, "flash"), (1024, "flash")]
+    assert "1024 px is left out: baseline needs 9 GB." in sweep.assumptions
+    assert {row["side_px"] for row in lengths.rows} == {256, 512}
+    assert "1024 px is left out: flash needs 7 GB." in lengths.assumptions
+
+
+def test_an_experiment_without_rows_says_why():
+    asked = ("beyond-staggering", "beyond-staggering-series")
+    for got in experiments.run(Predicted("A100", ("llama",)), ("figure-13", "beyond-video")):
+        assert bool(got.rows) != bool(got.missing), got.id
+    assert all(got.rows and not got.missing for got in experiments.run(Predicted("A100", ("llama",)), asked))
+
+
+# ------------------------------------------------------------------------------------------- Table I, sizes, devices
+
+
+def test_levels_of_a_unet_are_those_of_its_configuration(source):
+    pytest.importorskip("torch")
+    from frameroof.models.common import component
+    from frameroof.models.imagen import BASE
+
+    (got,) = experiments.run(Predicted("A100", ("stable-diffusion", "imagen")), ("table-1",))
+    ours = {row["model"]: row for row in got.rows}
+    _, config = component("stable-diffusion-1.5", "unet")
+    widths = config["block_out_channels"]
+    assert ours["stable-diffusion"]["channel_multipliers"] == [width // widths[0] for width in widths]
+    assert ours["stable-diffusion"]["res_blocks"] == config["layers_per_block"]
+    assert ours["stable-diffusion"]["text_width"] == config["cross_attention_dim"]
+    assert ours["stable-diffusion"]["attention_sides"] == [64, 32, 16, 8]
+    assert ours["imagen"]["channel_multipliers"] == list(BASE.mults)
+    assert ours["imagen"]["res_blocks"] == BASE.res_blocks[0]
+    assert ours["imagen"]["attention_sides"] == [32, 16, 8]
+
+
+def test_what_does_not_fit_a_device_has_no_cost_but_the_number(source):
+    (got,) = experiments.run(source, ("beyond-cost",))
+    of = {(row["machine"], row["model"]): row for row in got.rows}
+    small = of["RTX 4090", "parti"]
+    assert (small["seconds"], small["usd"]) == (None, None)
+    assert "needs 4" in small["refused"]
+    assert "24.00 GB" in small["refused"]
+    assert of["RTX 4090", "llama"]["seconds"] > of["H100-SXM5-80GB", "llama"]["seconds"]
+
+
+def test_sizes_that_were_asked_for_reach_other_devices():
+    from frameroof.study.characterize.sized import resize
+
+    plain = Predicted("A100", ("stable-diffusion",))
+    sized, _ = resize(plain, {"steps": 10}, lambda m, s: workload_of(m, "flash").sizes(s))
+    of = {}
+    for name, each in (("plain", plain), ("sized", sized)):
+        (got,) = experiments.run(each, ("beyond-cost",))
+        of[name] = {row["machine"]: row["seconds"] for row in got.rows}
+    assert all(of["sized"][machine] < of["plain"][machine] / 3 for machine in of["plain"])
+    assert sized.other("H100").sizes("stable-diffusion")["steps"] == 10
+
+
 def test_models_that_are_not_known_are_refused():
     with pytest.raises(ValueError, match="unknown model 'stable-diffuzion'; did you mean"):
         suite.model("stable-diffuzion")
     assert suite.model("sd15").name == "stable-diffusion"
+    kinds = {name: (suite.model(name).family, suite.model(name).modality) for name in ("longlive-1.3b", "llama3.1-8b")}
+    assert kinds == {"longlive-1.3b": ("diffusion", "video"), "llama3.1-8b": ("llm", "text")}
     assert suite.suite("sd15,wan2.1-t2v-1.3b") == ("stable-diffusion", "wan2.1-t2v-1.3b")
 
 

@@ -16,12 +16,12 @@ from frameroof.cli import app
 from frameroof.report.cells import cell, heading
 from frameroof.report.figures import FIGURES, draw, saved
 from frameroof.report.figures.beyond import role_of
-from frameroof.report.page import page, shared_assumptions
+from frameroof.report.page import first_sentence, page, shared_assumptions
 from frameroof.report.study import KINDS, Study, check_folder, open_folder, read_experiments, write_experiment
 from frameroof.study.characterize.experiments import EXPERIMENTS, run
 from frameroof.study.characterize.predicted import Predicted, workload_of
 from frameroof.study.characterize.reuse import COUNTED_COLUMNS
-from frameroof.study.characterize.sized import memory_notes, resize
+from frameroof.study.characterize.sized import fitting, resize
 from frameroof.study.characterize.source import Claim, Column, Experiment, columns
 from frameroof.study.characterize.training import FIGURE_6_COLUMNS
 
@@ -122,9 +122,29 @@ def test_the_page_needs_nothing_else_and_says_everything():
     (image,) = found.sources
     assert b64decode(image.removeprefix("data:image/svg+xml;base64,")) == picture
     assert found.text.count("<i>more</i> & faster") == 2  # in the summary and in its own table, not as markup
-    assert found.text.count("Half of it.") == 2
+    assert found.text.count("Half of it.") == 4  # in short in the summary, whole in its own table
     for words in ("one <CPU>", "figure-5", "differs 1", "not tested 1", "python 3", "1.00 s", "25 %"):
         assert words in " ".join(found.text.split())
+
+
+def test_the_page_says_why_there_is_no_data():
+    empty = msgspec.structs.replace(training(rows=()), missing="Nobody trained.")
+    text = " ".join(seen(page(STUDY, (empty,), {})).text.split())
+    assert "No data. Nobody trained." in text
+    assert "one <CPU>" not in text  # nothing was measured anywhere
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("Ours is 0.59 of the paper's. Counted without.", "Ours is 0.59 of the paper's."),
+        ("Ours supports: nine times fewer. More.", "Ours supports: nine times fewer."),
+        ("FLOPs over capacity: " + "a 2.5, " * 20 + "b 3. More.", "FLOPs over capacity."),
+        ("", ""),
+    ],
+)
+def test_a_reason_in_short_is_its_first_sentence(text, short):
+    assert first_sentence(text) == short
 
 
 def test_what_most_assume_is_said_once():
@@ -228,11 +248,23 @@ def test_sizes_asked_for_reach_the_models_that_have_them():
     assert plain.sizes("stable-diffusion")["height"] == 512  # the source given is left as it was
 
 
-def test_models_that_do_not_fit_are_named():
-    assert memory_notes(Predicted("A100", ("stable-diffusion",))) == ()
-    (note,) = memory_notes(Predicted("RTX 4090", ("parti",)))
-    assert note.startswith("parti with flash attention needs 4")  # 21 billion parameters of 2 bytes, and more
-    assert "24.00 GB" in note
+def test_models_that_do_not_fit_are_left_out_with_the_number():
+    whole = Predicted("A100", ("stable-diffusion",))
+    same, none = fitting(whole)
+    assert (same.models(), none, same.assumptions) == (("stable-diffusion",), (), whole.assumptions)
+    left, refused = fitting(Predicted("RTX 4090", ("stable-diffusion", "parti")))
+    assert left.models() == ("stable-diffusion",)
+    (sentence,) = refused
+    assert re.fullmatch(r"parti: flash attention needs 4\d\.\d+ GB, and RTX 4090 has 24.00 GB: left out", sentence)
+    assert f"{sentence}." in left.assumptions  # 21 billion parameters of 2 bytes, and more
+    with pytest.raises(ValueError, match=r"parti: flash attention needs 4.* GB, and RTX 4090 has 24.00 GB$"):
+        fitting(Predicted("RTX 4090", ("parti",)))
+
+
+def test_what_fits_only_without_guidance_in_the_batch_stays_and_is_noted():
+    left, refused = fitting(Predicted("A100", ("make-a-video",)))
+    assert (left.models(), refused) == (("make-a-video",), ())
+    assert any("both halves of guidance in one batch: flash attention needs 86" in text for text in left.assumptions)
 
 
 # ---------------------------------------------------------------------------------------------- command
@@ -283,7 +315,7 @@ def test_the_terminal_has_rows_and_reasons_of_one_experiment(monkeypatch, capsys
     _, one, _ = command(monkeypatch, capsys, *SD, "--figure", "9")
     for words in ("side px", "16,384", "why", "widened by a tenth"):
         assert words in one
-    assert re.search(r"2 claims: (agrees|differs) 1", one)
+    assert "3 claims: agrees 2, differs 1" in one
 
 
 @pytest.mark.parametrize(
@@ -349,6 +381,9 @@ def test_an_interrupted_measurement_says_how_to_go_on(monkeypatch, capsys, tmp_p
     class Stopped(Predicted):
         runs = SimpleNamespace(sizes=lambda model, sizes: sizes)
         steps = 0
+
+        def fit(self):
+            return ()
 
         def prepare(self):
             self.steps += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import polars as pl
@@ -155,6 +156,43 @@ def test_what_does_not_fit_is_refused_with_the_number(ninth, tmp_path, monkeypat
     with pytest.raises(ValueError, match=r"ninth with flash attention needs .*1.000 kB of memory are free on cpu"):
         source.work(ninth, "flash", {})
     assert not (tmp_path / "study").exists()
+
+
+def test_a_study_goes_on_without_the_models_that_do_not_fit(ninth, tmp_path, monkeypatch):
+    source = measured_source([ninth, "stable-diffusion"], tmp_path / "study")
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 5_000_000)  # the ninth needs thousands of bytes
+    (sentence,) = source.fit()
+    assert re.match(r"stable-diffusion with baseline attention needs .* and 5.000 MB of memory are free", sentence)
+    assert source.models() == (ninth,)
+    assert f"{sentence}." in source.assumptions
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 10)
+    with pytest.raises(ValueError, match="ninth with baseline attention needs"):
+        measured_source([ninth], tmp_path / "other").fit()
+
+
+def test_the_processor_is_measured_once_for_a_study(ninth, tmp_path, monkeypatch):
+    from frameroof.lab.characterize import source as measured
+
+    probed = []
+    row = {"name": "a CPU", "vendor": "", "family": "measured", "kind": "cpu", "dense_flops": {"fp32": 1e11},
+           "vector_peak": None, "memory_bytes": 1 << 30, "bandwidth": 1e10, "source": ["here"], "date": "2026-11-21",
+           "confidence": "medium", "flags": []}  # fmt: skip
+    monkeypatch.setattr(measured, "_processor", lambda: probed.append(1) or [row])
+    nodes = [measured_source([ninth], tmp_path / "study").node for _ in range(3)]
+    assert {node.bandwidth for node in nodes} == {1e10}
+    assert probed == [1]
+
+
+def test_a_full_model_is_swept_to_2048_pixels(tmp_path):
+    source = measured_source(["stable-diffusion"], tmp_path, full=True)
+    assert source.sides("stable-diffusion")[-1] == 2048
+    assert measured_source(["stable-diffusion"], tmp_path).sides("stable-diffusion")[-1] == 512
+
+
+def test_progress_names_sizes_that_are_not_the_models_own(ninth, tmp_path):
+    said: list[str] = []
+    measured_source([ninth], tmp_path, said.append).work(ninth, "flash", {"batch": 3})
+    assert "ninth (batch 3), flash attention: recording" in said
 
 
 @pytest.mark.parametrize(("sizes", "said"), [

@@ -37,6 +37,11 @@ SMALL = {  # the smallest that shows everything
     "sd3-medium": {"height": 32, "width": 32, "text_tokens": 8, "steps": 1},
     "llama3.2-11b-vision": {"prompt_tokens": 6, "new_tokens": 3},
     "wan2.1-t2v-1.3b": {"frames": 13, "height": 32, "width": 32, "text_tokens": 8, "steps": 1},
+    "longlive-1.3b": {"blocks": 2, "height": 32, "width": 32, "text_tokens": 8, "steps": 1},
+    "hunyuanvideo": {"frames": 17, "height": 32, "width": 32, "text_tokens": 8, "steps": 1},
+    "cogvideox-5b": {"frames": 17, "height": 32, "width": 32, "text_tokens": 8, "steps": 1},
+    "animatediff-sd15": {"frames": 2, "height": 128, "width": 128, "steps": 1},
+    "svd-xt": {"frames": 2, "height": 128, "width": 128, "steps": 1},
 }  # fmt: skip
 LONG = {"imagen", "muse", "parti", "prod-image", "make-a-video", *list(SMALL)[8:]}
 AGREE = [pytest.param(name, marks=pytest.mark.full) if "vision" in name else name for name in SMALL]
@@ -208,6 +213,18 @@ def test_a_full_pipeline_holds_the_parameters_that_its_workload_counts(name):
     assert 2 * sum(weights.values()) == pytest.approx(counted, rel=0.002)
 
 
+@pytest.mark.parametrize(("name", "part", "published", "within"), [
+    ("svd-xt", "unet", 1.5e9, 0.02),  # Stability-AI/generative-models
+    ("animatediff-sd15", "unet", 859.5e6 + 417e6, 0.001),  # SD 1.5 and the motion modules
+    ("cogvideox-5b", "transformer", 5e9, 0.12),  # its name; the weights hold 5.57 billion
+    ("hunyuanvideo", "transformer", 13e9, 0.02),  # "over 13 billion", its README
+    ("longlive-1.3b", "transformer", 1.3e9, 0.1),  # its name; Wan's small transformer holds 1.42 billion
+])  # fmt: skip
+def test_a_full_generator_is_as_large_as_published(name, part, published, within):
+    generator = getattr(on_meta(pipelines.pipeline(name), reduced=False), part)
+    assert sum(p.numel() for p in generator.parameters()) == pytest.approx(published, rel=within)
+
+
 # ---- decoding ----
 
 
@@ -309,3 +326,31 @@ def test_guidance_moves_away_from_the_forward_without_a_prompt():
     given, nothing = torch.tensor([[2.0]]), torch.tensor([[1.0]])
     assert decoding.guided(torch.cat([given, nothing]), 2).item() == 1 + decoding.SCALE * (2 - 1)
     assert decoding.guided(given, 1) is given
+
+
+# ---- a stream as a pipeline ----
+
+
+def test_longlive_makes_the_blocks_that_a_stream_makes(monkeypatch):
+    """The pipeline's loop against the streaming engine's session, from the same text and noise."""
+    from frameroof.lab.pipelines import longlive_1_3b
+    from frameroof.stream.denoiser import Denoiser
+    from frameroof.stream.session import Session
+
+    module = built("longlive-1.3b")
+    settings = module.settings({"height": 32, "width": 32, "steps": 2, "window": 6, "text_tokens": 8})
+    text = torch.randn(1, 8, 512)
+    session = Session(Denoiser(settings, module.transformer), lambda prompts: text, ["a cat"], seeds=[5])
+    expected = [block.latents for block in session.run(3)]
+
+    same = torch.Generator().manual_seed(5)
+    shape = settings.latent_shape(1)[1:]
+    drawn = [x for _ in range(3) for x in torch.randn((2, *shape), generator=same)]
+    monkeypatch.setattr(longlive_1_3b, "noise", lambda *_: drawn.pop(0).unsqueeze(0))
+    stream = Denoiser(settings, module.transformer)
+    cache, texts = stream.cache(1), stream.text(text)
+    with torch.inference_mode():
+        found = [module.block(stream, cache, texts, at * settings.block) for at in range(3)]  # the third evicts
+    assert not drawn
+    for got, wanted in zip(found, expected, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=0, atol=1e-5)

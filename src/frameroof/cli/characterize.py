@@ -28,6 +28,10 @@ class Prepared(Protocol):
     def prepare(self) -> None:
         """Run every model with both attentions."""
 
+    def fit(self) -> tuple[str, ...]:
+        """Leave out what the machine's memory does not hold, and say so."""
+        ...
+
 
 def characterize(  # more than five arguments: each is an option of the command
     suite: Annotated[str | None, typer.Option(help="golden: the eight models of Golden et al. The default.")] = None,
@@ -148,7 +152,7 @@ def _source(
     names: Sequence[str], on: str | None, out: Path | None, sizes: dict[str, int], say: Callable[[str], None]
 ) -> tuple[Source, dict[str, dict[str, int]]]:
     """(source, sizes it was given by model); predicted where there is no folder to measure into."""
-    from ..study.characterize.sized import memory_notes, resize
+    from ..study.characterize.sized import fitting, resize
 
     if out is None:
         from ..hardware import parse_node
@@ -159,12 +163,21 @@ def _source(
             raise ValueError(f"--on is one device, such as {node.device.name}: inference of the paper is on one")
         predicted: Any
         predicted, asked = resize(Predicted(node, names), sizes, lambda m, s: workload_of(m, "flash").sizes(s))
-        predicted.assumptions = (*predicted.assumptions, *memory_notes(predicted))
-        return predicted, asked
+        predicted, refused = fitting(predicted)
+        _warn(refused)
+        return predicted, {name: each for name, each in asked.items() if name in predicted.models()}
     from ..lab.characterize import measured_source
 
     measured = measured_source(names, out, say)
-    return resize(measured, sizes, measured.runs.sizes)
+    source, asked = resize(measured, sizes, measured.runs.sizes)
+    if isinstance(source, Prepared):
+        _warn(source.fit())
+    return source, {name: each for name, each in asked.items() if name in source.models()}
+
+
+def _warn(sentences: Sequence[str]) -> None:
+    for text in sentences:
+        typer.echo(f"frameroof: {text}", err=True)
 
 
 def _figure(figure: str | None) -> str | None:

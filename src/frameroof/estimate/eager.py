@@ -33,13 +33,18 @@ Floats = NDArray[np.float64]
 LARGEST_FLASH_HEAD = 256  # FlashAttention-2's largest head dimension (github.com/Dao-AILab/flash-attention)
 
 
-class Curve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Sourced(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What every entry of the table has: where it is from, and when that was read."""
+
+    source: str
+    date: str
+
+
+class Curve(Sourced, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Share of a peak by size of the work: points (size, share), interpolated over the logarithm of the size."""
 
     points: tuple[tuple[float, float], ...]
     unit: str
-    source: str
-    date: str
 
     def at(self, size: Any) -> Floats:
         """The share at `size` (a number or an array)."""
@@ -48,24 +53,20 @@ class Curve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return found
 
 
-class Number(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Number(Sourced, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One stated number with its source; `least` and `most` where the source gives a range."""
 
     value: float
     unit: str
-    source: str
-    date: str
     least: float | None = None
     most: float | None = None
 
 
-class LinkShare(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class LinkShare(Sourced, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What collectives reach of a link, and what one costs at least."""
 
     share: float
     latency_us: float
-    source: str
-    date: str
     gb_s_per_device: float | None = None
 
 

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 KV = tuple[torch.Tensor, torch.Tensor]  # keys and values, (B, L, H, D)
 Rotary = tuple[torch.Tensor, torch.Tensor]  # cosines and sines, (N, 1, D/2)
 EPS = 1e-6
+Residual = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]  # x, y and a gate: x + gate*y; gate 1 where None
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -93,19 +94,15 @@ class Ops:
         return modulated(norm(x_BNC), shift, scale)
 
     def residual_norm(
-        self,
-        x_BNC: torch.Tensor,
-        y_BNC: torch.Tensor,
-        gate: torch.Tensor | None,
-        norm: nn.LayerNorm,
-        modulate: KV | None,
+        self, summed: Residual, norm: nn.LayerNorm, modulate: tuple[torch.Tensor, torch.Tensor] | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """x + gate*y (gate 1 where it is None), and its norm, modulated where (shift, scale) are given."""
-        x_BNC = self.residual(x_BNC, y_BNC, gate)
+        """The sum, and its norm, modulated where (shift, scale) are given."""
+        x_BNC = self.residual(summed)
         return x_BNC, self.norm_modulate(norm, x_BNC, *modulate) if modulate else norm(x_BNC)
 
-    def residual(self, x_BNC: torch.Tensor, y_BNC: torch.Tensor, gate: torch.Tensor | None) -> torch.Tensor:
+    def residual(self, summed: Residual) -> torch.Tensor:
         """x + gate*y."""
+        x_BNC, y_BNC, gate = summed
         return x_BNC + (y_BNC if gate is None else gated(y_BNC, gate))
 
     def ffn(self, ffn: nn.Sequential, x_BNC: torch.Tensor) -> torch.Tensor:
@@ -152,14 +149,14 @@ class Block(nn.Module):
         y_BNC = ops.norm_modulate(self.norm1, x_BNC, shift1, scale1)
         attn = self.self_attn
         y_BNHD = cache.attend(attn, ops.qkv(attn, y_BNC, rotary), rotary, ops)
-        x_BNC, y_BNC = ops.residual_norm(x_BNC, attn.o(y_BNHD.flatten(2)), gate1, self.norm3, None)
+        x_BNC, y_BNC = ops.residual_norm((x_BNC, attn.o(y_BNHD.flatten(2)), gate1), self.norm3, None)
 
         cross = self.cross_attn
         y_BNHD = ops.attention(cross.by_head(cross.norm_q(cross.q(y_BNC))), *text)
         y_BNC = cross.o(y_BNHD.flatten(2))
-        x_BNC, y_BNC = ops.residual_norm(x_BNC, y_BNC, None, self.norm2, (shift2, scale2))
+        x_BNC, y_BNC = ops.residual_norm((x_BNC, y_BNC, None), self.norm2, (shift2, scale2))
 
-        return ops.residual(x_BNC, ops.ffn(self.ffn, y_BNC), gate2)
+        return ops.residual((x_BNC, ops.ffn(self.ffn, y_BNC), gate2))
 
 
 class CausalWan(nn.Module):

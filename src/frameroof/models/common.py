@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -45,6 +46,18 @@ class Defaults:
             notes=(*notes, *self.notes),
             source=self.source,
         )
+
+
+@contextmanager
+def made_on(device: torch.device | str, dtype: torch.dtype) -> Iterator[None]:
+    """New tensors and modules lie on this device, floating ones in this type."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 @cache

@@ -23,17 +23,16 @@ class Memory:
 
     def __init__(self) -> None:
         self._frames: dict[nn.Module, torch.Tensor] = {}
+        self._rooms: dict[nn.Module, torch.Tensor] = {}  # of streams before, to be used again
 
     def extended(self, module: nn.Module, x_BCTHW: torch.Tensor, count: int) -> torch.Tensor:
         """x behind the last `count` frames before it; a stream begins after frames of zeros.
 
         The kept frames stay in one place, so that a captured graph finds them there.
         """
-        past = self._frames.get(module)
-        if past is None:
-            shape = list(x_BCTHW.shape)
-            shape[2] = count
-            past = self._frames[module] = x_BCTHW.new_zeros(shape)
+        if module not in self._frames:
+            self.begin(module, x_BCTHW, count)
+        past = self._frames[module]
         joined = torch.cat((past, x_BCTHW), dim=2)
         past.copy_(joined[:, :, -count:])
         return joined
@@ -43,14 +42,39 @@ class Memory:
         return module not in self._frames
 
     def begin(self, module: nn.Module, like_BCTHW: torch.Tensor, count: int) -> None:
-        """From here on `module` remembers `count` frames, zeros at first."""
+        """From here on `module` remembers `count` frames, zeros at first, laid out as those it is given."""
+        if module in self._rooms:
+            self._frames[module] = self._rooms.pop(module).zero_()
+            return
         shape = list(like_BCTHW.shape)
         shape[2] = count
-        self._frames[module] = like_BCTHW.new_zeros(shape)
+        made = like_BCTHW.new_zeros(shape)
+        self._frames[module] = made.contiguous(memory_format=layout(like_BCTHW))
+
+    def reset(self) -> None:
+        """As for a new stream, in the same places."""
+        self._rooms, self._frames = self._frames, {}
+
+    def saved(self) -> list[torch.Tensor]:
+        """A copy of all that is kept."""
+        return [x.clone() for x in self._frames.values()]
+
+    def restore(self, saved: Sequence[torch.Tensor]) -> None:
+        """What `saved` has given, back in its places."""
+        for x, value in zip(self._frames.values(), saved, strict=True):
+            x.copy_(value)
 
     def bytes(self) -> int:
         """What is kept, in bytes."""
         return sum(x.numel() * x.element_size() for x in self._frames.values())
+
+
+def layout(x_BCTHW: torch.Tensor) -> torch.memory_format:
+    """Channels last where x has them so; a tensor that is both ways counts as contiguous."""
+    last = torch.channels_last_3d
+    return (
+        last if x_BCTHW.is_contiguous(memory_format=last) and not x_BCTHW.is_contiguous() else torch.contiguous_format
+    )
 
 
 class CausalConv(nn.Conv3d):
@@ -136,9 +160,16 @@ class Upsample(nn.Module):
             first, x_BCTHW = x_BCTHW[:, :, :1], x_BCTHW[:, :, 1:]
         if not x_BCTHW.shape[2]:
             return first
-        y = conv(x_BCTHW, memory).unflatten(1, (2, -1))  # B, 2, C, T, H, W
-        y_BCTHW = y.permute(0, 2, 3, 1, 4, 5).flatten(2, 3)
+        y_BCTHW = _in_turn(conv(x_BCTHW, memory), 2)
         return torch.cat((first, y_BCTHW), dim=2) if first.shape[2] else y_BCTHW
+
+
+def _in_turn(y_BCTHW: torch.Tensor, times: int) -> torch.Tensor:
+    """`times` as many frames, one from each part of the channels in turn; the layout stays."""
+    parts = y_BCTHW.unflatten(1, (times, -1))  # B, times, C, T, H, W
+    if layout(y_BCTHW) == torch.channels_last_3d:
+        return parts.permute(0, 3, 1, 4, 5, 2).flatten(1, 2).permute(0, 4, 1, 2, 3)
+    return parts.permute(0, 2, 3, 1, 4, 5).flatten(2, 3)
 
 
 @dataclass(frozen=True)
@@ -224,8 +255,7 @@ class Grow(nn.Module):
         self.conv = nn.Conv2d(channels, channels * times, 1, bias=False)
 
     def forward(self, x_BCTHW: torch.Tensor, memory: Memory) -> torch.Tensor:
-        y = _framewise(self.conv, x_BCTHW).unflatten(1, (self.times, -1))
-        return y.permute(0, 2, 3, 1, 4, 5).flatten(2, 3)
+        return _in_turn(_framewise(self.conv, x_BCTHW), self.times)
 
 
 class Clamp(nn.Module):
@@ -255,57 +285,6 @@ class TinyVAE(nn.Module):
             x = layer(x, memory) if isinstance(layer, (MemBlock, Grow)) else _framewise(layer, x)
         x = x[:, :, 3:] if first else x
         return x.clamp(0, 1) * 2 - 1
-
-
-@dataclass(frozen=True)
-class Pending:
-    """Video that may still be in the making on another stream of the device."""
-
-    video: torch.Tensor
-    done: torch.cuda.Event | None = None
-
-    def wait(self) -> torch.Tensor:
-        """The video; work that the current stream is given from now on comes after it. The host does not wait."""
-        if self.done is not None:
-            self.done.wait()
-            self.video.record_stream(torch.cuda.current_stream())
-        return self.video
-
-
-class Decoder:
-    """A VAE decoding one stream: `frames_at_once` latent frames at a time, or all it is given (0)."""
-
-    def __init__(
-        self, vae: nn.Module, frames_at_once: int = 0, channels_last: bool = False, own_stream: bool = False
-    ) -> None:
-        if frames_at_once < 0:
-            raise ValueError(f"frames_at_once is {frames_at_once}; it must be 0 (all) or more.")
-        device = next(vae.parameters()).device
-        if own_stream and device.type != "cuda":
-            raise ValueError(f"A stream of its own needs a CUDA device; the decoder is on {device}.")
-        self.vae, self.memory, self.step = vae, Memory(), frames_at_once
-        self.format = torch.channels_last_3d if channels_last else torch.contiguous_format
-        self._stream = torch.cuda.Stream(device) if own_stream else None
-
-    def __call__(self, z_BCTHW: torch.Tensor) -> torch.Tensor:
-        """Video of the next latent frames, (B, 3, frames, 8 x rows, 8 x columns) in [-1, 1]."""
-        return self.later(z_BCTHW).wait()
-
-    def later(self, z_BCTHW: torch.Tensor) -> Pending:
-        """The same, beside what the current stream does next where the decoder has a stream of its own."""
-        if self._stream is None:
-            return Pending(self._decode(z_BCTHW))
-        self._stream.wait_stream(torch.cuda.current_stream(z_BCTHW.device))
-        with torch.cuda.stream(self._stream):
-            video = self._decode(z_BCTHW)
-            z_BCTHW.record_stream(self._stream)
-            return Pending(video, self._stream.record_event())
-
-    @torch.inference_mode()
-    def _decode(self, z_BCTHW: torch.Tensor) -> torch.Tensor:
-        chunks = z_BCTHW.split(self.step or z_BCTHW.shape[2], dim=2)
-        frames = [self.vae(z.contiguous(memory_format=self.format), self.memory) for z in chunks]
-        return frames[0] if len(frames) == 1 else torch.cat(frames, dim=2)
 
 
 def _conv(channels: int, out: int, bias: bool) -> nn.Conv2d:

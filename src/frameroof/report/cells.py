@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..study.characterize.source import Column
-from ..units import format_bytes, format_count, format_flops, format_rate, format_seconds, format_usd
+from ..units import format_bandwidth, format_bytes, format_count, format_flops, format_rate, format_seconds, format_usd
 
 SHARES = ("share", "utilisation", "hit_rate", "of_baseline", "bandwidth_mean")
 
@@ -32,6 +32,7 @@ def _number(value: float, column: Column) -> str:
         "byte": format_bytes,
         "FLOP": format_flops,
         "FLOP/s": format_rate,
+        "byte/s": format_bandwidth,
         "s": format_seconds,
         "USD": format_usd,
         "USD/h": lambda usd: f"{usd:.2f}",
@@ -52,5 +53,5 @@ def heading(column: Column) -> str:
     """A column's name for people, with the unit where the values do not carry it."""
     text = column.name.removesuffix("_bytes").replace("_", " ")
     text = "time" if text == "time s" else re.sub(" s$", " time", text)
-    own = column.unit in ("", "byte", "FLOP", "FLOP/s", "s", "x", "USD")
+    own = column.unit in ("", "byte", "byte/s", "FLOP", "FLOP/s", "s", "x", "USD")
     return text if own else f"{text} [{column.unit}]"

@@ -22,8 +22,11 @@ def print_experiments(experiments: Sequence[Experiment], out: Path | None) -> No
     """Print claims of every experiment, of a few also rows, reasons and assumptions; and where the files are."""
     page, few = console(least=WIDE if len(experiments) <= FEW else 150), len(experiments) <= FEW
     for each in experiments:
-        page.print(f"{each.id}  {each.title}  ({each.how}, {each.machine})", style="bold")
-        if few and len(each.rows) <= MOST_ROWS:
+        where = f"({', '.join(filter(None, (each.how, each.machine)))})" if each.rows else "(no data)"
+        page.print(f"{each.id}  {each.title}  {where}", style="bold")
+        if not each.rows:
+            page.print(each.missing or "None of these models is part of this experiment.")
+        elif few and len(each.rows) <= MOST_ROWS:
             page.print(_rows(each))
         elif few:
             page.print(f"{len(each.rows):,} rows: --json prints them, --out writes and draws them")

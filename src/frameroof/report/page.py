@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -17,18 +18,25 @@ if TYPE_CHECKING:
     from .study import Study
 
 TEMPLATE = "page.html.jinja"
-OPEN_ROWS = 12
-"""Tables of more rows are folded up."""
+OPEN_ROWS, LONG = 12, 120
+"""Tables of more rows are folded up; reasons of so many characters are shortened further."""
 
 
 def page(study: Study, experiments: Sequence[Experiment], pictures: Mapping[str, bytes]) -> str:
     """The page; `pictures` are SVG by the experiment's id."""
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["short"] = first_sentence
     template = environment.from_string(files(__package__).joinpath(TEMPLATE).read_text("utf-8"))
     common = shared_assumptions(experiments)
     sections = [_section(each, pictures.get(each.id), common) for each in experiments]
     verdicts = Counter(claim.verdict for each in experiments for claim in each.claims)
     return template.render(study=study, sections=sections, common=common, verdicts=verdicts, rows=OPEN_ROWS) + "\n"
+
+
+def first_sentence(text: str) -> str:
+    """A text up to its first full stop; of a long sentence the list behind its colon is left out."""
+    first = re.split(r"(?<=\.) (?=[A-Z])", text, maxsplit=1)[0]
+    return first if len(first) < LONG else first.partition(": ")[0].rstrip(".") + "."
 
 
 def shared_assumptions(experiments: Sequence[Experiment]) -> tuple[str, ...]:
@@ -44,6 +52,7 @@ def _section(experiment: Experiment, picture: bytes | None, common: Sequence[str
         "how": experiment.how,
         "machine": experiment.machine,
         "claims": experiment.claims,
+        "missing": experiment.missing,
         "picture": base64.b64encode(picture).decode() if picture else "",
         "columns": [{"name": heading(c), "meaning": c.meaning, "unit": c.unit} for c in experiment.columns],
         "rows": [[_shown(row.get(c.name), c) for c in experiment.columns] for row in experiment.rows],

@@ -52,6 +52,7 @@ class Runs:
     dtype: str
     say: Say = lambda _: None
     _built: tuple[str, nn.Module] | None = field(default=None, repr=False)
+    _needed: dict[Path, int] = field(default_factory=dict, repr=False)
 
     @property
     def settings(self) -> str:
@@ -83,33 +84,43 @@ class Runs:
         calls = pl.read_parquet(self.record(model, how, sizes) / CALLS_FILE)
         return whole_calls(calls, pipeline(model).repeats(sizes))
 
+    def check(self, model: str, how: str, sizes: Mapping[str, int]) -> None:
+        """`ValueError` with the number where a run that is not finished needs more memory than is free now."""
+        if self.done(model, how, sizes):
+            return
+        folder = self.folder(model, how, sizes)
+        if folder not in self._needed:
+            self.say(f"{self._label(model, how, sizes)}: estimating memory")
+            which = pipeline(model)
+            self._needed[folder] = needed_bytes(which, how, which.run(sizes), self.reduced, self.dtype)
+        check_memory(f"{model} with {how} attention", self._needed[folder], self.device)
+
     def record(self, model: str, how: str, sizes: Mapping[str, int]) -> Path:
         """The folder of a run, which is made now unless it is there; `ValueError` where it cannot fit."""
         folder = self.folder(model, how, sizes)
         if self.done(model, how, sizes):
             return folder
         which = pipeline(model)
-        ran = which.run(sizes)
-        self.say(f"{model}, {how} attention: estimating memory")
-        needed = needed_bytes(which, how, ran, self.reduced, self.dtype)
-        check_memory(f"{model} with {how} attention", needed, self.device)
-        self.say(f"{model}, {how} attention: building")
+        ran, label = which.run(sizes), self._label(model, how, sizes)
+        self._give_up(model)
+        self.check(model, how, sizes)
+        self.say(f"{label}: building")
         module = self._module(model, which)
         torch.manual_seed(0)
         with torch.inference_mode(), attention(how):
             recorded = Profile(module)
-            self.say(f"{model}, {how} attention: timing")
+            self.say(f"{label}: timing")
             timing = measure(lambda: module(ran), warmup=WARMUP, repeat=0 if self.reduced else 1)
-            self.say(f"{model}, {how} attention: recording")
+            self.say(f"{label}: recording")
             with recorded.recording():
                 module(ran)
         load = os.getloadavg()[0] / (os.cpu_count() or 1)
-        self.say(f"{model}, {how} attention: analysing")
+        self.say(f"{label}: analysing")
         frames = Recorded.of(recorded.trace)
         run = self._run(frames, {"model": model, "attention": how})
         run.measured = {
-            **timing.to_dict(), **recorded.measured, "sizes": dict(sizes), "ran": ran, "needed_bytes": needed,
-            "parameters": parameters(module), "load_per_core": load,
+            **timing.to_dict(), **recorded.measured, "sizes": dict(sizes), "ran": ran,
+            "needed_bytes": self._needed[folder], "parameters": parameters(module), "load_per_core": load,
         }  # fmt: skip
         return _write(folder, run, frames, recorded.trace)
 
@@ -119,10 +130,22 @@ class Runs:
         measured: dict[str, Any] = msgspec.json.decode((folder / RUN).read_bytes())["measured"]
         return float(measured.get("load_per_core", 0.0)) > BUSY
 
-    def _module(self, model: str, which: Pipeline) -> nn.Module:
-        """The pipeline on the device; the one before it is given up first."""
-        if self._built is None or self._built[0] != model:
+    def _label(self, model: str, how: str, sizes: Mapping[str, int]) -> str:
+        """What is run, for people: the sizes that are not the model's own are named."""
+        own = self.sizes(model, {})
+        asked = ", ".join(f"{name} {size}" for name, size in sizes.items() if own[name] != size)
+        return f"{model}{f' ({asked})' if asked else ''}, {how} attention"
+
+    def _give_up(self, model: str) -> None:
+        """Let go of a module that was built for another model, before memory is looked at."""
+        if self._built is not None and self._built[0] != model:
             self._built = None
+            if self.device.startswith("cuda"):
+                torch.cuda.empty_cache()
+
+    def _module(self, model: str, which: Pipeline) -> nn.Module:
+        """The pipeline on the device, built unless it is there."""
+        if self._built is None:
             found = make(model, lambda: (which.build(self.reduced), (), {}), self.device, self.dtype)
             self._built = model, found.module
         return self._built[1]

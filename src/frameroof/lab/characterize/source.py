@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,23 @@ import polars as pl
 import torch
 
 from frameroof.files import write_whole
+from frameroof.hardware import Device, Node, parse_node
 from frameroof.lab.characterize.runs import Runs, Say
 from frameroof.lab.pipelines import pipeline
 from frameroof.profiler.environment import cpu_name
+from frameroof.profiler.probe import probe
+from frameroof.study.characterize.predicted import SIDES
 from frameroof.study.characterize.source import Attention, How, Row
 from frameroof.study.characterize.suite import GOLDEN, model
 
+ATTENTIONS: tuple[Attention, Attention] = ("baseline", "flash")
 EXTRAS = ("similarity", "fsdp", "layout")
-SIMILAR = "stable-diffusion"  # whose similarity matrix is allocated
+SIMILAR = "stable-diffusion"  # whose similarity matrix is allocated, and which is swept over sizes
 REDUCED = (
     "Models are reduced: at most 8 times narrower, fewer of identical layers; every kind of block, resolution and "
     "attention site is kept. Shares of time differ from those of the full models."
 )
+REDUCED_CAVEAT = "Measured here with reduced models: shares and ratios need not be those at full size."
 BUSY_NOTE = (
     "Other programs kept this machine busy during some runs (load_per_core in run.json): those times mean little. "
     "Remove the runs and measure again on a quiet machine."
@@ -50,10 +55,39 @@ class Measured:
         self._models = tuple(dict.fromkeys(model(name).name for name in models))
         for name in self._models:
             pipeline(name)
-        self.machine = machine(runs.device, runs.dtype)
+        self.machine, self.dtype = machine(runs.device, runs.dtype), runs.dtype
+        self.caveat = REDUCED_CAVEAT if runs.reduced else ""
         notes = [f"{model(name).title}: {note}" for name in self._models for note in pipeline(name).notes]
         kept = [note for note in notes if runs.reduced or ": Reduced" not in note]
         self.assumptions = (*COMMON, *((REDUCED,) if runs.reduced else ()), *kept)
+
+    @property
+    def node(self) -> Node | None:
+        """See `Source.node`: a known GPU, or this processor's peaks, measured once and kept."""
+        if self.runs.device.startswith("cuda"):
+            try:
+                return parse_node(torch.cuda.get_device_name())
+            except ValueError:
+                return None
+        return Node(msgspec.convert(self._kept("processor", _processor)[0], Device))
+
+    def fit(self) -> tuple[str, ...]:
+        """Leave out the models whose runs at their own sizes need more memory than is free; a sentence for each.
+
+        `ValueError` with the numbers where none is left.
+        """
+        refused: dict[str, str] = {}
+        for name in self._models:
+            try:
+                for attention in ATTENTIONS:
+                    self.runs.check(name, attention, self.sizes(name))
+            except ValueError as error:
+                refused[name] = str(error)
+        if len(refused) == len(self._models):
+            raise ValueError("; ".join(refused.values()))
+        self._models = tuple(name for name in self._models if name not in refused)
+        self.assumptions = (*self.assumptions, *(f"{text}: left out." for text in refused.values()))
+        return tuple(f"{text}: left out" for text in refused.values())
 
     def models(self) -> tuple[str, ...]:
         """See `Source.models`."""
@@ -64,8 +98,9 @@ class Measured:
         return self.runs.sizes(model, {})
 
     def sides(self, model: str) -> tuple[int, ...]:
-        """See `Source.sides`."""
-        return pipeline(model).sides
+        """See `Source.sides`: a full Stable Diffusion goes on to what is predicted, as far as memory holds it."""
+        own = pipeline(model).sides
+        return own if self.runs.reduced or model != SIMILAR else tuple(sorted({*own, *SIDES}))
 
     def parameters(self, model: str) -> int:
         """See `Source.parameters`."""
@@ -83,12 +118,14 @@ class Measured:
 
     def extra(self, name: str) -> list[Row]:
         """See `Source.extra`; what was measured once is kept under `out`."""
-        if name not in EXTRAS:
-            return []
+        return self._kept(name, lambda: self._extra(name)) if name in EXTRAS else []
+
+    def _kept(self, name: str, measure: Callable[[], list[Row]]) -> list[Row]:
+        """Rows that are measured once for a study and then read."""
         file = self.runs.out / "extra" / f"{self.runs.settings}-{name}.json"
         if not file.exists():
             self.runs.say(f"measuring {name}")
-            rows = self._extra(name)
+            rows = measure()
             file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, msgspec.json.format(msgspec.json.encode(rows), indent=1))
         found: list[Row] = msgspec.json.decode(file.read_bytes())
@@ -99,7 +136,7 @@ class Measured:
         if name == "fsdp":
             from frameroof.lab.characterize.training import training_rows
 
-            return training_rows(_devices(runs.device), runs.reduced, runs.device)
+            return training_rows(_devices(runs.device), runs.reduced, runs.device, runs.say)
         if name == "layout":
             from frameroof.lab.characterize.layout import MODEL, layout_rows
 
@@ -111,7 +148,7 @@ class Measured:
 
     def prepare(self) -> None:
         """Run every model with both attentions at its own sizes, saying how far it is."""
-        parts: list[tuple[str, Attention]] = [(m, a) for m in self._models for a in ("baseline", "flash")]
+        parts = [(name, attention) for name in self._models for attention in ATTENTIONS]
         for at, (name, attention) in enumerate(parts, 1):
             sizes = self.sizes(name)
             done = ", done before" if self.runs.done(name, attention, sizes) else ""
@@ -136,11 +173,17 @@ def measured_source(
     return Measured(models, runs)
 
 
+def _processor() -> list[Row]:
+    row: Row = msgspec.to_builtins(probe())
+    return [row]
+
+
 def machine(device: str, dtype: str) -> str:
     """This machine as a person would name it."""
     if device.startswith("cuda"):
         return f"{torch.cuda.get_device_name()}, {dtype}"
-    return f"{cpu_name()}, {torch.get_num_threads()} threads, {dtype}"
+    threads = torch.get_num_threads()
+    return f"{cpu_name()}, {threads} thread{'s' * (threads > 1)}, {dtype}"
 
 
 def _devices(device: str) -> tuple[int, ...]:

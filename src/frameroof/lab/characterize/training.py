@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ SIDE, BATCH = 256, 1
 LIMIT_S = 300
 
 
-def training_rows(devices: tuple[int, ...], reduced: bool, device: str) -> list[dict[str, Any]]:
+def training_rows(
+    devices: tuple[int, ...], reduced: bool, device: str, say: Callable[[str], None] = lambda _: None
+) -> list[dict[str, Any]]:
     """One row for each number of devices: model, devices, compute_s, communication_s, step_s, backend, of rank 0.
 
     `communication_s` is the union of all collectives, waiting for the other processes included; `compute_s` the union
@@ -31,7 +34,11 @@ def training_rows(devices: tuple[int, ...], reduced: bool, device: str) -> list[
     """
     if device.startswith("cuda") and max(devices) > torch.cuda.device_count():
         raise ValueError(f"training on {max(devices)} GPUs was asked for, and there are {torch.cuda.device_count()}")
-    return [_row(count, reduced, device) for count in devices]
+    rows = []
+    for at, count in enumerate(devices, 1):
+        say(f"training step, part {at} of {len(devices)}: {count} {'process' if count == 1 else 'processes'}")
+        rows.append(_row(count, reduced, device))
+    return rows
 
 
 def _row(count: int, reduced: bool, device: str) -> dict[str, Any]:

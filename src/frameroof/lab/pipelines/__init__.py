@@ -2,8 +2,8 @@
 
 A new model is one file here with `PIPELINE` (a `common.Pipeline`) and one line in the suite. A model of the catalogue
 that is not in the suite has the catalogue's name, with _ for - and dots, and needs no line. A reduced model keeps
-every kind of block, resolution and attention site of the full one and is at most 8 times narrower, with heads and norm
-groups as wide as the full model's.
+every kind of block, resolution and attention site of the full one and is at most 8 times narrower, with heads as wide
+as the full model's; so are norm groups where the library does not fix their number.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ Shape letters: B batch, N tokens, M text tokens, D text width, G forwards of gui
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from frameroof import catalogue
 from frameroof.lab.decoding import guided
+from frameroof.models.common import Components, diffusers_model, made_on, transformers_model
 from frameroof.profiler import stage
 
 NARROW = 8
@@ -73,17 +74,10 @@ def _divisor(count: int, most: int) -> int:
     return next(n for n in range(min(count, most), 0, -1) if count % n == 0)
 
 
-@contextmanager
-def like(module: nn.Module) -> Iterator[None]:
+def like(module: nn.Module) -> AbstractContextManager[None]:
     """New tensors are made on the module's device, and floating ones in its type."""
     weight = next(module.parameters())
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(weight.dtype)
-    try:
-        with torch.device(weight.device):
-            yield
-    finally:
-        torch.set_default_dtype(before)
+    return made_on(weight.device, weight.dtype)
 
 
 def prompt(module: nn.Module, batch: int, tokens: int, vocabulary: int) -> Tensor:
@@ -96,6 +90,24 @@ def noise(module: nn.Module, *shape: int) -> Tensor:
     """Normal noise where the module is, in its type."""
     with like(module):
         return torch.randn(shape)
+
+
+class TextToVideo(nn.Module):
+    """What pipelines of one text encoder, a transformer and a video VAE begin with."""
+
+    def __init__(self, components: Components) -> None:
+        super().__init__()
+        self.text_encoder = transformers_model(*components["text_encoder"])
+        self.transformer = diffusers_model(*components["transformer"])
+        self.vae = diffusers_model(*components["vae"])
+
+    def encode(self, sizes: Mapping[str, int]) -> Tensor:
+        """States (G*B, M, D) of random prompts, with guidance of as many empty ones."""
+        prompts = sizes["batch"] * sizes["guidance"]
+        ids_BM = prompt(self, prompts, sizes["text_tokens"], self.text_encoder.config.vocab_size)
+        with stage("text_encoder"):
+            text_BMD: Tensor = self.text_encoder(ids_BM).last_hidden_state
+        return text_BMD
 
 
 def with_and_without(text_BMD: Tensor, nothing_11D: Tensor, guidance: int) -> Tensor:

@@ -92,7 +92,8 @@ PIPELINE = Pipeline(
     stages={name + end: size for name, size in STEPS.items() for end in ("", "_sampler")},
     notes=(
         "Reduced: base 64 to 256 channels wide, super-resolution 16 to 128, an eighth of the heads and norm groups, T5 "
-        "512 wide with 3 of 24 layers; the published stages of 64, 256 and 1024 pixels.",
+        "512 wide with 3 of 24 layers; the published stages of 64, 256 and 1024 pixels. At other sizes the stages keep "
+        "these names and make a sixteenth, a quarter and the whole of the picture's side.",
         "Sampler: DDIM for Imagen's DDPM; the low-resolution picture is joined without added noise.",
     ),
 )

@@ -102,7 +102,8 @@ PIPELINE = Pipeline(
     sides=(192, 384, 768),
     notes=(
         "Reduced: decoder and interpolation 64 to 256 channels wide, super-resolution 32 to 192, heads of 64, 4 "
-        "norm groups, CLIP 128 wide with 2 of 12 layers; 3 frames that become 11, stages of 16, 64 and 192 pixels.",
+        "norm groups, CLIP 128 wide with 2 of 12 layers; 3 frames that become 11, stages of 16, 64 and 192 pixels, "
+        "named as those of the full model.",
         "Sampler: DDIM.",
     ),
 )

@@ -8,32 +8,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from frameroof.lab.pipelines.common import Pipeline, denoise, narrow, noise, prompt
-from frameroof.models.common import Components, catalogued, diffusers_model, transformers_model
+from frameroof.lab.pipelines.common import Pipeline, TextToVideo, denoise, narrow, noise
+from frameroof.models.common import catalogued
 from frameroof.profiler import stage
 
 NAME = "wan2.1-t2v-1.3b"
 
 
-class Wan(nn.Module):
+class Wan(TextToVideo):
     """Text to video; the answer is (B, 3, frames, height, width)."""
 
-    def __init__(self, components: Components) -> None:
-        super().__init__()
-        self.text_encoder = transformers_model(*components["text_encoder"])
-        self.transformer = diffusers_model(*components["transformer"])
-        self.vae = diffusers_model(*components["vae"])
-
     def forward(self, sizes: Mapping[str, int]) -> Tensor:
-        batch, guidance = sizes["batch"], sizes["guidance"]
-        ids_BM = prompt(self, batch * guidance, sizes["text_tokens"], self.text_encoder.config.vocab_size)
-        with stage("text_encoder"):
-            text_BMD = self.text_encoder(ids_BM).last_hidden_state
+        text_BMD = self.encode(sizes)
         grid = (sizes["frames"] - 1) // 4 + 1, sizes["height"] // 8, sizes["width"] // 8
-        z_BCTRS = noise(self, batch, self.transformer.config.in_channels, *grid)
-        z_BCTRS = denoise("denoise", self.predict, z_BCTRS, text_BMD, sizes["steps"], guidance, flow=True)
+        z_BCTRS = noise(self, sizes["batch"], self.transformer.config.in_channels, *grid)
+        z_BCTRS = denoise("denoise", self.predict, z_BCTRS, text_BMD, sizes["steps"], sizes["guidance"], flow=True)
         with stage("vae_decode"):
             video: Tensor = self.vae.decode(z_BCTRS, return_dict=False)[0]
         return video

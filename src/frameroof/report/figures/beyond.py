@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from matplotlib.figure import Figure
 
 from ...study.characterize.source import Experiment
@@ -23,6 +25,7 @@ from .style import (
     plain,
     sheet,
     stacked,
+    wrapped,
 )
 
 ROLES = {
@@ -34,43 +37,36 @@ ROLES = {
 def beyond_video(experiment: Experiment) -> Figure:
     """Where the time of video models goes, with flash attention."""
     rows = experiment.rows
-    made, (axes,) = sheet(experiment, 9.5, 1.7 + 0.42 * len(rows))
-    parts = {
-        "attention": [row["attention_share"] for row in rows],
-        "linear": [row["linear_share"] for row in rows],
-        "convolution": [row["convolution_share"] for row in rows],
-    }
+    parts = {name: [row[f"{name}_share"] for row in rows] for name in ("attention", "linear", "convolution")}
     parts["other"] = [1 - sum(values) for values in zip(*parts.values(), strict=True)]
-    stacked(axes, [row["title"] for row in rows], parts,
-            {"attention": RED, "linear": ORANGE, "convolution": BLUE, "other": YELLOW})  # fmt: skip
-    for at, row in enumerate(rows):
-        text = f"{row['flash_s']:,.4g} s, flash {row['speedup']:.3g}x; longest sequence {row['sequence_len']:,}"
-        axes.text(1.01, at, text, va="center", fontsize=8)
-    axes.set_xlim(0, 1)
-    percent(axes.xaxis)
-    axes.set_xlabel("share of the time of one video, flash attention")
-    made.legend(loc="outside lower center", ncols=4, fontsize=8)
-    return made
+    texts = [f"{r['flash_s']:,.4g} s, flash {r['speedup']:.3g}x; longest sequence {r['sequence_len']:,}" for r in rows]
+    colours = {"attention": RED, "linear": ORANGE, "convolution": BLUE, "other": YELLOW}
+    return _shares(experiment, {row["title"]: text for row, text in zip(rows, texts, strict=True)}, parts, colours)
 
 
 def beyond_pipeline(experiment: Experiment) -> Figure:
     """Shares of the stages of each pipeline."""
-    rows = experiment.rows
-    names = named(rows)
-    made, (axes,) = sheet(experiment, 9.5, 1.7 + 0.42 * len(names))
+    names = named(experiment.rows)
     parts = {role: [0.0] * len(names) for role in ROLES}
-    for row in rows:
+    texts: dict[str, str] = {}
+    for row in experiment.rows:
         parts[role_of(row["stage"])][names.index(row["model"])] += row["share"]
-    stacked(axes, [next(r["title"] for r in rows if r["model"] == n) for n in names], parts, ROLES)
-    for at, name in enumerate(names):
-        row = next(r for r in rows if r["model"] == name)
-        text = f"{row['whole_s']:,.4g} s"
-        if row["without_guidance_s"]:
-            text += f", {row['without_guidance_s']:,.4g} s without guidance"
+        plain_s = row["without_guidance_s"]
+        texts[row["title"]] = f"{row['whole_s']:,.4g} s" + (f", {plain_s:,.4g} s without guidance" if plain_s else "")
+    return _shares(experiment, texts, parts, ROLES)
+
+
+def _shares(
+    experiment: Experiment, texts: Mapping[str, str], parts: Mapping[str, list[float]], colours: Mapping[str, str]
+) -> Figure:
+    """A horizontal bar for each title of `texts`, cut into shares of a run, its text beside it."""
+    made, (axes,) = sheet(experiment, 9.5, 1.7 + 0.42 * len(texts))
+    stacked(axes, list(texts), parts, colours)
+    for at, text in enumerate(texts.values()):
         axes.text(1.01, at, text, va="center", fontsize=8)
     axes.set_xlim(0, 1)
     percent(axes.xaxis)
-    axes.set_xlabel("share of one run, flash attention")
+    axes.set_xlabel("share of the time of one run, flash attention")
     made.legend(loc="outside lower center", ncols=5, fontsize=8)
     return made
 
@@ -89,24 +85,24 @@ def role_of(stage: str) -> str:
 
 
 def beyond_cost(experiment: Experiment) -> Figure:
-    """Seconds and US dollars of one image, answer or second of video, by machine."""
+    """Seconds and, where a price is known, US dollars of one image, answer or second of video, by machine."""
     rows = experiment.rows
-    made, (time, money) = sheet(experiment, 11, 4.6, 1, 2, sharey=True)
+    wanted = [("seconds", "time [s]"), ("usd", "cost [US dollars]")]
+    wanted = [(column, label) for column, label in wanted if any(row[column] for row in rows)]
     machines = named(rows, "machine")
+    made, panels = sheet(experiment, 11, 2.6 + 0.3 * len(machines), 1, max(1, len(wanted)), sharey=True)
     units = {row["model"]: row["unit"] for row in rows}
-    for at, name in enumerate(named(rows)):
-        mine = [row for row in rows if row["model"] == name]
-        for panel, column in ((time, "seconds"), (money, "usd")):
-            known = [(row[column], machines.index(row["machine"])) for row in mine if row[column] is not None]
+    for panel, (column, label) in zip(panels, wanted, strict=False):
+        for at, name in enumerate(named(rows)):
+            known = [(r[column], machines.index(r["machine"])) for r in rows if r["model"] == name and r[column]]
             panel.plot([x for x, _ in known], [y for _, y in known], MARKERS[at % len(MARKERS)],
                        color=CYCLE[at % len(CYCLE)], label=f"{name}: one {units[name]}", markersize=6)  # fmt: skip
-    time.set_yticks(range(len(machines)), machines)
-    time.invert_yaxis()
-    for panel, label in ((time, "time [s]"), (money, "cost [US dollars]")):
         panel.set_xscale("log")
         panel.set_xlabel(label)
         plain(panel.xaxis)
-    beside(money)
+    panels[0].set_yticks(range(len(machines)), [wrapped(machine, 28) for machine in machines])
+    panels[0].invert_yaxis()
+    beside(panels[-1])
     return made
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...estimate.limits import Machine
-from ...hardware import parse_node
 from ...study.characterize.source import Experiment
+from ...units import format_rate
 from .style import BLACK, BLUE, FAMILY, GREY, ORANGE, clusters, engineering, named, sheet, wrapped
 
 
@@ -86,13 +85,12 @@ def figure_4(experiment: Experiment) -> Figure:
 def figure_5(experiment: Experiment) -> Figure:
     """The roofline, with each model at both of its intensities."""
     made, (axes,) = sheet(experiment, 9, 5)
-    roof = _roof(experiment.machine)
+    peak, bandwidth = (experiment.rows[0][name] for name in ("peak", "bandwidth"))
     values = [row[c] for row in experiment.rows for c in ("intensity_bytes", "intensity_capacity")]
-    if roof:
-        peak, bandwidth = roof
+    if peak and bandwidth:
         ends = (min([*values, 1.0]) / 2, peak / bandwidth, max(values) * 2)
         axes.plot(ends, [bandwidth * ends[0], peak, peak], color=BLACK, linewidth=1.2)
-        axes.annotate(f"dense bf16 peak {peak / 1e12:,.0f} TFLOP/s, ridge at {peak / bandwidth:.0f} FLOP/byte",
+        axes.annotate(f"dense peak {format_rate(peak)}, ridge at {peak / bandwidth:.0f} FLOP/byte",
                       (ends[2], peak), xytext=(0, 4), textcoords="offset points", fontsize=8, ha="right")  # fmt: skip
     for number, row in enumerate(experiment.rows, 1):
         colour, rate = FAMILY[row["family"]], row["achieved"]
@@ -104,7 +102,7 @@ def figure_5(experiment: Experiment) -> Figure:
     axes.set_xscale("log")
     axes.set_yscale("log")
     rates = [row["achieved"] for row in experiment.rows]
-    axes.set_ylim(min(rates) / 4, max([*rates, roof[0] if roof else 0]) * 4)
+    axes.set_ylim(min(rates) / 4, max([*rates, peak or 0]) * 4)
     engineering(axes.yaxis, "FLOP/s")
     axes.set_xlabel("arithmetic intensity [FLOP/byte]")
     axes.set_ylabel("rate of the whole run [FLOP/s]")
@@ -118,15 +116,6 @@ def figure_5(experiment: Experiment) -> Figure:
     ]
     axes.legend(handles=handles, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return made
-
-
-def _roof(machine: str) -> tuple[float, float] | None:
-    """Dense bf16 peak and bandwidth of a known device, None where the machine is none."""
-    try:
-        node = parse_node(machine.partition(",")[0])
-    except ValueError:
-        return None
-    return (Machine(node).peak("bf16"), node.bandwidth) if "bf16" in node.device.dense_flops else None
 
 
 def figure_6(experiment: Experiment) -> Figure:

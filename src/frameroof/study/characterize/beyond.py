@@ -1,23 +1,23 @@
-"""Beyond the paper: video transformers of today, whole pipelines with guidance, cost by device, published times."""
+"""Beyond the paper: video transformers of today, whole pipelines with guidance, cost by device."""
 
 from __future__ import annotations
 
 import numpy as np
 import polars as pl
 
-from ...estimate import cost_of
 from ...trace.classify import ATTENTION, CONVOLUTION, LINEAR
-from .claims import claim, number, statement
-from .predicted import Predicted, passes_of
+from .claims import by_model, number, statement
+from .predicted import Predicted, passes_of, workload_of
 from .sequence import OWN
 from .shares import KINDS, seconds_by_class
-from .source import Claim, Experiment, Row, Source, columns
+from .sized import unfit
+from .source import Experiment, Row, Source, about, columns
 from .suite import model
 
 VIDEO = ("wan2.1-t2v-1.3b", "wan2.1-t2v-14b", "hunyuanvideo", "cogvideox-5b", "mochi-1", "ltx-video-13b")
 DEVICES = ("A100", "H100", "H200", "B200", "MI300X", "L40S", "RTX 4090")
 FRAMES_PER_SECOND = 16
-ONLY = "Needs a predicted source: nothing was measured for it."
+NOT_HELD = "Baseline times assume that the similarity matrix fits the memory, which it does not at these lengths."
 
 
 BEYOND_VIDEO_COLUMNS = columns(
@@ -38,7 +38,7 @@ def beyond_video(source: Source) -> Experiment:
     names = [n for n in source.models() if model(n).modality == "video"]
     asked: Source = source
     if isinstance(source, Predicted):
-        asked = Predicted(source.node, (*names, *VIDEO), source.table, source.clock)
+        asked = source.other(models=(*names, *VIDEO))
         names = list(asked.models())
     rows: list[Row] = []
     for name in names:
@@ -62,8 +62,6 @@ def beyond_video(source: Source) -> Experiment:
     return Experiment(
         id="beyond-video",
         title="Video diffusion transformers",
-        how=source.how,
-        machine=source.machine,
         columns=BEYOND_VIDEO_COLUMNS,
         rows=tuple(rows),
         claims=(
@@ -74,13 +72,11 @@ def beyond_video(source: Source) -> Experiment:
                 ", ".join(f"{r['model']}: attention {number(r['attention_share'], '%')}" for r in new),
                 all(r["convolution_share"] > r["attention_share"] for r in new) if new else None,
                 "Diffusion moved from U-Nets to transformers with attention over all tokens of all frames.",
+                "None of these models is a video transformer.",
             ),
         ),
-        assumptions=(
-            *source.assumptions,
-            *(() if rows else (ONLY,)),
-            "Baseline times assume that the similarity matrix fits the memory, which it does not at these lengths.",
-        ),
+        missing="" if rows else "None of these models makes video.",
+        **about(source, *((NOT_HELD,) if source.how == "predicted" else ())),
     )
 
 
@@ -134,8 +130,6 @@ def beyond_pipeline(source: Source) -> Experiment:
     return Experiment(
         id="beyond-pipeline",
         title="Stages of the pipeline, and what guidance costs",
-        how=source.how,
-        machine=source.machine,
         columns=BEYOND_PIPELINE_COLUMNS,
         rows=tuple(rows),
         claims=(
@@ -143,12 +137,13 @@ def beyond_pipeline(source: Source) -> Experiment:
                 "The text encoder does not weigh in the whole",
                 "not in the paper",
                 "not asked",
-                ", ".join(f"{n} {number(v, '%')}" for n, v in text.items()),
+                by_model(text),
                 max(text.values()) < 0.05 if text else None,
-                "Below 5 % of the run in every model.",
+                "Not to weigh: below 5 % of the run in every model. It runs once, the generator many times.",
+                "None of these models has a text encoder of its own.",
             ),
         ),
-        assumptions=source.assumptions,
+        **about(source),
     )
 
 
@@ -157,148 +152,55 @@ BEYOND_COST_COLUMNS = columns(
     "model: name in the suite",
     "title: the model",
     "unit: what time and cost are for",
-    "seconds [s]: time of one unit, flash attention",
+    "seconds [s]: time of one unit, flash attention; None: the device's memory does not hold the model",
     "usd [USD]: cost of one unit when the device is never idle; None: no price is known",
     "usd_per_hour [USD/h]: of the device",
     "price_source: where the price is from",
+    "refused: why there is no time: what it needs, and what the device has; None: it fits",
 )
 
 
 def beyond_cost(source: Source) -> Experiment:
-    """Time and cost of an image or a second of video over devices."""
-    rows: list[Row] = []
+    """Time and cost of an image or a second of video: over devices where it is predicted, else on this machine."""
+    asked: list[Source] = [source]
+    notes = [f"A second of video is {FRAMES_PER_SECOND} frames, whatever the model was trained for."]
     if isinstance(source, Predicted):
-        for device in DEVICES:
-            asked = Predicted(device, source.models(), source.table, source.clock)
-            rows += [_cost(asked, name) for name in source.models()]
+        asked = [source.other(device) for device in DEVICES]
+        notes.append("The shares of peaks and bandwidth were stated for A100-class GPUs and are used for every device.")
     return Experiment(
         id="beyond-cost",
         title="Time and cost of an image or a second of video by device",
         how=source.how,
-        machine=", ".join(DEVICES),
+        machine=", ".join(each.machine for each in asked),
         columns=BEYOND_COST_COLUMNS,
-        rows=tuple(rows),
-        claims=(),
-        assumptions=(
-            *source.assumptions,
-            "The shares of peaks and bandwidth were stated for A100-class GPUs and are used for every "
-            f"device. A second of video is {FRAMES_PER_SECOND} frames, whatever the model was trained for.",
-            *(() if rows else (ONLY,)),
-        ),
+        rows=tuple(_cost(each, name) for each in asked for name in source.models()),
+        assumptions=(*source.assumptions, *notes),
     )
 
 
-def _cost(source: Predicted, name: str) -> Row:
+def _cost(source: Source, name: str) -> Row:
     sizes, known = source.sizes(name), model(name)
-    whole = int(source.work(name, "flash", {})["time_ns"].sum()) / 1e9
-    parts, unit = 1.0, {"text": "answer", "image": "image", "video": "second of video"}[known.modality]
-    if known.modality == "video":
-        parts = _frames(name, sizes) / FRAMES_PER_SECOND
-    cost = cost_of(source.node, whole, sizes.get("batch", 1))
+    items, unit = float(sizes.get("batch", 1)), {"text": "answer", "image": "image"}.get(known.modality)
+    if unit is None:
+        items, unit = items * _frames(name, sizes) / FRAMES_PER_SECOND, "second of video"
+    refused = unfit(source, name) if isinstance(source, Predicted) else None
+    seconds = None if refused else int(source.work(name, "flash", {})["time_ns"].sum()) / 1e9 / items
+    price = source.node.usd_per_hour if source.node else None
     return {
         "machine": source.machine,
         "model": name,
         "title": known.title,
         "unit": unit,
-        "seconds": whole / parts,
-        "usd": None if cost.usd_per_item is None else cost.usd_per_item / parts,
-        "usd_per_hour": cost.usd_per_hour,
-        "price_source": cost.price_source,
+        "seconds": seconds,
+        "usd": price.mid * seconds / 3600 if price and seconds is not None else None,
+        "usd_per_hour": price.mid if price else None,
+        "price_source": f"{price.source}, {price.date}" if price else "no price is known",
+        "refused": refused,
     }
 
 
 def _frames(name: str, sizes: dict[str, int]) -> int:
     """Frames that come out: after interpolation, where a stage has more than went in."""
-    found = [int(run.env["frames"]) for run in passes_of(name, "flash") if "frames" in run.env]
+    asked = {size: value for size, value in sizes.items() if size in workload_of(name, "flash").params}
+    found = [int(run.env["frames"]) for run in passes_of(name, "flash", asked) if "frames" in run.env]
     return max([sizes.get("frames", 1), *found])
-
-
-# Published times of whole pipelines on A100 with PyTorch's eager execution: the prediction beside them.
-PUBLISHED: tuple[tuple[str, str, str, dict[str, int], float, str], ...] = (
-    ("stable-diffusion", "A100 40GB", "flash", {"batch": 16}, 13.55, "github.com/huggingface/diffusers/pull/2764"),
-    ("stable-diffusion", "A100 40GB", "lean", {"batch": 16}, 18.95, "github.com/huggingface/diffusers/pull/2764"),
-    ("stable-diffusion", "A100 40GB", "flash", {"batch": 8}, 7.04, "github.com/huggingface/diffusers/pull/2764"),
-    ("stable-diffusion", "A100 40GB", "lean", {"batch": 8}, 9.74, "github.com/huggingface/diffusers/pull/2764"),
-    ("stable-diffusion", "A100", "flash", {"batch": 1}, 1.604, "github.com/fal-ai/stable-diffusion-benchmarks"),
-    (
-        "pixart-alpha-1024",
-        "A100",
-        "flash",
-        {"steps": 20},
-        1.97,
-        "github.com/xdit-project/xdit_assets pixart/A100-1k.png",
-    ),
-    ("sd3-medium", "A100", "flash", {"steps": 20}, 3.09, "github.com/xdit-project/xdit_assets sd3/A100-SD3.png"),
-    ("wan2.1-t2v-14b", "A100", "flash", {}, 3342.6, "github.com/Wan-Video/Wan2.1 assets/comp_effic.png"),
-    ("sdxl-base", "A100", "flash", {"steps": 20}, 2.7, "github.com/huggingface/amused assets (batch-size plots)"),
-)
-
-
-BEYOND_PUBLISHED_COLUMNS = columns(
-    "model: name",
-    "machine: device",
-    "attention: flash, or lean: diffusers' own baseline",
-    "sizes: where not the defaults",
-    "published_s [s]: one run, published",
-    "device_s [s]: predicted, smallest kernel as launch",
-    "wall_s [s]: predicted, a dispatch of the host for each operation",
-    "ratio: predicted wall over published",
-    "source: where it was read",
-)
-
-
-def beyond_published(source: Source) -> Experiment:
-    """Predicted times, of device and host, beside published ones on A100: how far the stated efficiencies hold."""
-    rows: list[Row] = []
-    if isinstance(source, Predicted):
-        for name, device, attention, sizes, published, where in PUBLISHED:
-            both = {clock: Predicted(device, (name,), source.table, clock) for clock in ("kernel", "wall")}
-            seconds = {c: int(s.work(name, attention, sizes)["time_ns"].sum()) / 1e9 for c, s in both.items()}
-            ours = seconds["wall"]
-            rows.append(
-                {
-                    "model": name,
-                    "machine": both["wall"].machine,
-                    "attention": attention,
-                    "sizes": dict(sizes),
-                    "published_s": published,
-                    "device_s": seconds["kernel"],
-                    "wall_s": ours,
-                    "ratio": ours / published,
-                    "source": where,
-                }
-            )
-    return Experiment(
-        id="beyond-published",
-        title="Predicted and published times on A100",
-        how=source.how,
-        machine="A100",
-        columns=BEYOND_PUBLISHED_COLUMNS,
-        rows=tuple(rows),
-        claims=tuple(_published_claims(rows)),
-        assumptions=(
-            *source.assumptions,
-            "The host's dispatch time was derived from the batch-1 row of Stable Diffusion, "
-            "which is therefore no check of it.",
-            *(() if rows else (ONLY,)),
-        ),
-    )
-
-
-def _published_claims(rows: list[Row]) -> list[Claim]:
-    at = {(r["attention"], r["sizes"].get("batch")): r for r in rows if r["model"] == "stable-diffusion"}
-    if not at:
-        return []
-    flash, lean = at["flash", 16], at["lean", 16]
-    return [
-        claim(
-            "Speed-up of flash attention in Stable Diffusion at batch 16 on A100, published by diffusers (not in "
-            "the paper)",
-            "diffusers pull request 2764",
-            (lean["published_s"] / flash["published_s"],),
-            [lean["wall_s"] / flash["wall_s"]],
-            "x",
-            "Against diffusers' baseline of 2023, which folds the scale into the product and keeps the softmax "
-            "in fp16.",
-        )
-    ]

@@ -7,12 +7,14 @@ range of ours (several models) if all of it does.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from .source import Claim, Source, Verdict
+import msgspec
+
+from .source import Claim, Verdict
 
 TOLERANCE = 0.1
-PAPER_MACHINE = "A100"
+ABSENT = "The source has none of the models that the claim is about."
 
 
 def number(value: float, unit: str) -> str:
@@ -31,10 +33,16 @@ def span(values: Sequence[float], unit: str) -> str:
     )
 
 
-def claim(  # six arguments: the cells of a row
-    text: str, where: str, paper: Sequence[float], ours: Sequence[float], unit: str = "", why: str = ""
+def claim(  # seven arguments: the cells of a row
+    text: str,
+    where: str,
+    paper: Sequence[float],
+    ours: Sequence[float],
+    unit: str = "",
+    why: str = "",
+    untested: str = ABSENT,
 ) -> Claim:
-    """A claim of one number or a range. `ours` has the number of each model asked (none: not tested)."""
+    """A claim of one number or a range. `ours` has the number of each model asked; none: not tested, and why."""
     tested = bool(ours)
     agrees = tested and within(paper, ours)
     return Claim(
@@ -45,7 +53,7 @@ def claim(  # six arguments: the cells of a row
         ours=span(ours, unit) if tested else "",
         ours_value=sum(ours) / len(ours) if tested else None,
         verdict="agrees" if agrees else "differs" if tested else "not tested",
-        why=f"{distance(paper, ours)} {why}".strip() if tested else why or "The source has none of these models.",
+        why=f"{distance(paper, ours)} {why}".strip() if tested else untested,
     )
 
 
@@ -58,11 +66,15 @@ def within(paper: Sequence[float], ours: Sequence[float]) -> bool:
 def distance(paper: Sequence[float], ours: Sequence[float]) -> str:
     """How far ours is from the paper's, in words."""
     if within(paper, ours):
-        return "Within 10 % of the paper's."
+        inside = min(paper) <= min(ours) and max(ours) <= max(paper)
+        alike = "The same" if min(paper) == max(paper) else "Within the paper's range"
+        return f"{alike}." if inside else "Within a tenth of the paper's."
     parts = []
     low, high = min(paper), max(paper)
+    if len(set(paper)) == len(set(ours)) == 1 and low and ours[0] > 0:
+        return f"Ours is {ours[0] / low:.2g} of the paper's."
     if min(ours) < low * (1 - TOLERANCE) and low:
-        least = f"{min(ours) / low:.2g} of the paper's" if min(ours) > 0 else "below zero"
+        least = f"{min(ours) / low:.2g} of the paper's" if min(ours) > 0 else "below zero" if min(ours) < 0 else "zero"
         parts.append(f"our least is {least}")
     if max(ours) > high * (1 + TOLERANCE) and high:
         parts.append(f"our most is {max(ours) / high:.2g} of the paper's")
@@ -70,16 +82,33 @@ def distance(paper: Sequence[float], ours: Sequence[float]) -> str:
     return text[0].upper() + text[1:] + "."
 
 
-def statement(  # six arguments: the cells of a row
-    text: str, where: str, paper: str, ours: str, holds: bool | None, why: str = ""
+def statement(  # seven arguments: the cells of a row
+    text: str, where: str, paper: str, ours: str, holds: bool | None, why: str = "", untested: str = ABSENT
 ) -> Claim:
-    """A claim without a number of its own: `holds` says whether our numbers show it (None: not tested)."""
-    verdict: Verdict = "not tested" if holds is None else "agrees" if holds else "differs"
-    return Claim(text=text, where=where, paper=paper, ours=ours, verdict=verdict, why=why)
+    """A claim without a number of its own: `holds` says whether our numbers show it (None: not tested, and why)."""
+    if holds is None:
+        return Claim(text=text, where=where, paper=paper, ours="", verdict="not tested", why=untested)
+    return Claim(text=text, where=where, paper=paper, ours=ours, verdict="agrees" if holds else "differs", why=why)
 
 
-def contradiction(
-    text: str, where: str, readings: Sequence[tuple[str, float, float]], ours: float | None, unit: str = ""
+def by_model(values: Mapping[str, float | None], unit: str = "%") -> str:
+    """``muse 73 %, parti 9 %``: the largest first; what is None is left out."""
+    known = {name: value for name, value in values.items() if value is not None}
+    return ", ".join(f"{name} {number(v, unit)}" for name, v in sorted(known.items(), key=lambda each: -each[1]))
+
+
+def counted(claims: Iterable[Claim]) -> tuple[Claim, ...]:
+    """The same, marked as counted from the modules at full size."""
+    return tuple(msgspec.structs.replace(claim, counted=True) for claim in claims)
+
+
+def contradiction(  # six arguments: the cells of a row
+    text: str,
+    where: str,
+    readings: Sequence[tuple[str, float, float]],
+    ours: float | None,
+    unit: str = "",
+    why: str = "",
 ) -> Claim:
     """A claim that the paper makes twice: `readings` are (its words, least, most) of each.
 
@@ -97,7 +126,7 @@ def contradiction(
             f"Ours supports: {near[0]}."
             if near
             else "Ours supports neither; "
-            + "; ".join(f"it is {ours / most:.2g} of “{words}”" for words, _, most in readings if most)
+            + "; ".join(f"it is {ours / most:.2g} times “{words}”" for words, _, most in readings if most)
             + "."
         )
     verdict: Verdict = (
@@ -110,14 +139,7 @@ def contradiction(
         paper=paper,
         ours=mine,
         verdict=verdict,
-        why=support,
+        why=f"{support} {why}".strip(),
         paper_range=(min(lows), max(highs)) if math.isfinite(max(highs)) else None,
         ours_value=ours,
     )
-
-
-def measured_note(source: Source) -> tuple[str, ...]:
-    """What to say of a comparison with the paper's A100 when the numbers are those of another machine."""
-    if PAPER_MACHINE in source.machine and source.how == "predicted":
-        return ()
-    return (f"The paper measured A100 GPUs at full size; these numbers are {source.how} for {source.machine}.",)

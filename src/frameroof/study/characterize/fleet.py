@@ -60,7 +60,7 @@ FIGURE_1_COLUMNS = columns(
 )
 
 
-def figure_1(source: Source, jobs: str | os.PathLike[str] | None = None) -> Experiment:
+def figure_1(_: Source, jobs: str | os.PathLike[str] | None = None) -> Experiment:
     """GPUs per parameter and memory utilisation by kind of job (figure 1). `jobs`: a file of job records."""
     frame = read_jobs(jobs if jobs is not None else Path(__file__).with_name(EXAMPLE))
     means = frame.group_by("kind", maintain_order=True).agg(
@@ -78,8 +78,8 @@ def figure_1(source: Source, jobs: str | os.PathLike[str] | None = None) -> Expe
     return Experiment(
         id="figure-1",
         title="GPUs per parameter and memory utilisation of training jobs",
-        how=source.how,
-        machine="synthetic example" if jobs is None else os.fspath(jobs),
+        how="synthetic" if jobs is None else "measured",
+        machine="an example that shows the form" if jobs is None else f"the jobs of {os.fspath(jobs)}",
         columns=FIGURE_1_COLUMNS,
         rows=tuple(rows),
         claims=tuple(_claims(rows, made_up=jobs is None)),
@@ -106,8 +106,10 @@ def _claims(rows: list[Row], made_up: bool) -> list[Claim]:
         ours = [row[column] for row in rows if row["kind"] in ("image", "video") and row[column] is not None]
         if made_up:
             why = "A fleet's job records are needed; the example is synthetic."
-            out.append(statement(text, "I, figure 1", f"{paper:g}x", "", None, why))
+            out.append(statement(text, "I, figure 1", f"{paper:g}x", "", None, untested=why))
         else:
             mean = [sum(ours) / len(ours)] if ours else []
-            out.append(claim(text, "I, figure 1", (paper,), mean, "x", "Mean over the kinds in the records."))
+            kinds = [row["kind"] for row in rows if row["kind"] != "llm"]
+            why = f"Mean over {' and '.join(kinds)} jobs."
+            out.append(claim(text, "I, figure 1", (paper,), mean, "x", why, "The records need LLM jobs and others."))
     return out

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...estimate.limits import Machine
-from .claims import claim, measured_note, number, statement
+from .claims import ABSENT, by_model, claim, number, statement
 from .shares import of_family
-from .source import Claim, Experiment, Row, Source, columns, node_of
+from .source import Claim, Experiment, Row, Source, about, columns
 from .suite import model
 
 BYTES_PER_PARAMETER = 2
@@ -22,7 +22,9 @@ FIGURE_5_COLUMNS = columns(
     "bytes [byte]: moved in one run, flash attention, elementwise not fused",
     "intensity_capacity [FLOP/byte]: FLOPs over model capacity: the paper's definition",
     "intensity_bytes [FLOP/byte]: FLOPs over bytes moved: the roofline's definition",
-    "ridge [FLOP/byte]: where the machine's roofline bends; None where its peak is unknown",
+    "peak [FLOP/s]: dense peak of the machine in the models' type of number; None: unknown",
+    "bandwidth [byte/s]: of the machine's memory; None: unknown",
+    "ridge [FLOP/byte]: where the machine's roofline bends: peak over bandwidth",
     "bound: compute or memory, by bytes moved",
     "bound_by_capacity: compute or memory, by the paper's definition",
     "achieved [FLOP/s]: FLOPs over the time of a run",
@@ -36,28 +38,29 @@ def figure_5(source: Source) -> Experiment:
     return Experiment(
         id="figure-5",
         title="Arithmetic intensity and the roofline",
-        how=source.how,
-        machine=source.machine,
         columns=FIGURE_5_COLUMNS,
         rows=tuple(rows),
-        claims=tuple(_claims(source, rows)),
-        assumptions=(*source.assumptions, *measured_note(source), "A model's capacity is its weights at 2 bytes each."),
+        claims=(*_height_claims(source, rows), *_bound_claims(source, rows)),
+        **about(source, "A model's capacity is its weights at 2 bytes each."),
     )
 
 
-def _claims(source: Source, rows: Sequence[Row]) -> list[Claim]:
+def _height_claims(source: Source, rows: Sequence[Row]) -> list[Claim]:
     by = {row["model"]: row for row in rows}
-    llm = [by[n] for n in of_family(source, "llm")]
-    diffusion = [by[n] for n in of_family(source, "diffusion")]
-    transformer = [by[n] for n in of_family(source, "transformer")]
-    pictures = [r for r in diffusion if model(r["model"]).modality == "image"]
-    over = [r["intensity_capacity"] / p["intensity_capacity"] for r in pictures for p in llm]
-    moved = [r["intensity_bytes"] / p["intensity_bytes"] for r in pictures for p in llm]
-    listed = ", ".join(f"{r['model']} {number(r['intensity_capacity'], '')}" for r in rows)
-    apart = min((r["intensity_capacity"] for r in diffusion), default=0) > max(
-        (r["intensity_capacity"] for r in transformer), default=0
-    )
-    known = all(row["bound"] for row in rows)
+    llm, diffusion, transformer = (of_family(source, family) for family in ("llm", "diffusion", "transformer"))
+    pictures = [name for name in diffusion if model(name).modality == "image"]
+    capacity = {name: row["intensity_capacity"] for name, row in by.items()}
+    over = [capacity[picture] / capacity[text] for picture in pictures for text in llm]
+    moved = [by[picture]["intensity_bytes"] / by[text]["intensity_bytes"] for picture in pictures for text in llm]
+    apart = min((capacity[n] for n in diffusion), default=0) > max((capacity[n] for n in transformer), default=0)
+    why = f"FLOPs over capacity: {by_model(capacity, '')}."
+    more = ""
+    if over:
+        more = (
+            " An LLM's is about its number of tokens, prompt and answer; a diffusion model's grows with every step. So "
+            f"the ratio is a choice of lengths: with {number(max(over) / 100, 'x')} the tokens of our LLM it would be "
+            f"100. By bytes moved it is {number(max(moved), 'x')}."
+        )
     return [
         claim(
             "Diffusion image models have up to 100 times the arithmetic intensity of LLMs",
@@ -65,44 +68,59 @@ def _claims(source: Source, rows: Sequence[Row]) -> list[Claim]:
             (100.0,),
             [max(over)] if over else [],
             "x",
-            f"FLOPs over capacity: {listed}. It rises with every denoising step. By bytes moved it is "
-            f"{number(max(moved), 'x') if moved else 'unknown'}.",
+            why + more,
         ),
         statement(
             "Diffusion models have the higher intensity than transformer models",
-            "figure 5",
+            "II-C, figure 5",
             "all",
             "all" if apart else "not all",
             apart if diffusion and transformer else None,
-            f"{listed}.",
+            f"{why} Every denoising step uses the same weights again.",
         ),
+    ]
+
+
+def _bound_claims(source: Source, rows: Sequence[Row]) -> list[Claim]:
+    by = {row["model"]: row for row in rows}
+    known = all(row["bound"] for row in rows)
+    untested = ABSENT if known else f"Peak and bandwidth of {source.machine} are not known."
+
+    def bounds(names: Sequence[str], column: str = "bound") -> str:
+        return ", ".join(f"{name}: {by[name][column]}" for name in names)
+
+    diffusion, transformer = (of_family(source, family) for family in ("diffusion", "transformer"))
+    return [
         statement(
             "Diffusion models are bound by compute",
             "figure 5",
             "all",
-            ", ".join(f"{r['model']}: {r['bound']}" for r in diffusion),
-            all(r["bound"] == "compute" for r in diffusion) if diffusion and known else None,
-            "By bytes moved. The paper sets FLOPs over capacity beside a ridge of FLOPs over bytes moved: two "
-            "different quantities; by its definition: "
-            + ", ".join(f"{r['model']}: {r['bound_by_capacity']}" for r in diffusion)
-            + ".",
+            bounds(diffusion),
+            all(by[n]["bound"] == "compute" for n in diffusion) if diffusion and known else None,
+            "By bytes moved against the ridge of the machine. The paper sets FLOPs over capacity beside a ridge of "
+            f"FLOPs over bytes moved, two different quantities; by its definition: "
+            f"{bounds(diffusion, 'bound_by_capacity')}.",
+            untested,
         ),
         statement(
             "Transformer models are bound by memory at small batches",
-            "figure 5",
+            "II-C, figure 5",
             "all",
-            ", ".join(f"{r['model']}: {r['bound']}" for r in transformer),
-            all(r["bound"] == "memory" for r in transformer) if transformer and known else None,
+            bounds(transformer),
+            all(by[n]["bound"] == "memory" for n in transformer) if transformer and known else None,
             "By bytes moved. Models that decode in parallel (Muse, Phenaki) read their weights once for all "
-            "tokens of a step.",
+            "tokens of a step; Parti reads them for every token.",
+            untested,
         ),
     ]
 
 
 def _roof(source: Source) -> tuple[float, float] | None:
-    """Peak FLOP/s in bf16 and bytes per second of the source's machine, None where it is not a known device."""
-    node = node_of(source)
-    return (Machine(node).peak("bf16"), node.bandwidth) if node and "bf16" in node.device.dense_flops else None
+    """Peak FLOP/s and bytes per second of the source's machine, None where they are not known."""
+    node = source.node
+    return (
+        (Machine(node).peak(source.dtype), node.bandwidth) if node and source.dtype in node.device.dense_flops else None
+    )
 
 
 def _row(source: Source, name: str, roof: tuple[float, float] | None) -> Row:
@@ -122,6 +140,8 @@ def _row(source: Source, name: str, roof: tuple[float, float] | None) -> Row:
         "bytes": moved,
         "intensity_capacity": flops / capacity,
         "intensity_bytes": flops / moved,
+        "peak": roof[0] if roof else None,
+        "bandwidth": roof[1] if roof else None,
         "ridge": ridge,
         "bound": side(flops / moved),
         "bound_by_capacity": side(flops / capacity),

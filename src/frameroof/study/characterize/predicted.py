@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import Any
@@ -138,6 +139,8 @@ class Predicted:
     """Golden et al.'s questions answered from workloads: see `Source`. Nothing is run."""
 
     how: How = "predicted"
+    dtype = "bf16"
+    caveat = ""
 
     def __init__(
         self,
@@ -150,7 +153,7 @@ class Predicted:
 
         Raises `ValueError`, a sentence, for an unknown machine or model.
         """
-        self.node = on if isinstance(on, Node) else parse_node(on)
+        self.node: Node = on if isinstance(on, Node) else parse_node(on)
         self.table = table or eager.load()
         self.clock = clock
         self.eager = eager.Eager(self.node, self.table, clock)
@@ -175,6 +178,14 @@ class Predicted:
             *(() if units else (f"{self.node.name} states no number of compute units: kernels fill it at once.",)),
         )
 
+    def other(
+        self, on: str | Node | None = None, models: Sequence[str] | None = None, table: eager.Table | None = None
+    ) -> Predicted:
+        """The same, also at sizes that were asked for, with another machine, other models or other efficiencies."""
+        made = copy(self)
+        Predicted.__init__(made, on or self.node, models or self._models, table or self.table, self.clock)
+        return made
+
     def models(self) -> tuple[str, ...]:
         """See `Source.models`."""
         return self._models
@@ -192,11 +203,7 @@ class Predicted:
 
     def parameters(self, model: str) -> int:
         """See `Source.parameters`."""
-        held: dict[str, int] = {}
-        for stage in workload_of(model, "flash").stages:
-            name = stage.weights_name or stage.name
-            held[name] = max(held.get(name, 0), sum(stage.weights.values()))
-        return sum(held.values())
+        return sum(parameters_of(model).values())
 
     def work(self, model: str, attention: Attention | str, sizes: Mapping[str, int]) -> pl.DataFrame:
         """See `Source.work`."""
@@ -277,9 +284,18 @@ class Predicted:
         if name == SPLIT:
             splits = msgspec.structs.replace(self.table.flash_splits_keys, value=1.0)
             table = msgspec.structs.replace(self.table, flash_splits_keys=splits)
-            other = Predicted(self.node, self._models, table, self.clock)
+            other = self.other(table=table)
             return [_totals(each, other.work(each, "flash", {})) for each in self._models]
         return []
+
+
+def parameters_of(name: str) -> dict[str, int]:
+    """Parameters of a model by the name of its weights, which stages may share, in the order of the run."""
+    held: dict[str, int] = {}
+    for stage in workload_of(name, "flash").stages:
+        part = stage.weights_name or stage.name
+        held[part] = max(held.get(part, 0), sum(stage.weights.values()))
+    return held
 
 
 def _totals(name: str, work: pl.DataFrame) -> Row:

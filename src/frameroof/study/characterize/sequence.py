@@ -1,4 +1,4 @@
-"""Table III, figures 8 and 9: sequence lengths over a run, their period, and what they say of prefill and decode.
+"""Figures 8 and 9: sequence lengths over a run, their period and distribution.
 
 The sequence length of a call of attention is the number of tokens it attends to: its key length. Cross-attention
 attends to the prompt and is left out, as in the paper's figure 8.
@@ -13,14 +13,14 @@ from typing import Any
 
 import polars as pl
 
-from .claims import claim, contradiction, measured_note, statement
-from .source import Claim, Experiment, Row, Source, columns, node_of
+from .claims import claim, contradiction, statement
+from .source import Claim, Experiment, Row, Source, about, columns
 from .suite import model
 
 OWN = ("self", "spatial", "temporal", "full")
 MOST_ROWS = 600
 DISTRIBUTION_MODEL = "stable-diffusion"
-GENERATORS = ("denoise", "base", "decode", "prefill", "super_resolution", "interpolate")
+PICTURES = ("diffusion", "image")
 
 
 def own_calls(source: Source, name: str, attention: str = "flash") -> pl.DataFrame:
@@ -50,81 +50,6 @@ def fundamental_period(series: Sequence[int]) -> int | None:
         return None
     period = len(series) - border[-1]
     return period if period * 2 <= len(series) else None
-
-
-TABLE_3_COLUMNS = columns(
-    "model: name in the suite",
-    "title: the model",
-    "family: family",
-    "stage: stage of the pipeline",
-    "calls: calls of self-attention in one run",
-    "query_min [token]: least query length",
-    "query_max [token]: most",
-    "key_min [token]: least key length",
-    "key_max [token]: most",
-    "time_s [s]: time of these calls, flash attention",
-    "phase: decode: one query at a time; prefill: many at once",
-)
-
-
-def table_3(source: Source) -> Experiment:
-    """Prefill or decode, from the query and key lengths of each stage's attention (Table III)."""
-    rows = []
-    for name in source.models():
-        calls = source.calls(name, "flash", {}).filter(pl.col("kind").is_in(OWN))
-        for (stage,), part in calls.group_by("stage", maintain_order=True):
-            spans = {
-                f"{side}_{which}": int(getattr(part[f"{side}_len"], which)())
-                for side in ("query", "key")
-                for which in ("min", "max")
-            }
-            grows = spans["key_max"] > spans["key_min"] and spans["query_max"] == 1
-            rows.append(
-                {
-                    "model": name,
-                    "title": model(name).title,
-                    "family": model(name).family,
-                    "stage": stage,
-                    "calls": len(part),
-                    **spans,
-                    "time_s": int(part["time_ns"].sum()) / 1e9,
-                    "phase": "decode" if grows or spans["query_max"] == 1 else "prefill",
-                }
-            )
-    generators = [r for r in rows if r["stage"].startswith(GENERATORS)]
-
-    def phases(family: str) -> dict[str, str]:
-        return {f"{r['model']} {r['stage']}": r["phase"] for r in generators if r["family"] == family}
-
-    diffusion, transformer = phases("diffusion"), phases("transformer")
-    one_by_one = [k for k, v in transformer.items() if v == "decode"]
-    return Experiment(
-        id="table-3",
-        title="Prefill and decode in text, image and video models",
-        how=source.how,
-        machine=source.machine,
-        columns=TABLE_3_COLUMNS,
-        rows=tuple(rows),
-        claims=(
-            statement(
-                "Diffusion models resemble the prefill of an LLM: all pixels at once",
-                "IV-B, Table III",
-                "prefill",
-                ", ".join(f"{k}: {v}" for k, v in diffusion.items()),
-                all(v == "prefill" for v in diffusion.values()) if diffusion else None,
-            ),
-            statement(
-                "Transformer image and video models resemble decode: one token after the other",
-                "IV-B, Table III",
-                "decode",
-                ", ".join(f"{k}: {v}" for k, v in transformer.items()),
-                len(one_by_one) == len(transformer) if transformer else None,
-                "Only models that generate token by token do. Muse and Phenaki decode in parallel: every step "
-                "attends from all tokens to all tokens, which is prefill; the paper's figure 8 says so of Muse.",
-            ),
-        ),
-        assumptions=(*source.assumptions, *measured_note(source)),
-    )
 
 
 FIGURE_8_COLUMNS = columns(
@@ -160,14 +85,11 @@ def figure_8(source: Source) -> Experiment:
     return Experiment(
         id="figure-8",
         title="Sequence length over the inference, one fundamental period",
-        how=source.how,
-        machine=source.machine,
         columns=FIGURE_8_COLUMNS,
         rows=tuple(rows),
         claims=tuple(_figure_8_claims(source, found)),
-        assumptions=(
-            *source.assumptions,
-            *measured_note(source),
+        **about(
+            source,
             "Flash attention. Bandwidth is counted bytes over time, not a hardware counter; caches are not seen.",
             f"Of a series that never repeats at most {MOST_ROWS} calls are listed, evenly spaced.",
         ),
@@ -197,8 +119,7 @@ def _series(name: str, stage: str, period: int | None, part: pl.DataFrame, bandw
 
 
 def _bandwidth(source: Source) -> float | None:
-    node = node_of(source)
-    return node.bandwidth if node else None
+    return source.node.bandwidth if source.node else None
 
 
 def correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
@@ -243,16 +164,19 @@ def _series_claims(lengths: Sequence[int]) -> list[Claim]:
 
 def _figure_8_claims(source: Source, found: dict[str, dict[str, Any]]) -> list[Claim]:
     out = _series_claims(found[DISTRIBUTION_MODEL]["lengths"]) if DISTRIBUTION_MODEL in found else []
-    small = [min(v["all"]) for n, v in found.items() if model(n).family == "diffusion"]
-    text = [max(v["all"]) for n, v in found.items() if model(n).family == "llm"]
+    small = {n: int(min(v["lengths"])) for n, v in found.items() if (model(n).family, model(n).modality) == PICTURES}
+    text = [int(max(v["all"])) for n, v in found.items() if model(n).family == "llm"]
     if small and text:
         out.append(
             statement(
                 "Sequences of diffusion models can be an order of magnitude shorter than an LLM's",
                 "V-A",
                 "10x shorter",
-                f"{min(small)} against {max(text)}",
-                min(small) * 10 <= max(text),
+                f"{min(small.values())} against {max(text)}",
+                min(small.values()) * 10 <= max(text),
+                "The shortest of "
+                + ", ".join(f"{name} {least}" for name, least in small.items())
+                + " against all tokens of the LLM, whose number is a choice.",
             )
         )
     if "muse" in found:
@@ -264,7 +188,8 @@ def _figure_8_claims(source: Source, found: dict[str, dict[str, Any]]) -> list[C
                 "constant",
                 ", ".join(map(str, sorted(constant))),
                 len(constant) == 1,
-                f"All its stages: {_counts(found['muse']['all'])}.",
+                "All tokens are decoded at once, so that every step attends to the whole grid. All its stages: "
+                f"{_counts(found['muse']['all'])}.",
             )
         )
     if "parti" in found:
@@ -277,6 +202,7 @@ def _figure_8_claims(source: Source, found: dict[str, dict[str, Any]]) -> list[C
                 "linear",
                 f"{lengths[0]} to {lengths[-1]}, {'every length once' if linear else 'with gaps'} for each layer",
                 linear,
+                "Each token joins the keys of the next one.",
             )
         )
     return [*out, *_bandwidth_claims(source)]
@@ -302,12 +228,13 @@ def _bandwidth_claims(source: Source) -> list[Claim]:
                     f"({attention} attention)",
                     "V-A, figure 8",
                     "same pattern (no number, and not said with which attention; here: correlation above 0.5)",
-                    "no variation" if value is None else f"correlation {value:.2f}",
+                    "" if value is None else f"correlation {value:.2f}",
                     None if value is None else value > 0.5,
                     "Counted bytes of each call over its time. Fused, FLOPs grow with the square of the length "
                     "and bytes with "
                     "the length: long calls are bound by compute and use less of the bandwidth. Baseline moves "
                     "the matrix.",
+                    "All calls have one length or one rate here: nothing varies.",
                 )
             )
     return out
@@ -326,18 +253,41 @@ FIGURE_9_COLUMNS = columns(
 )
 
 
+def _size_claim(longest: dict[int, int]) -> Claim:
+    """How the longest sequence grows with the image's side."""
+    sides = sorted(longest)
+    slopes = []
+    if len(sides) > 1:
+        slopes = [math.log(longest[sides[-1]] / longest[sides[0]]) / math.log(sides[-1] / sides[0])]
+    return claim(
+        "Sequence length grows with the square of the image's side",
+        "I, V",
+        (2.0,),
+        slopes,
+        "",
+        f"Exponent of the longest sequence from {sides[0]} to {sides[-1]} px: a token a latent pixel." if sides else "",
+    )
+
+
 def figure_9(source: Source) -> Experiment:
     """How often each sequence length occurs, at several image sizes (figure 9)."""
     rows: list[Row] = []
     name = DISTRIBUTION_MODEL if DISTRIBUTION_MODEL in source.models() else None
     medians: list[float] = []
+    longest: dict[int, int] = {}
     at_512: dict[int, int] = {}
+    refused: list[str] = []
     for side in source.sides(name) if name else ():
-        calls = source.calls(name or "", "flash", {"height": side, "width": side}).filter(pl.col("kind").is_in(OWN))
+        try:
+            calls = source.calls(name or "", "flash", {"height": side, "width": side}).filter(pl.col("kind").is_in(OWN))
+        except ValueError as error:  # too large for the memory of this machine
+            refused.append(f"{side} px is left out: {error}.")
+            continue
         part = calls.filter(pl.col("stage") == main_stage(calls))
         period = fundamental_period(part["key_len"].to_list()) or len(part)
         counts = dict(sorted(Counter(part["key_len"].head(period)).items()))
         medians.append(float(part["key_len"].median() or 0))  # type: ignore[arg-type]
+        longest[side] = max(counts)
         if side == 512:
             at_512 = counts
         rows += [
@@ -355,8 +305,6 @@ def figure_9(source: Source) -> Experiment:
     return Experiment(
         id="figure-9",
         title="Distribution of sequence lengths by image size",
-        how=source.how,
-        machine=source.machine,
         columns=FIGURE_9_COLUMNS,
         rows=tuple(rows),
         claims=(
@@ -366,8 +314,11 @@ def figure_9(source: Source) -> Experiment:
                 (1.0,),
                 shares,
                 "x",
-                f"Calls by length: {listed}. All levels are alike but the lowest, where one call stands.",
+                f"Calls by length: {listed}. All levels are alike but the lowest, the middle block, with one "
+                "call, which the paper's “relatively equal” passes over.",
+                "The source has no image of 512 px.",
             ),
+            _size_claim(longest),
             statement(
                 "The distribution shifts to longer sequences as the image grows",
                 "V-B, figure 9",
@@ -375,7 +326,8 @@ def figure_9(source: Source) -> Experiment:
                 " < ".join(f"{m:g}" for m in medians),
                 medians == sorted(set(medians)) if len(medians) > 1 else None,
                 "Median length by image size.",
+                "It takes two image sizes.",
             ),
         ),
-        assumptions=(*source.assumptions, *measured_note(source)),
+        **about(source, *refused),
     )

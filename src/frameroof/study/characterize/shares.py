@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from ...trace.classify import ATTENTION, CLASSES, CONVOLUTION, GROUP_NORM, LINEAR
-from .claims import claim, measured_note, statement
-from .source import Attention, Claim, Experiment, Row, Source, columns
+from .claims import by_model, claim, number, statement
+from .source import Attention, Claim, Experiment, Row, Source, about, columns
 from .suite import model
 
 KINDS: tuple[Attention, Attention] = ("baseline", "flash")
@@ -65,12 +65,10 @@ def figure_7(source: Source) -> Experiment:
     return Experiment(
         id="figure-7",
         title="Operator breakdown with baseline and flash attention",
-        how=source.how,
-        machine=source.machine,
         columns=FIGURE_7_COLUMNS,
         rows=tuple(rows),
         claims=(*_before(source, run, base), *_after(source, run, base)),
-        assumptions=(*source.assumptions, *measured_note(source)),
+        **about(source),
     )
 
 
@@ -130,12 +128,25 @@ class Ask:
         """The share of each model, and what it is when the base stage alone is looked at."""
         if not self.names:
             return ""
-        text = f"By model: {_named(self.of(self.run))}. In the base stage alone: {_named(self.of(self.base))}. {note}"
+        text = (
+            f"By model: {by_model(self.of(self.run))}. In the base stage alone: {by_model(self.of(self.base))}. {note}"
+        )
         return text.strip()
 
 
-def _named(values: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value * 100:.0f} %" for name, value in sorted(values.items(), key=lambda v: -v[1]))
+SPREAD = (
+    "The mean hides a spread: super-resolution without attention lowers it in pixel models, a super-resolution "
+    "transformer over thousands of tokens raises it in Muse."
+)
+UPSCALED = "Super-resolution at full resolution, without self-attention, makes the pixel models' share."
+TOKEN_BY_TOKEN = (
+    "At batch 1 a linear layer of Parti reads its weights for every token; that is most of its time, and more than the "
+    "paper has."
+)
+DEEP = (
+    "A U-Net whose lower levels are deep transformers spends more on linear layers: SDXL, which stands in for the "
+    "production model, has up to 10 transformer layers in a block."
+)
 
 
 def _before(source: Source, run: Shares, base: Shares) -> list[Claim]:
@@ -145,14 +156,26 @@ def _before(source: Source, run: Shares, base: Shares) -> list[Claim]:
     norm = Ask(run, base, diffusion, "baseline", GROUP_NORM)
     spaces = [replace(convolution, names=of_family(source, "diffusion", space=s)) for s in ("pixel", "latent")]
     more = [spaces[0].mean[0] - spaces[1].mean[0]] if all(space.mean for space in spaces) else []
+    times = f"As a ratio of the means: {number(spaces[0].mean[0] / spaces[1].mean[0], 'x')}. " if more else ""
+    with_flash = by_model(replace(norm, attention="flash").of(run))
+    tokens = of_family(source, "llm", "transformer")
+    both = {name: sum(run[name]["baseline"].get(each, 0.0) for each in (ATTENTION, LINEAR)) for name in tokens}
     return [
+        statement(
+            "LLMs and transformer models consist mainly of attention and linear layers",
+            "IV-A",
+            "mainly",
+            by_model(both),
+            min(both.values()) > 0.5 if both else None,
+            "Attention and linear layers together, of baseline time; mainly: more than half.",
+        ),
         claim(
             "Attention takes 41.3 % of baseline time, averaged over the image and video models",
             "IV-A",
             (0.413,),
             attention.mean,
             "%",
-            attention.why(),
+            attention.why(SPREAD if {"imagen", "muse"} <= set(made) else ""),
         ),
         claim(
             "Convolution takes up to 36 % of time in baseline diffusion models",
@@ -160,7 +183,7 @@ def _before(source: Source, run: Shares, base: Shares) -> list[Claim]:
             (0.36,),
             convolution.most,
             "%",
-            convolution.why("Super-resolution without attention, at full resolution, makes the pixel models' share."),
+            convolution.why(UPSCALED if spaces[0].names else ""),
         ),
         claim(
             "GroupNorm takes 4 to 11 % of time in diffusion models",
@@ -168,7 +191,10 @@ def _before(source: Source, run: Shares, base: Shares) -> list[Claim]:
             (0.04, 0.11),
             norm.values,
             "%",
-            norm.why("With baseline attention; its share is larger with flash attention."),
+            norm.why(
+                f"With flash attention: {with_flash}. It moves bytes and computes little: where baseline attention "
+                "takes most of the time its share is small."
+            ),
         ),
         claim(
             "Pixel models spend 15 % more time on convolution than latent models",
@@ -176,7 +202,7 @@ def _before(source: Source, run: Shares, base: Shares) -> list[Claim]:
             (0.15,),
             more,
             "%",
-            "Difference of the mean shares, in points. "
+            f"Difference of the mean shares, in points. {times}"
             + convolution.why("Pixel models: " + ", ".join(spaces[0].names) + "."),
         ),
     ]
@@ -213,7 +239,7 @@ def _after(source: Source, run: Shares, base: Shares) -> list[Claim]:
             (0.44,),
             convolution.most,
             "%",
-            convolution.why(),
+            convolution.why(UPSCALED if any(model(name).space == "pixel" for name in images) else ""),
         ),
         claim(
             "After flash attention, linear layers take up to 49 % in transformer models",
@@ -221,7 +247,7 @@ def _after(source: Source, run: Shares, base: Shares) -> list[Claim]:
             (0.49,),
             linear.most,
             "%",
-            linear.why(),
+            linear.why(TOKEN_BY_TOKEN if "parti" in linear.names else ""),
         ),
         statement(
             "After flash attention, convolution is the largest single block of diffusion models",
@@ -229,5 +255,7 @@ def _after(source: Source, run: Shares, base: Shares) -> list[Claim]:
             "convolution in all",
             ", ".join(f"{n}: {c}" for n, c in largest.items()),
             all(c == CONVOLUTION for c in largest.values()) if largest else None,
+            f"Convolution: {by_model(replace(convolution, names=diffusion).of(run))}."
+            + (f" {DEEP}" if largest.get("prod-image", CONVOLUTION) != CONVOLUTION else ""),
         ),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from typing import Any
 
@@ -13,8 +13,11 @@ from ...units import format_bytes
 from .predicted import Predicted, workload_of
 from .source import Source
 
-KEEP_THEIR_OWN = "figure 6, section 5a, figure 14 and beyond-video, -cost, -staggering and -published"
-"""Experiments that ask for sizes of their own."""
+KEEP_THEIR_OWN = (
+    "Section 5a, figure 14 and beyond-published have sizes of their own, figures 9 and 10 sides of their own, figure 6 "
+    "and beyond-staggering batches of their own; layers and widths of table 1 are those at the published sizes."
+)
+"""Where sizes that were asked for do not reach."""
 
 
 class _Sized:
@@ -60,20 +63,44 @@ def resize(
     made.__class__ = type("Sized", (_Sized, type(source)), {})
     made.asked = asked
     told = "; ".join(f"{name} {', '.join(f'{n}={v}' for n, v in each.items())}" for name, each in asked.items())
-    made.assumptions = (*source.assumptions, f"Sizes asked for: {told}. {KEEP_THEIR_OWN} have sizes of their own.")
+    made.assumptions = (*source.assumptions, f"Sizes asked for: {told}. {KEEP_THEIR_OWN}")
     return made, asked
 
 
-def memory_notes(source: Predicted) -> tuple[str, ...]:
-    """A sentence for each model that the machine's memory does not hold; its times are as if it did."""
+def fitting(source: Predicted) -> tuple[Predicted, tuple[str, ...]]:
+    """(the source with the models that its machine's memory holds, a sentence for each that it does not hold).
+
+    A model is held if it fits with flash attention and the halves of guidance one after the other. What fits only so
+    stays, and an assumption says what the rest would need. `ValueError` with the numbers where no model is left.
+    """
+    refused: dict[str, str] = {}
     notes = []
     for name in source.models():
-        for attention in ("flash", "baseline"):
-            found = memory_of(workload_of(name, attention), source.node, source.sizes(name))
-            if not found.fits:
-                notes.append(
-                    f"{name} with {attention} attention needs {format_bytes(found.peak_bytes)}, and {source.machine} "
-                    f"has {format_bytes(found.available_bytes)}: its times are as if it fitted."
-                )
+        if needs := unfit(source, name):
+            refused[name] = f"{name}: {needs}: left out"
+            continue
+        sizes = source.sizes(name)
+        both = {**sizes, "batch": sizes["batch"] * sizes["guidance"], "guidance": 1} if "guidance" in sizes else sizes
+        for attention, words in (("flash", " with both halves of guidance in one batch"), ("baseline", "")):
+            if needs := unfit(source, name, attention, both):
+                notes.append(f"{name}{words}: {needs}; its times are as if it fitted.")
                 break
-    return tuple(notes)
+    return _without(source, refused, notes), tuple(refused.values())
+
+
+def unfit(source: Predicted, name: str, attention: str = "flash", sizes: Mapping[str, int] | None = None) -> str | None:
+    """What a model needs and what the machine has, where its memory does not hold it; None where it does."""
+    found = memory_of(workload_of(name, attention), source.node, source.sizes(name) if sizes is None else sizes)
+    if found.fits:
+        return None
+    needs, has = format_bytes(found.peak_bytes), format_bytes(found.available_bytes)
+    return f"{attention} attention needs {needs}, and {source.machine} has {has}"
+
+
+def _without(source: Predicted, refused: Mapping[str, str], notes: Sequence[str]) -> Predicted:
+    left = [name for name in source.models() if name not in refused]
+    if not left:
+        raise ValueError("; ".join(text.removesuffix(": left out") for text in refused.values()))
+    made = source.other(models=left) if refused else copy(source)
+    made.assumptions = (*source.assumptions, *(f"{text}." for text in refused.values()), *notes)
+    return made

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypedDict
 
 import msgspec
 import polars as pl
 
-from ...hardware import Node, parse_node
+from ...hardware import Node
 from ...trace.classify import CLASSES
 
 How = Literal["predicted", "measured"]
+Basis = Literal["predicted", "measured", "counted", "estimated", "published", "synthetic"]
+"""What an experiment's rows are: most have their source's `How`."""
 Attention = Literal["baseline", "flash"]
 Verdict = Literal["agrees", "differs", "contradicts itself", "not tested"]
 Row = dict[str, Any]
+PAPER_MACHINE = "A100"
 
 WORK: Mapping[str, Any] = {
     "stage": pl.String,
@@ -60,8 +63,17 @@ class Source(Protocol):
     how: How
     machine: str
     """The machine the numbers are for, as a person would name it."""
+    dtype: str
+    """The type of number that the models compute in: bf16, fp32 …"""
     assumptions: tuple[str, ...]
     """Everything the source's numbers rest on, one sentence each."""
+    caveat: str
+    """Why its numbers may differ from the paper's whatever the models do, for the reasons of claims; "" for nothing."""
+
+    @property
+    def node(self) -> Node | None:
+        """The machine's peaks, bandwidth and caches, None where they are not known."""
+        ...
 
     def models(self) -> tuple[str, ...]:
         """Names (as in `suite.MODELS`) of the models that this source can answer for, in order."""
@@ -133,6 +145,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     ours: str
     verdict: Verdict
     why: str
+    counted: bool = False
+    """Whether ours was counted from the modules at full size, whatever the source."""
     paper_range: tuple[float, float] | None = None
     ours_value: float | None = None
 
@@ -147,12 +161,14 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     title: str
-    how: How
+    how: Basis
     machine: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     claims: tuple[Claim, ...] = ()
     assumptions: tuple[str, ...] = ()
+    missing: str = ""
+    """Why there are no rows, where there are none."""
 
     def frame(self) -> pl.DataFrame:
         """The rows as a data frame (for Parquet)."""
@@ -160,19 +176,24 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
         return pl.DataFrame([{name: row.get(name) for name in names} for row in self.rows], infer_schema_length=None)
 
     def to_dict(self) -> Row:
-        """For JSON: `id`, `title`, `how`, `machine`, `columns`, `rows`, `claims`, `assumptions`."""
+        """For JSON: `id`, `title`, `how`, `machine`, `columns`, `rows`, `claims`, `assumptions`, `missing`."""
         data: Row = msgspec.to_builtins(self)
         return data
 
 
-def node_of(source: Source) -> Node | None:
-    """The machine of a source as a known device, None where it is none; ``"NVIDIA H200, bf16"`` is an H200."""
-    for name in (source.machine, source.machine.partition(",")[0]):
-        try:
-            return parse_node(name)
-        except ValueError:
-            continue
-    return None
+class About(TypedDict):
+    """What an experiment says of where its numbers are from."""
+
+    how: Basis
+    machine: str
+    assumptions: tuple[str, ...]
+
+
+def about(source: Source, *notes: str) -> About:
+    """Of an experiment whose rows are its source's numbers; `notes` are what it assumes beyond its source."""
+    paper = f"The paper measured A100 GPUs at full size; these numbers are {source.how} for {source.machine}."
+    apart = (paper,) if source.caveat or PAPER_MACHINE not in source.machine else ()
+    return {"how": source.how, "machine": source.machine, "assumptions": (*source.assumptions, *apart, *notes)}
 
 
 def work_frame(rows: list[Row]) -> pl.DataFrame:

@@ -14,10 +14,10 @@ from itertools import product
 
 import numpy as np
 
-from .claims import measured_note, number, statement
+from .claims import number, statement
 from .order import run_order
 from .predicted import Predicted, stage_of
-from .source import Attention, Claim, Experiment, Row, Source, columns
+from .source import Attention, Claim, Experiment, Row, Source, about, columns
 
 MODEL, STAGE = "stable-diffusion", "denoise"
 REQUESTS, STEPS, SLICES = (2, 4, 8), 3, 200
@@ -97,9 +97,14 @@ def slices(outcome: Outcome, count: int) -> list[tuple[float, float, float]]:
     return [((at + 0.5) * width, demand[at], held[at]) for at in range(count)]
 
 
+def picture(source: Source) -> dict[str, int]:
+    """Height and width of Stable Diffusion's picture: its own, or those asked for."""
+    return {side: source.sizes(MODEL)[side] for side in ("height", "width")}
+
+
 def step_of(source: Predicted, attention: Attention, batch: int = 1) -> list[Segment]:
     """One denoising step of Stable Diffusion as segments, in the order of the run."""
-    run = stage_of(MODEL, attention, STAGE, {"batch": batch, "steps": 1})
+    run = stage_of(MODEL, attention, STAGE, {"batch": batch, "steps": 1, **picture(source)})
     order = run_order(run.stage.ops)
     times = np.bincount(order, minlength=len(run.work))
     made: dict[int, Segment] = {}
@@ -133,10 +138,13 @@ SERIES_COLUMNS = columns(
     "held_bytes [byte]: most similarity matrices held at once in the slice",
 )
 NOTE = (
-    "Simulated: one step of Stable Diffusion 1.5 at 512 x 512, each request with guidance; requests share compute and "
-    "bandwidth as fluids, without any loss to sharing."
+    "Simulated: one step of Stable Diffusion 1.5 at {height} x {width}, each request with guidance; requests share "
+    "compute and bandwidth as fluids, without any loss to sharing."
 )
-ONLY = "Needs a predicted source: nothing was measured for it."
+ONLY = (
+    "The simulation needs every operation of a step in order with its shares of compute and bandwidth alone, which "
+    "only a prediction has: --predict shows it."
+)
 
 
 def beyond_staggering(source: Source) -> Experiment:
@@ -162,12 +170,11 @@ def beyond_staggering(source: Source) -> Experiment:
     return Experiment(
         id="beyond-staggering",
         title="Denoising steps of concurrent requests, in step and staggered",
-        how=source.how,
-        machine=source.machine,
         columns=BEYOND_STAGGERING_COLUMNS,
         rows=tuple(rows),
         claims=tuple(_claims(rows)) if rows else (),
-        assumptions=(*source.assumptions, *measured_note(source), NOTE, *(() if rows else (ONLY,))),
+        missing="" if rows else ONLY,
+        **about(source, *((NOTE.format(**picture(source)),) if rows else ())),
     )
 
 
@@ -214,9 +221,8 @@ def beyond_staggering_series(source: Source) -> Experiment:
     return Experiment(
         id="beyond-staggering-series",
         title="Bandwidth demand and memory of concurrent requests over time",
-        how=source.how,
-        machine=source.machine,
         columns=SERIES_COLUMNS,
         rows=tuple(rows),
-        assumptions=(*source.assumptions, *measured_note(source), NOTE, *(() if rows else (ONLY,))),
+        missing="" if rows else ONLY,
+        **about(source, *((NOTE.format(**picture(source)),) if rows else ())),
     )

@@ -54,7 +54,8 @@ MODELS: dict[str, Model] = {
             "imagen",
             "pixel",
             1.22,
-            "Super-resolution ends at 1024 x 1024 through 256 x 256, as Imagen's paper; Golden et al. write 768 x 768.",
+            "Super-resolution to 256 x 256 and 1024 x 1024, as in Imagen's paper; Golden et al. write 768 x 768 and "
+            "1024 x 1024. Stages are named by the sizes they make at full size.",
         ),
         Model(
             "stable-diffusion",
@@ -115,8 +116,8 @@ GOLDEN = tuple(MODELS)
 def model(name: str) -> Model:
     """A model of the suite by name, or any workload of the catalogue by its name or alias (or a workload file).
 
-    The class of a model that is not in the suite is read from its workload: video if it has frames, an LLM if it makes
-    answers, diffusion otherwise. `ValueError` with close matches for an unknown name.
+    The class of a model that is not in the suite is read from its workload: what it makes (answers make it an LLM), and
+    diffusion if it has denoising steps. `ValueError` with close matches for an unknown name.
     """
     key = name.strip().lower().replace("_", "-")
     if key in MODELS:
@@ -132,7 +133,8 @@ def model(name: str) -> Model:
 @cache
 def _outside(found: str) -> Model:
     workload = catalogue.load(found)
-    modality: Modality = "video" if "frames" in workload.params else "text" if workload.item == "answer" else "image"
+    made: dict[str, Modality] = {"answer": "text", "image": "image", "video": "video"}
+    modality = made.get(workload.item, "video" if "frames" in workload.params else "image")
     family: Family = "llm" if modality == "text" else "diffusion" if "steps" in workload.params else "transformer"
     return Model(found, workload.title or workload.name, family, modality, found)
 

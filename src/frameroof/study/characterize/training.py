@@ -11,9 +11,10 @@ from itertools import pairwise
 from typing import Any
 
 from ...estimate.links import DEVICES_PER_NODE, links_of
-from .claims import contradiction, measured_note, number, statement
+from .claims import contradiction, number, statement
 from .predicted import Predicted, stage_of, workload_of
-from .source import Experiment, Row, Source, columns
+from .source import Experiment, Row, Source, about, columns
+from .staggering import picture
 
 MODEL, STAGE = "stable-diffusion", "denoise"
 DEVICES = (1, 2, 8, 16, 32, 64, 128)
@@ -24,7 +25,7 @@ COLLECTIVES = ("all_gather", "all_gather", "reduce_scatter")  # forward, backwar
 
 def forward_s(source: Predicted, batch: int = BATCH) -> tuple[float, int]:
     """Seconds and matrix FLOPs of one forward of the U-Net at a batch, flash attention."""
-    sizes = {"batch": batch, "guidance": 1, "steps": 1}
+    sizes = {"batch": batch, "guidance": 1, "steps": 1, **picture(source)}
     run = stage_of(MODEL, "flash", STAGE, sizes)
     seconds = sum(float(source.eager.total_s(work)) for work in run.work)
     return seconds, sum(int(work.flops * work.count) for work in run.work)
@@ -69,8 +70,9 @@ def figure_6(source: Source) -> Experiment:
                 _row(devices, BATCH, 3 * seconds, communication) | {"flops": 3 * flops, "backend": "link model"}
             )
         notes = (
-            f"Batch {BATCH} on each device, 512 x 512, latents and text encoded beforehand, weights and gradients of 2 "
-            f"bytes. Backward: twice the forward's matrix FLOPs and time. No optimizer, no activation checkpointing.",
+            f"Batch {BATCH} on each device, {' x '.join(map(str, picture(source).values()))}, latents and text encoded "
+            "beforehand, weights and gradients of 2 bytes. Backward: twice the forward's matrix FLOPs and time. No "
+            "optimizer, no activation checkpointing.",
             f"FSDP, full sharding, {len(units)} units of {min(units) / 1e6:.0f} to {max(units) / 1e6:.0f} MB. Links: "
             f"{links.inside_bytes_s / 1e9:.0f} GB/s in a node of {links.per_node}, one adapter a device beyond "
             f"({'; '.join(links.source)}).",
@@ -81,18 +83,19 @@ def figure_6(source: Source) -> Experiment:
     return Experiment(
         id="figure-6",
         title="Compute and communication of training under FSDP",
-        how=source.how,
-        machine=source.machine,
         columns=FIGURE_6_COLUMNS,
         rows=tuple(rows),
         claims=(
             statement(
-                "The share of communication rises as training is spread over more devices",
+                "Compute and communication change as training is spread over more devices",
                 "III, figure 6",
-                "rises",
-                listed,
-                grows if len(shares) > 1 else None,
-                "With a ring the bytes through a device near their limit at once: (n - 1) / n.",
+                "they scale; the text gives neither direction nor number",
+                f"share of communication by devices: {listed}",
+                max(shares) > min(shares) if len(shares) > 1 else None,
+                ("The share rises with every step. " if grows else "The share does not always rise. ")
+                + "With a ring the bytes through a device near their limit at once, (n - 1) / n; beyond a node they "
+                "cross slower adapters.",
+                "It takes two numbers of devices.",
             ),
             contradiction(
                 "What figure 6's axis counts",
@@ -104,7 +107,7 @@ def figure_6(source: Source) -> Experiment:
                 None,
             ),
         ),
-        assumptions=(*source.assumptions, *measured_note(source), *notes),
+        **about(source, *notes),
     )
 
 
