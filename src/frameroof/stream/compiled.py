@@ -1,19 +1,52 @@
 """The transformer's operations through torch.compile: each one compiled function of tensors, with static shapes.
 
-Caches and layers stay outside, so nothing is compiled again when a block moves to the next place.
+Caches and layers stay outside, so nothing is compiled again when a block moves to the next place. Another shape is
+compiled again: more shapes than `SHAPES` are an error, for torch.compile would then run the function uncompiled and say
+nothing.
 Shapes: B batch, N tokens, C channels, H heads, D head width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from frameroof.models.causal_wan import EPS, QKV, Attend, Attention, Ops, Rotary, gated, modulated, rotated, sdpa
+from frameroof.models.causal_wan import (
+    EPS,
+    QKV,
+    Attend,
+    Attention,
+    Ops,
+    Residual,
+    Rotary,
+    gated,
+    modulated,
+    rotated,
+    sdpa,
+)
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+# Shapes that one function may be compiled for in a process: a window of n blocks has n + 3 (a block, two folded, a
+# recache of each length), twice as many where samples switch alone, and a bench runs several sizes.
+SHAPES = 128
+
+
+def strictly(function: Function, **options: Any) -> Function:
+    """`function` through torch.compile, each shape on its own; `options` go there (backend, mode …).
+
+    Sets torch's own limits, for the whole process: more than `SHAPES` shapes raise `FailOnRecompileLimitHit`.
+    """
+    from torch._dynamo import config
+
+    config.recompile_limit = max(config.recompile_limit, SHAPES)
+    config.accumulated_recompile_limit = max(config.accumulated_recompile_limit, SHAPES)
+    config.fail_on_recompile_limit_hit = True
+    made: Function = torch.compile(function, dynamic=False, fullgraph=True, **options)
+    return made
 
 
 class CompiledOps(Ops):
@@ -22,8 +55,8 @@ class CompiledOps(Ops):
     def __init__(self, attend: Attend = sdpa, **options: Any) -> None:
         super().__init__(attend)
 
-        def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-            return torch.compile(function, dynamic=False, **options)
+        def compiled(function: Function) -> Function:
+            return strictly(function, **options)
 
         self._norm_modulate = compiled(_norm_modulate)
         self._residual_norm = compiled(_residual_norm)
@@ -44,20 +77,15 @@ class CompiledOps(Ops):
     ) -> torch.Tensor:
         return self._norm_modulate(x_BNC, shift, scale)
 
-    def residual_norm(  # as in Ops
-        self,
-        x_BNC: torch.Tensor,
-        y_BNC: torch.Tensor,
-        gate: torch.Tensor | None,
-        norm: nn.LayerNorm,
-        modulate: tuple[torch.Tensor, torch.Tensor] | None,
+    def residual_norm(
+        self, summed: Residual, norm: nn.LayerNorm, modulate: tuple[torch.Tensor, torch.Tensor] | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if modulate:
-            return self._residual_modulate(x_BNC, y_BNC, gate, *modulate)
-        return self._residual_norm(x_BNC, y_BNC, gate, norm.weight, norm.bias)
+            return self._residual_modulate(*summed, *modulate)
+        return self._residual_norm(*summed, norm.weight, norm.bias)
 
-    def residual(self, x_BNC: torch.Tensor, y_BNC: torch.Tensor, gate: torch.Tensor | None) -> torch.Tensor:
-        return self._residual(x_BNC, y_BNC, gate)
+    def residual(self, summed: Residual) -> torch.Tensor:
+        return self._residual(*summed)
 
     def ffn(self, ffn: nn.Sequential, x_BNC: torch.Tensor) -> torch.Tensor:
         first, _, last = ffn

@@ -5,6 +5,7 @@ The workload that comes back is good for one size; `frameroof.estimate.estimate`
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -62,8 +63,10 @@ def steady(c: StreamConfig, stage: str) -> Forward:
     raise ValueError(f"A stream has no stage '{stage}'; it has {', '.join(STAGES)}.")
 
 
-def workload(c: StreamConfig, stage: str, batch: int = 1, dtype: str = "bf16") -> Workload:
-    """One run of a stage of a steady stream, recorded at these sizes: step, fold, recache or decode."""
+def workload(
+    c: StreamConfig, stage: str, batch: int = 1, dtype: str = "bf16", vae: Callable[[], nn.Module] = WanVAE
+) -> Workload:
+    """One run of a stage of a steady stream, recorded at these sizes: step, fold, recache or decode (by `vae`)."""
 
     def forward() -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
         what = steady(c, stage)
@@ -75,7 +78,7 @@ def workload(c: StreamConfig, stage: str, batch: int = 1, dtype: str = "bf16") -
 
     def decode() -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
         z = torch.empty(c.latent_shape(batch))
-        return _OneDecode(WanVAE(), z), (z,), {}
+        return _OneDecode(vae(), z), (z,), {}
 
     if stage != "decode":
         steady(c, stage)  # a name that is not one is refused here, as a sentence

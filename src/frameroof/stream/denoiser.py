@@ -21,6 +21,7 @@ from .rope import Rope
 from .schedule import Schedule
 
 CONTEXT = -1  # the row of the context pass, t = 0, beside those of the denoising steps 0, 1 …
+KINDS = ("step 1", "step", "folded step 1", "context", "recache")  # of forwards
 
 
 class Cache(Protocol):
@@ -47,6 +48,15 @@ class Forward:
     rows: tuple[int, ...]
     recache: bool = False
     sample: int | None = None  # one of the batch, or all
+
+    @property
+    def kind(self) -> str:
+        """One of `KINDS`: a block's first step moves the window on, its later ones overwrite their own places."""
+        if self.recache:
+            return "recache"
+        if len(self.rows) > 1:
+            return "folded step 1"
+        return "context" if self.rows[0] == CONTEXT else "step 1" if self.rows[0] == 0 else "step"
 
     @property
     def samples(self) -> slice:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,14 @@ import torch
 from torch import nn
 
 from frameroof.models.causal_wan import PLAIN, CausalWan, Ops, random_weights
-from frameroof.models.wan_vae import Decoder, TinyVAE, VAESize, WanVAE
+from frameroof.models.common import made_on
+from frameroof.models.wan_vae import TinyVAE, VAESize, WanVAE
 
+from .compiled import strictly
 from .config import StreamConfig
+from .decoder import Decoder
 from .denoiser import Denoiser
-from .graphs import Graphs
+from .graphs import CudaCapture, Graphs
 from .lora import merge_lora
 from .session import Session
 from .text import Encode, HashedFeatures, TextEncoder, umt5
@@ -25,6 +27,8 @@ from .weights import load_text_encoder, load_transformer, load_vae, read
 RANDOM = "The weights are random: times are real, pictures are not."
 FULL_CHANNELS = 16  # latent channels of the released VAEs; other streams get a small one of the same shape
 DECODERS = ("wan", "tiny")
+LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by dimensions
+DECODING = ("frames_at_once", "channels_last", "own_stream", "compiled", "graphs")  # how to decode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +130,7 @@ class Maker:
         self.says: list[str] = []
 
     def transformer(self) -> CausalWan:
-        with self._here():
+        with made_on(self.device, self.dtype):
             model = CausalWan(self.c.model)
         if self.files.transformer:
             load_transformer(model, read(self.files.transformer))
@@ -141,7 +145,7 @@ class Maker:
         c = self.c
         if not encoder:
             return HashedFeatures(c.model.text_dim, c.text_tokens, self.device)
-        with self._here():
+        with made_on(self.device, self.dtype):
             text = umt5(c.model.text_dim, c.text_tokens, self.files.tokenizer)
         if self.files.text_encoder:
             load_text_encoder(text.model, read(self.files.text_encoder))
@@ -150,14 +154,17 @@ class Maker:
         return text
 
     def decoder(self, kind: str | None, how: Mapping[str, Any]) -> Callable[[], Decoder] | None:
-        """Makes the decoder of one stream: Wan's VAE, the tiny one, or none; `how` goes to `Decoder`."""
+        """Makes the decoder of one stream: Wan's VAE, the tiny one, or none.
+
+        `how` goes to `Decoder`; besides, ``compiled`` puts the VAE through torch.compile, and ``graphs`` captures it.
+        """
         if kind is None:
             return None
         if kind not in DECODERS:
             raise ValueError(f"No decoder is called '{kind}'; there are {', '.join(DECODERS)}.")
         channels = self.c.model.latent_channels
         full = channels == FULL_CHANNELS
-        with self._here():
+        with made_on(self.device, self.dtype):
             if kind == "wan":
                 vae: nn.Module = WanVAE(VAESize() if full else VAESize(base=4, latent_channels=channels))
             else:
@@ -167,7 +174,19 @@ class Maker:
         else:
             self._random(vae, "decoder")
         vae.eval()
-        return lambda: Decoder(vae, **how)
+        how = dict(how)
+        compiled, graphs = how.pop("compiled", False), how.pop("graphs", False)
+        if unknown := sorted(set(how) - {"frames_at_once", "channels_last", "own_stream"}):
+            raise ValueError(f"A decoder has no setting '{unknown[0]}'; it has {', '.join(DECODING)}.")
+        if graphs and not str(self.device).startswith("cuda"):
+            raise ValueError(f"Graphs need a CUDA device; the decoder is on {self.device}.")
+        if how.get("channels_last"):  # convolutions want their weights so, too
+            for p in vae.parameters():
+                if p.dim() in LAST:
+                    p.data = p.data.contiguous(memory_format=LAST[p.dim()])
+        runs = strictly(vae) if compiled else vae
+        Decoder(runs, **how)  # refuses here what it cannot do
+        return lambda: Decoder(runs, capture=CudaCapture() if graphs else None, **how)
 
     def _random(self, model: nn.Module, what: str) -> None:
         random_weights(model, self.seed)
@@ -175,14 +194,3 @@ class Maker:
             self.says = [RANDOM]
         else:
             self.says.append(f"The {what}'s weights are random: times are real, pictures are not.")
-
-    @contextmanager
-    def _here(self) -> Iterator[None]:
-        """Modules made inside lie on this device in this dtype."""
-        before = torch.get_default_dtype()
-        torch.set_default_dtype(self.dtype)
-        try:
-            with torch.device(self.device):
-                yield
-        finally:
-            torch.set_default_dtype(before)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from frameroof.models.causal_wan import KV, QKV, Attend, Attention, CausalWan, Ops, Rotary, sdpa
+from frameroof.models.causal_wan import KV, QKV, Attend, Attention, CausalWan, Ops, Residual, Rotary, sdpa
 from frameroof.stream import kernels
 from frameroof.stream.kernels import Affine, Format, Quantised, Ring
 from frameroof.stream.kernels.linear import gelu_linear, joined
@@ -57,23 +57,18 @@ class FusedOps(Ops):
         return kernels.norm_modulate(_rows(x_BNC), Affine(scale, shift), self._to[norm])
 
     def residual_norm(
-        self,
-        x_BNC: torch.Tensor,
-        y_BNC: torch.Tensor,
-        gate: torch.Tensor | None,
-        norm: nn.LayerNorm,
-        modulate: KV | None,
+        self, summed: Residual, norm: nn.LayerNorm, modulate: tuple[torch.Tensor, torch.Tensor] | None
     ) -> tuple[torch.Tensor, torch.Tensor | Quantised]:
-        """x + gate*y and its norm, modulated or with the norm's own weight and bias: one kernel."""
+        """The sum and its norm, modulated or with the norm's own weight and bias: one kernel."""
         if modulate is None:
             affine = Affine(norm.weight[None, None], norm.bias[None, None], 0.0)
         else:
             affine = Affine(modulate[1], modulate[0])
-        return kernels.gate_residual_norm((_rows(x_BNC), y_BNC, gate), affine, self._to[norm])
+        return kernels.gate_residual_norm((_rows(summed[0]), *summed[1:]), affine, self._to[norm])
 
-    def residual(self, x_BNC: torch.Tensor, y_BNC: torch.Tensor, gate: torch.Tensor | None) -> torch.Tensor:
+    def residual(self, summed: Residual) -> torch.Tensor:
         """x + gate*y: one kernel."""
-        return kernels.gate_residual((_rows(x_BNC), y_BNC, gate))
+        return kernels.gate_residual((_rows(summed[0]), *summed[1:]))
 
     def ffn(self, ffn: nn.Sequential, x_BNC: torch.Tensor | Quantised) -> torch.Tensor:
         """Linear, GELU, linear: GELU in the first product's epilogue, or before the second one's quantisation."""

@@ -38,9 +38,19 @@ class Rope:
             _angles(columns, column, device)[None].expand(rows, columns, column),
         )
         self._space = torch.cat(angles, dim=-1).flatten(0, 1)
+        self._last: tuple[tuple[int, int], Rotary] | None = None
 
     def at(self, start: int, frames: int) -> Rotary:
-        """Frames start .. start+frames-1 of the stream; no synchronisation with the device."""
+        """Frames start .. start+frames-1 of the stream; no synchronisation with the device.
+
+        A block's later steps get what its first one got; nobody may write into it.
+        """
+        last = self._last
+        if last is None or last[0] != (start, frames):
+            last = self._last = (start, frames), self._made(start, frames)
+        return last[1]
+
+    def _made(self, start: int, frames: int) -> Rotary:
         positions = torch.arange(start, start + frames, dtype=torch.float64, device=self._time.device)
         tokens = len(self._space)
         time = (positions[:, None] * self._time)[:, None].expand(frames, tokens, -1)

@@ -8,14 +8,15 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from math import inf
 
 import torch
 
 from frameroof.models.causal_wan import KV
-from frameroof.models.wan_vae import Decoder, Pending
 
+from .decoder import Decoder, Pending
 from .denoiser import CONTEXT, Cache, Denoiser, Forward
 from .text import Encode
 
@@ -44,6 +45,7 @@ class Block:
 
 
 OnBlock = Callable[[Block], None]
+Around = Callable[[Forward], AbstractContextManager[object]]  # entered before a forward, left after it
 Due = tuple[Switch, list[KV]]  # a switch with the text of its prompt, (1, S, H, D) a layer
 
 
@@ -65,6 +67,7 @@ class Session:
         self.number = 0  # of the next block
         self.on_step: list[OnStep] = []
         self.on_block: list[OnBlock] = []
+        self.around_forward: list[Around] = []  # observers: clocks, names in a trace; the first is the outermost
         self.recached = 0  # latent frames computed again by switches
         self.forwards = 0
         self._encode, self._decoder, self._decoded = encode, decoder, 0
@@ -118,10 +121,22 @@ class Session:
         return block
 
     @torch.inference_mode()
+    def teach(self, latents: torch.Tensor) -> None:
+        """Go on as if the last block had been these latents, as a reference made them (teacher forcing)."""
+        if not self.number:
+            raise ValueError("A stream is taught after a block; none is done.")
+        if latents.shape != self._past[-1].shape:
+            raise ValueError(f"The last block is {tuple(self._past[-1].shape)}; {tuple(latents.shape)} was taught.")
+        self._past[-1] = latents.to(self._past[-1])
+        if not self._context_due:  # its keys and values are there already, and are written again
+            self._context_pass((self.number - 1) * self.c.block)
+
+    @torch.inference_mode()
     def warm(self) -> int:
         """Run every forward that a stream can need once, on zeros: while the window fills, full, folded, recached.
 
-        What is compiled, captured or tabulated is so afterwards. Says how many forwards that took.
+        The decoder, where there is one, decodes two blocks. What is compiled, captured or tabulated is so afterwards.
+        Says how many forwards that took.
         """
         if self.number:
             raise ValueError(f"A stream is warmed before its first block; {self.number} are done.")
@@ -133,8 +148,11 @@ class Session:
             for what in self._forwards_at(start):
                 zeros = torch.zeros(c.latent_shape(self.batch, c.block * len(what.rows)), device=self.denoiser.device)
                 self._forward(zeros, what)
-            self._recache(start + c.block, None, zeros=True)
+            for sample in (None, *(range(self.batch) if self.batch > 1 else ())):
+                self._recache(start + c.block, sample, zeros=True)
         self._cache.reset()
+        if self._decoder is not None:
+            self._decoder.warm(torch.zeros(c.latent_shape(self.batch), device=self.denoiser.device))
         done, self.forwards, self.recached = self.forwards, 0, 0
         return done
 
@@ -272,7 +290,10 @@ class Session:
     def _forward(self, x: torch.Tensor, what: Forward) -> torch.Tensor:
         texts = [(k[what.samples], v[what.samples]) for k, v in self._texts]
         self.forwards += 1
-        return self._velocity(x, what, self._cache, texts)
+        with ExitStack() as stack:
+            for around in self.around_forward:
+                stack.enter_context(around(what))
+            return self._velocity(x, what, self._cache, texts)
 
     def _draw(self, count: int) -> tuple[torch.Tensor, ...]:
         """Noise for a block: where it starts, and what its later steps add; each sample has its own source."""

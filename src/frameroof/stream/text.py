@@ -62,7 +62,10 @@ def folder_tokens(folder: Path) -> Tokenize:
         raise ValueError(f"There is no tokenizer folder {folder}.")
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except (ValueError, OSError, KeyError) as error:
+        raise ValueError(f"{folder} holds no tokenizer that transformers can read.") from error
     return lambda prompt: list(tokenizer(prompt, add_special_tokens=False)["input_ids"])
 
 

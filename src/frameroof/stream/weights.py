@@ -58,7 +58,7 @@ def _torch(path: Path, group: str | None) -> dict[str, torch.Tensor]:
     try:
         data = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path.name} cannot be read as tensors alone: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{path.name} is damaged, or holds more than tensors; nothing else is read.") from error
     found = next((data[name] for name in ([group] if group else GROUPS) if name in data), None)
     if group and found is None:
         raise ValueError(f"{path.name} has no '{group}'; it has {', '.join(map(str, data))}.")
@@ -71,7 +71,7 @@ def _torch(path: Path, group: str | None) -> dict[str, torch.Tensor]:
 def load(module: nn.Module, tensors: Tensors, rename: Callable[[str], str | None], what: str) -> None:
     """Copy tensors into a module. `rename` gives the module's name for one of the file's, or None to leave it out.
 
-    Raises ValueError naming each tensor that is missing, unknown, or of another shape; then nothing is copied.
+    Raises ValueError naming each tensor that is missing, unknown, or of another shape or kind; then nothing is copied.
     """
     own = dict(module.named_parameters())
     given: dict[str, torch.Tensor] = {}
@@ -82,6 +82,8 @@ def load(module: nn.Module, tensors: Tensors, rename: Callable[[str], str | None
             continue
         if name not in own:
             unknown.append(theirs)
+        elif not tensor.dtype.is_floating_point:
+            raise ValueError(f"{what}: {theirs} is of type {str(tensor.dtype)[6:]}; weights are floating numbers.")
         elif tensor.numel() == own[name].numel() and _squeezed(tensor) == _squeezed(own[name]):
             given[name] = tensor.reshape(own[name].shape)
         else:

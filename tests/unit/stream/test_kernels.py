@@ -194,3 +194,56 @@ def test_a_captured_graph_writes_where_the_slots_say() -> None:
     per_frame = case["qkv"][0].shape[1] // 2
     filled = ring.v_BLHD.unflatten(1, (-1, per_frame)).abs().amax((0, 2, 3, 4)) > 0
     assert filled.tolist() == [False, True, False, True]
+
+
+@pytest.mark.parametrize("rows", kernels.ATTEND_ROWS)
+def test_fp8_attention(outputs: dict[str, torch.Tensor], rows: int) -> None:
+    """Against fp64: rounding to e4m3 is at most 1/16 of a value, and a few percent in the mean square."""
+    for name in cases.ATTENTION:
+        want = cases.attention_oracle(*cases.attention_case(name))
+        got = outputs[f"attend-{name}/{rows}"].double().numpy()
+        assert got.shape == want.shape
+        assert np.linalg.norm(got - want) < 0.08 * np.linalg.norm(want)
+    exact = cases.attention_oracle(*cases.attention_case("short", "bf16"))
+    got = outputs[f"attend-bf16/{rows}"]
+    assert got.dtype == torch.bfloat16
+    assert np.linalg.norm(got.double().numpy() - exact) < 0.08 * np.linalg.norm(exact)
+
+
+@pytest.mark.parametrize("rows", kernels.ATTEND_ROWS)
+def test_fp8_attention_is_exact_where_all_codes_are(outputs: dict[str, torch.Tensor], rows: int) -> None:
+    """Equal weights over values that e4m3 holds: the mean, over two tiles of different scales and a short one."""
+    _, _, v = cases.even_attention_case()
+    mean = v.double().numpy().mean(1, keepdims=True).repeat(3, 1)
+    np.testing.assert_allclose(outputs[f"attend-even/{rows}"].double().numpy(), mean, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", kernels.ATTEND_ROWS)
+def test_fp8_attention_keeps_what_lies_beside_a_sink(outputs: dict[str, torch.Tensor], rows: int) -> None:
+    """Beside the sink a weight of 2**-18 is zero in e4m3; only the 127 keys of the sink's own tile may be lost."""
+    want = cases.attention_oracle(*cases.sink_attention_case())
+    np.testing.assert_allclose(want, 511 / (2**18 + 511), rtol=1e-5)
+    got = outputs[f"attend-sink/{rows}"].double().numpy()
+    assert (got > 0.99 * 384 / 511 * want).all()
+    assert (got < 1.01 * want).all()
+
+
+def test_fp8_attention_everywhere_is_the_references(outputs: dict[str, torch.Tensor]) -> None:
+    """Whatever runs gives what PyTorch's arithmetic gives, but for codes on the other side of a tie."""
+    ours = cases.run(reference)
+    for name in (name for name in outputs if name.startswith("attend-")):
+        a, b = ours[name].double().numpy(), outputs[name].double().numpy()
+        assert np.linalg.norm(a - b) <= 2e-3 * np.linalg.norm(a), name
+
+
+def test_attention_that_does_not_fit_is_refused() -> None:
+    q, k, v = (x.clone() for x in cases.attention_case("whole"))
+    for wrong, sentence in (
+        ((q, k, v[:, 1:]), "keys and values two tensors"),
+        ((q[..., :16], k, v), "do not go with keys"),
+        ((q, k.transpose(1, 3).contiguous().transpose(1, 3), v), "keys: each row must be contiguous"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            kernels.attend_fp8(*wrong)
+    with pytest.raises(ValueError, match="128 or 64 queries, not 32"):
+        kernels.attend_fp8(q, k, v, 32)

@@ -1,14 +1,12 @@
-"""GELU in the epilogue, joined projections, and the bytes that the fused operations move."""
+"""GELU in the epilogue, and joined projections."""
 
 from __future__ import annotations
 
-import kernels_cases as cases
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from frameroof.stream.kernels import FP8, reference, traffic
 from frameroof.stream.kernels.linear import gelu_linear, joined
 
 
@@ -56,43 +54,3 @@ def test_projections_that_cannot_be_joined() -> None:
         joined([linear(16, 4), linear(16, 4).bfloat16()])
     with pytest.raises(ValueError, match="no linear layer to join"):
         joined([])
-
-
-def test_bytes_moved_are_those_of_the_tensors() -> None:
-    """The formulas against the tensors of a call: each input and output once, rows of one table once."""
-
-    def held(*tensors: torch.Tensor) -> int:
-        return sum(t.numel() * t.element_size() for t in tensors)
-
-    samples, frames, per_frame, heads, width = cases.SIZES["odd"]
-    sizes = traffic.Sizes(samples, frames, per_frame, heads * width, width, 2)
-
-    case = cases.qk_case("odd", "bf16")
-    q = reference.qk_norm_rope_write(**case)
-    written = held(case["qkv"][1], case["qkv"][2])  # as many keys and values as came in
-    read = held(*case["qkv"], *case["weights"], *case["rotary"], case["ring"].slot_T)
-    assert traffic.qk_norm_rope_write(sizes) == read + held(q) + written
-
-    for gate, affine in (("gate", "modulate"), ("sum", "own"), ("sum", "modulate")):
-        case = cases.norm_case("odd", "bf16", gate, affine)
-        x, y, opened = case["residual"]
-        rows = [*case["affine"][:2], *([] if opened is None else [opened])]
-        for to in (None, FP8):
-            total, out = reference.gate_residual_norm(**case, to=to)
-            outs = (total, *out) if to else (total, out)
-            got = traffic.gate_residual_norm(sizes, to is not None, gated=gate == "gate", own=affine == "own")
-            assert got == held(x, y, *rows, *outs)
-    case = cases.norm_case("odd", "bf16")
-    x, _, _ = case["residual"]
-    _, y, gate = case["residual"]
-    assert traffic.gate_residual(sizes) == held(x, y, gate, reference.gate_residual((x, y, gate)))
-    assert traffic.norm_modulate(sizes) == held(x, *case["affine"][:2], x)
-    assert traffic.quantise_rows(sizes) == held(x, *reference.quantise_rows(x, FP8))
-
-
-def test_bytes_of_one_layer_at_full_size() -> None:
-    """21 activations of 4,680 x 1,536 bf16 values a layer, and 3 MB of small rows: counted by hand."""
-    activation = 4680 * 1536 * 2
-    moved = sum(traffic.layer(traffic.Sizes()).values())
-    assert 21 * activation < moved < 21 * activation + 3e6
-    assert moved - sum(traffic.layer(traffic.Sizes(), eight_bit=True).values()) == 3 * 4680 * (1536 - 4)

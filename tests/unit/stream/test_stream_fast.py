@@ -11,7 +11,7 @@ import torch
 from stream_made import BLOCKS, SWITCH, distance, latents
 
 from frameroof.models.causal_wan import CausalWan, Ops
-from frameroof.stream import Engine, Session, preset
+from frameroof.stream import Engine, Session, compiled, preset
 from frameroof.stream.attention import NAMES, backend, choose
 from frameroof.stream.compiled import CompiledOps
 from frameroof.stream.fused import FusedOps
@@ -52,6 +52,23 @@ def test_traced_operations_equal_the_baseline() -> None:
     session = with_ops("tabulated", lambda model: CompiledOps(backend="eager")).prepare("a cat runs")
     made = torch.stack([block.latents for block in session.run(6)])
     assert distance(made, latents(switch=None)[:6]) < EQUAL
+
+
+def test_more_shapes_than_are_compiled_for_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.compile alone would go on uncompiled and say nothing."""
+    from torch._dynamo import config, exc
+
+    def doubled(x: torch.Tensor) -> torch.Tensor:
+        return x * 2
+
+    monkeypatch.setattr(compiled, "SHAPES", 3)
+    with config.patch(recompile_limit=1, fail_on_recompile_limit_hit=False):  # and put back afterwards
+        made = compiled.strictly(doubled, backend="eager")
+        assert (config.recompile_limit, config.fail_on_recompile_limit_hit) == (3, True)
+        for size in (2, 3, 4):
+            assert made(torch.ones(size)).tolist() == [2.0] * size
+        with pytest.raises(exc.FailOnRecompileLimitHit):
+            made(torch.ones(5))
 
 
 @pytest.mark.full
@@ -101,6 +118,37 @@ def test_warming_captures_everything_that_a_stream_needs() -> None:
             session.warm()
 
 
+def test_warming_captures_the_switches_of_single_samples() -> None:
+    e = engine("fold")
+    captured = Graphs(e.denoiser, Rerun())
+    session = Session(e.denoiser, e.encode, ["a cat", "a dog"], seeds=[0, 1], velocity=captured.velocity)
+    session.warm()
+    ready = captured.captured
+    for number in range(9):
+        if number in (2, 6):
+            session.switch("a fox", sample=number // 4)
+        session.generate_block()
+    assert captured.captured == ready
+
+
+def test_warming_compiles_everything_that_a_stream_needs() -> None:
+    traces = []
+
+    def count(graph, inputs):
+        traces.append(1)
+        return graph
+
+    e = Engine.random(preset("tiny", "fold"), ops=lambda model: CompiledOps(backend=count), umt5=False)
+    session = e.prepare(["a cat", "a dog"])
+    session.warm()
+    ready = len(traces)
+    for number in range(8):
+        if number in (2, 6):
+            session.switch("a fox", None if number == 2 else 1)
+        session.generate_block()
+    assert 0 < ready == len(traces)
+
+
 def test_warming_changes_no_stream() -> None:
     # 4 blocks fill the window and 3 more take the other places, each a step and a context pass; 7 recaches.
     for variant in ("baseline", "ring"):
@@ -148,23 +196,31 @@ def test_every_kernel_that_runs_gives_the_same() -> None:
 
 
 @needs_gpu
-def test_cuda_graphs_equal_the_eager_stream() -> None:
+@pytest.mark.parametrize(
+    "ops",
+    [None, FusedOps, lambda model: FusedOps(model, backend("fp8")), lambda model: CompiledOps()],
+    ids=["plain", "fused", "fp8 attention", "compiled"],
+)
+def test_cuda_graphs_equal_the_eager_stream(ops: Callable[[CausalWan], Ops] | None) -> None:
     c = preset("tiny", "fold")
-    eager = stream(Engine.random(c, device="cuda").prepare("a cat runs"))
-    session = Engine.random(c, device="cuda", graphs=True).prepare("a cat runs")
+    eager = stream(Engine.random(c, device="cuda", ops=ops).prepare("a cat runs"))
+    session = Engine.random(c, device="cuda", ops=ops, graphs=True).prepare("a cat runs")
     session.warm()
     assert distance(stream(session), eager) < EQUAL
 
 
 @needs_gpu
-def test_nothing_in_a_block_waits_for_the_device() -> None:
-    session = Engine.random(preset("tiny", "fold"), device="cuda").prepare("a cat runs")
+@pytest.mark.parametrize("graphs", [False, True])
+@pytest.mark.parametrize("ops", [None, FusedOps])
+def test_nothing_in_a_block_waits_for_the_device(ops: Callable[[CausalWan], Ops] | None, graphs: bool) -> None:
+    how = {"vae": "wan", "decoding": {"own_stream": True, "graphs": graphs}}
+    session = Engine.random(preset("tiny", "fold"), device="cuda", ops=ops, graphs=graphs, **how).prepare("a cat runs")
     session.warm()
-    session.generate_block()
+    session.decode(session.generate_block())
     torch.cuda.set_sync_debug_mode("error")
     try:
         for _ in range(5):
-            session.generate_block()
+            session.decode_later(session.generate_block()).wait()
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

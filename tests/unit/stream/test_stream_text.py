@@ -61,3 +61,8 @@ def test_a_tokenizer_folder_is_read(tmp_path) -> None:
     assert umt5(24, 4, tmp_path).says == ""
     with pytest.raises(ValueError, match="no tokenizer folder"):
         folder_tokens(tmp_path / "none")
+
+
+def test_a_folder_without_a_tokenizer_is_one_sentence(tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"holds no tokenizer that transformers can read\.$"):
+        folder_tokens(tmp_path)

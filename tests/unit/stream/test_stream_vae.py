@@ -8,7 +8,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from frameroof.models.wan_vae import Decoder, Memory, TinyVAE, VAESize, WanVAE
+from frameroof.models.wan_vae import Memory, TinyVAE, VAESize, WanVAE
+from frameroof.stream import Engine, preset
+from frameroof.stream.compiled import strictly
+from frameroof.stream.decoder import Decoder
 
 SMALL = VAESize(base=4, latent_channels=4)
 
@@ -114,6 +117,111 @@ def test_what_cannot_be_is_refused() -> None:
         Decoder(_small("tiny"), -1)
     with pytest.raises(ValueError, match="needs a CUDA device; the decoder is on cpu"):
         Decoder(_small("tiny"), own_stream=True)
+
+
+@pytest.mark.parametrize("chunk", [0, 2])
+@pytest.mark.parametrize("kind", ["wan", "tiny"])
+def test_a_captured_decode_holds_for_every_later_block(kind: str, chunk: int) -> None:
+    """In place of a CUDA graph what was captured runs again; it ran more often before, as it does for a capture."""
+    runs = []
+
+    def rerun(work):
+        for _ in range(2):
+            work()
+        return lambda: (runs.append(1), work())[1]
+
+    vae, z = _small(kind), torch.randn(1, 4, 12, 2, 3)
+    whole, stream = Decoder(vae)(z), Decoder(vae, chunk, capture=rerun)
+    stream.warm(torch.zeros_like(z[:, :, :3]))
+    kept, captured = stream.memory.bytes(), len(stream._graphs)
+    made = [stream(part) for part in z.split(3, dim=2)]
+    assert torch.allclose(torch.cat(made, dim=2), whole, atol=1e-5)
+    assert captured == len(stream._graphs) == (2 if chunk else 1)  # blocks of 3, or of 2 and 1
+    assert kept == 0 < stream.memory.bytes()
+    assert len(runs) == (4 if chunk else 1) + (7 if chunk else 3)  # warming up, and all but a stream's first
+    with pytest.raises(ValueError, match="warmed before its first block"):
+        stream.warm(z)
+
+
+def test_a_capture_in_mid_stream_forgets_nothing() -> None:
+    """Without warming up the second block is captured, by runs that all move the memory on."""
+
+    def rerun(work):
+        work()
+        return work
+
+    vae, z = _small("wan"), torch.randn(1, 4, 9, 2, 3)
+    stream = Decoder(vae, capture=rerun)
+    assert torch.allclose(torch.cat([stream(part) for part in z.split(3, dim=2)], dim=2), Decoder(vae)(z), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["wan", "tiny"])
+def test_a_compiled_decoder_equals_the_plain_one_in_one_graph(kind: str) -> None:
+    """Traced whole, without code generation; a second stream uses what the first one traced."""
+    vae, z = _small(kind), torch.randn(1, 4, 9, 2, 2)
+    whole, traces = Decoder(vae)(z), []
+
+    def backend(graph, inputs):
+        traces.append(1)
+        return graph
+
+    compiled = strictly(vae, backend=backend)
+    for _ in range(2):
+        stream = Decoder(compiled)
+        made = [stream(part) for part in z.split(3, dim=2)]
+        assert torch.allclose(torch.cat(made, dim=2), whole, atol=1e-5)
+    assert len(traces) == 2  # a first block, a later one
+    stream = Decoder(compiled)
+    stream.warm(z[:, :, :3])
+    ready = len(traces)
+    made = [stream(part) for part in z.split(3, dim=2)]
+    assert torch.allclose(torch.cat(made, dim=2), whole, atol=1e-5)
+    assert len(traces) == ready
+
+
+@pytest.mark.parametrize("kind", ["wan", "tiny"])
+def test_channels_stay_last_through_every_layer(kind: str) -> None:
+    """Convolutions give the layout that they get, as cuDNN's do and a CPU's do not: hooks see to that here."""
+    vae, z, lost = _small(kind), torch.randn(2, 4, 6, 2, 3), []
+
+    def keep(conv, args, out):
+        last = torch.channels_last_3d if out.dim() == 5 else torch.channels_last
+        lost.append(not args[0].is_contiguous(memory_format=last))
+        return out.contiguous(memory_format=last)
+
+    hooks = [m.register_forward_hook(keep) for m in vae.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.Conv3d))]
+    stream = Decoder(vae, channels_last=True)
+    first = stream(z[:, :, :3])
+    lost.clear()
+    second = stream(z[:, :, 3:])
+    assert len(lost) > 30
+    assert not any(lost)
+    for hook in hooks:
+        hook.remove()
+    assert torch.allclose(torch.cat((first, second), dim=2), Decoder(vae)(z), atol=1e-4)
+
+
+def test_ways_to_decode_that_cannot_be_are_sentences() -> None:
+    with pytest.raises(ValueError, match="no setting 'fast'; it has frames_at_once, channels_last"):
+        Engine.random(preset("tiny"), vae="wan", decoding={"fast": True})
+    if not torch.cuda.is_available():
+        for how in ("graphs", "own_stream"):
+            with pytest.raises(ValueError, match="CUDA device; the decoder is on cpu"):
+                Engine.random(preset("tiny"), vae="wan", decoding={how: True})
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("how", [{"compiled": True}, {"graphs": True}, {"channels_last": True, "graphs": True}])
+def test_fast_decoders_on_a_gpu(how: dict[str, bool]) -> None:
+    plain, fast = (
+        Engine.random(preset("tiny", "fold"), device="cuda", vae="wan", umt5=False, decoding=each) for each in ({}, how)
+    )
+    videos = []
+    for engine in (plain, fast):
+        session = engine.prepare("a cat")
+        session.warm()
+        videos.append(torch.stack(list(session.frames(4))))
+    assert torch.allclose(*videos, atol=1e-3)
 
 
 @pytest.mark.gpu

@@ -87,6 +87,10 @@ def test_longlive_files_load_from_their_group(tmp_path, prefix: str) -> None:
             lambda t: t.update({"blocks.0.self_attn.q.weight": torch.zeros(32, 16)}),
             "blocks.0.self_attn.q.weight has shape 32 x 16, but the model's has 32 x 32",
         ),
+        (
+            lambda t: t.update({"blocks.0.self_attn.q.weight": torch.zeros(32, 32, dtype=torch.int64)}),
+            "blocks.0.self_attn.q.weight is of type int64; weights are floating numbers",
+        ),
         (lambda t: t.update({"blocks.2.norm3.weight": torch.zeros(32)}), r"has no blocks.2.norm3.weight \(32\)"),
         (lambda t: [t.pop(n) for n in list(t) if n.startswith("blocks.1")], "and 24 more"),
     ],
@@ -108,7 +112,7 @@ def test_files_that_are_none(tmp_path) -> None:
     (tmp_path / "empty").mkdir()
     for name, sentence in {
         "a.safetensors": "cannot be read as safetensors",
-        "a.pt": "cannot be read as tensors alone",
+        "a.pt": "is damaged, or holds more than tensors",
         "a.txt": "is no weights file",
         "none.pt": "There is no file",
         "empty": "holds no .safetensors",
@@ -119,7 +123,7 @@ def test_files_that_are_none(tmp_path) -> None:
 
 def test_a_pickle_with_code_is_not_run(tmp_path) -> None:
     torch.save({"generator": {"x": torch.zeros(1)}, "args": replace}, tmp_path / "evil.pt")
-    with pytest.raises(ValueError, match="cannot be read as tensors alone"):
+    with pytest.raises(ValueError, match="is damaged, or holds more than tensors"):
         read(tmp_path / "evil.pt")
 
 

@@ -13,10 +13,24 @@ from types import ModuleType
 import torch
 
 from frameroof.stream.kernels import reference
-from frameroof.stream.kernels.check import check_format, check_norm, check_qk, check_rows, check_sums
-from frameroof.stream.kernels.records import FORMATS, FP8, INT8, QKV, Affine, Format, Quantised, Ring, Rotary
+from frameroof.stream.kernels.check import check_attention, check_format, check_norm, check_qk, check_rows, check_sums
+from frameroof.stream.kernels.records import (
+    ATTEND_ROWS,
+    FORMATS,
+    FP8,
+    INT8,
+    QKV,
+    Affine,
+    Format,
+    Normed,
+    Quantised,
+    Residual,
+    Ring,
+    Rotary,
+)
 
 __all__ = [
+    "ATTEND_ROWS",
     "FORMATS",
     "FP8",
     "INT8",
@@ -25,6 +39,7 @@ __all__ = [
     "Quantised",
     "Ring",
     "Rotary",
+    "attend_fp8",
     "backend",
     "dequantise",
     "gate_residual",
@@ -52,34 +67,37 @@ def qk_norm_rope_write(
     return result
 
 
-def norm_modulate(
-    x_BNC: torch.Tensor, affine: Affine, to: Format | None = None, eps: float = 1e-6
-) -> torch.Tensor | Quantised:
+def norm_modulate(x_BNC: torch.Tensor, affine: Affine, to: Format | None = None, eps: float = 1e-6) -> Normed:
     """LayerNorm, times scale, plus shift, each frame with its own; in 8 bits where ``to`` says so."""
     check_norm((x_BNC, None, None), affine)
     check_format(x_BNC.device, to)
-    result: torch.Tensor | Quantised = _module(x_BNC).norm_modulate(x_BNC, affine, to, eps)
+    result: Normed = _module(x_BNC).norm_modulate(x_BNC, affine, to, eps)
     return result
 
 
 def gate_residual_norm(
-    residual: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None],
-    affine: Affine,
-    to: Format | None = None,
-    eps: float = 1e-6,
-) -> tuple[torch.Tensor, torch.Tensor | Quantised]:
+    residual: Residual, affine: Affine, to: Format | None = None, eps: float = 1e-6
+) -> tuple[torch.Tensor, Normed]:
     """``x + gate * y`` (the gate may be None), and the LayerNorm of that, scaled and shifted."""
     check_norm(residual, affine)
     check_format(residual[0].device, to)
-    result: tuple[torch.Tensor, torch.Tensor | Quantised]
+    result: tuple[torch.Tensor, Normed]
     result = _module(residual[0]).gate_residual_norm(residual, affine, to, eps)
     return result
 
 
-def gate_residual(residual: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]) -> torch.Tensor:
+def gate_residual(residual: Residual) -> torch.Tensor:
     """``x + gate * y``; the gate may be None."""
     check_norm(residual, None)
     result: torch.Tensor = _module(residual[0]).gate_residual(residual)
+    return result
+
+
+def attend_fp8(q_BNHD: torch.Tensor, k_BLHD: torch.Tensor, v_BLHD: torch.Tensor, rows: int = 128) -> torch.Tensor:
+    """Softmax attention without a mask, both products in fp8: gives [B, N, H, D] in the type of q."""
+    check_attention(q_BNHD, k_BLHD, v_BLHD, rows)
+    check_format(q_BNHD.device, FP8)
+    result: torch.Tensor = _module(q_BNHD).attend_fp8(q_BNHD, k_BLHD, v_BLHD, rows)
     return result
 
 

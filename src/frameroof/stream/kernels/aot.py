@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from frameroof.stream.kernels.records import FORMATS, Affine, Ring, Rotary
+from frameroof.stream.kernels.records import ATTEND_ROWS, FORMATS, Affine, Ring, Rotary
 
 FRAMES, PER_FRAME, SLOTS, HEADS, WIDTH, FFN = 3, 1560, 12, 12, 128, 8960
 TOKENS, CHANNELS = FRAMES * PER_FRAME, HEADS * WIDTH
@@ -110,6 +110,10 @@ def launches() -> dict[str, Any]:
         found[f"gate_residual_norm_modulate-{to.name}"] = launch.norm_launch((x, y, gate), modulate, to, 1e-6)[1]
         found[f"quantise_rows-{to.name}"] = launch.quantise_launch(x, to, gelu=False)[1]
         found[f"gelu_quantise_rows-{to.name}"] = launch.quantise_launch(wide, to, gelu=True)[1]
+    q, k, v = (_meta((1, tokens, HEADS, WIDTH), torch.bfloat16) for tokens in (TOKENS, *(SLOTS * PER_FRAME,) * 2))
+    packed, found["pack_fp8-bf16"] = launch.pack_launch(k, v)
+    for queries in ATTEND_ROWS:
+        found[f"attend_fp8-{queries}-bf16"] = launch.attend_launch(q, packed, k.shape[1], queries)[1]
     sums, rows, outputs = ((TOKENS, FFN), (TOKENS, 1), (FFN, 1))
     scales = _meta(rows, torch.float32), _meta(outputs, torch.float32)
     bias = _meta((FFN,), torch.bfloat16)
@@ -192,7 +196,9 @@ def _ptxas(ptx: str, target: str) -> tuple[int, int, int, int]:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "program.ptx")
         source.write_text(ptx, "utf-8")
-        command = [knobs.nvidia.ptxas.path, "-v", f"--gpu-name={target}", str(source), "-o", str(Path(folder, "out"))]
+        blackwell = int(re.sub(r"\D", "", target)) >= 100  # Triton brings a ptxas of its own for it
+        tool = knobs.nvidia.ptxas_blackwell if blackwell else knobs.nvidia.ptxas
+        command = [tool.path, "-v", f"--gpu-name={target}", str(source), "-o", str(Path(folder, "out"))]
         log = subprocess.run(command, check=True, capture_output=True, text=True).stderr
     registers = re.search(r"Used (\d+) registers", log)
     spills = re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", log)

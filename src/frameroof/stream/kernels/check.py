@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from frameroof.stream.kernels.records import FP8, QKV, Affine, Format, Ring, Rotary
+from frameroof.stream.kernels.records import ATTEND_ROWS, FP8, QKV, Affine, Format, Ring, Rotary
 
 
 def check_format(device: torch.device, to: Format | None) -> None:
@@ -84,6 +84,21 @@ def check_sums(sums_RN: torch.Tensor, scales: tuple[torch.Tensor, torch.Tensor],
         raise ValueError("the scales of the sums must be contiguous")
     if bias_N is not None and (bias_N.shape != (outputs,) or not bias_N.is_contiguous()):
         raise ValueError(f"the bias must be [{outputs}] and contiguous, not {list(bias_N.shape)}")
+
+
+def check_attention(q_BNHD: torch.Tensor, k_BLHD: torch.Tensor, v_BLHD: torch.Tensor, rows: int) -> None:
+    """Raise ValueError where queries, keys and values do not go together."""
+    if q_BNHD.dim() != 4 or k_BLHD.dim() != 4 or k_BLHD.shape != v_BLHD.shape or not k_BLHD.numel():
+        shapes = " and ".join(str(list(x.shape)) for x in (q_BNHD, k_BLHD, v_BLHD))
+        raise ValueError(
+            f"queries are [B, N, H, D], keys and values two tensors [B, L, H, D] of one shape, not {shapes}"
+        )
+    if not q_BNHD.numel() or any(q_BNHD.shape[i] != k_BLHD.shape[i] for i in (0, 2, 3)):
+        raise ValueError(f"queries of shape {list(q_BNHD.shape)} do not go with keys of shape {list(k_BLHD.shape)}")
+    for name, x in (("queries", q_BNHD), ("keys", k_BLHD), ("values", v_BLHD)):
+        _rows_contiguous(x, name)
+    if rows not in ATTEND_ROWS:
+        raise ValueError(f"a program takes {' or '.join(map(str, ATTEND_ROWS))} queries, not {rows}")
 
 
 def _check_slots(slot_T: torch.Tensor, tokens: int, length: int) -> None:

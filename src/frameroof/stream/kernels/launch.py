@@ -6,14 +6,15 @@ Nothing here reads a device value on the host, so every call can be captured in 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import triton
 
-from frameroof.stream.kernels import programs
-from frameroof.stream.kernels.records import FP8, QKV, Affine, Format, Quantised, Ring, Rotary
+from frameroof.stream.kernels import programs, programs_fp8
+from frameroof.stream.kernels.records import FP8, QKV, TILE, Affine, Format, Normed, Quantised, Residual, Ring, Rotary
 
 ROWS = 4  # tokens a program of `norm` takes, so that a frame's scale and shift are read a quarter as often
 
@@ -42,9 +43,7 @@ def qk_norm_rope_write(
     return q_BNHD
 
 
-def norm_modulate(
-    x_BNC: torch.Tensor, affine: Affine, to: Format | None = None, eps: float = 1e-6
-) -> torch.Tensor | Quantised:
+def norm_modulate(x_BNC: torch.Tensor, affine: Affine, to: Format | None = None, eps: float = 1e-6) -> Normed:
     """As ``reference.norm_modulate``, in one launch."""
     (_, out), launch = norm_launch((x_BNC, None, None), affine, to, eps)
     launch.run()
@@ -52,18 +51,15 @@ def norm_modulate(
 
 
 def gate_residual_norm(
-    residual: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None],
-    affine: Affine,
-    to: Format | None = None,
-    eps: float = 1e-6,
-) -> tuple[torch.Tensor, torch.Tensor | Quantised]:
+    residual: Residual, affine: Affine, to: Format | None = None, eps: float = 1e-6
+) -> tuple[torch.Tensor, Normed]:
     """As ``reference.gate_residual_norm``, in one launch."""
     out, launch = norm_launch(residual, affine, to, eps)
     launch.run()
     return out
 
 
-def gate_residual(residual: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]) -> torch.Tensor:
+def gate_residual(residual: Residual) -> torch.Tensor:
     """As ``reference.gate_residual``, in one launch."""
     (total, _), launch = norm_launch(residual, None, None, 0.0)
     launch.run()
@@ -84,6 +80,15 @@ def dequantise(
     out, launch = dequantise_launch(sums_RN, scales, bias_N, dtype)
     launch.run()
     return out
+
+
+def attend_fp8(q_BNHD: torch.Tensor, k_BLHD: torch.Tensor, v_BLHD: torch.Tensor, rows: int = 128) -> torch.Tensor:
+    """As ``reference.attend_fp8``, in two launches: keys and values to fp8, then attention."""
+    packed, launch = pack_launch(k_BLHD, v_BLHD)
+    launch.run()
+    out_BNHD, launch = attend_launch(q_BNHD, packed, k_BLHD.shape[1], rows)
+    launch.run()
+    return out_BNHD
 
 
 def qk_launch(
@@ -160,6 +165,40 @@ def dequantise_launch(
     constants = {"N": outputs, "BLOCK": block, "CHUNKS": chunks, "BIASED": bias_N is not None}
     arguments = (sums_RN, *scales, bias, out_RN, sums_RN.stride(0))
     return out_RN, Launch(programs.dequantise, rows * chunks, arguments, constants, warps)
+
+
+def pack_launch(k_BLHD: torch.Tensor, v_BLHD: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], Launch]:
+    """Codes of keys [B, H, P, W] and of values [B, H, W, P], scales of both [B, H, tiles]: one program a tile."""
+    samples, keys, heads, width = k_BLHD.shape
+    tiles, wide = triton.cdiv(keys, TILE), _width(width)
+    like = {"device": k_BLHD.device}
+    codes = [
+        torch.empty(shape, dtype=FP8.dtype, **like)
+        for shape in ((samples, heads, tiles * TILE, wide), (samples, heads, wide, tiles * TILE))
+    ]
+    scales = [torch.empty((samples, heads, tiles), dtype=torch.float32, **like) for _ in range(2)]
+    strides = [stride for x in (k_BLHD, v_BLHD) for stride in x.stride()[:3]]
+    arguments = (k_BLHD, v_BLHD, *codes, *scales, keys, tiles, heads, *strides)
+    constants = {"D": width, "WIDTH": wide, "BLOCK": TILE}
+    return (*codes, *scales), Launch(programs_fp8.pack_fp8, samples * heads * tiles, arguments, constants, 8)
+
+
+def attend_launch(
+    q_BNHD: torch.Tensor, packed: tuple[torch.Tensor, ...], keys: int, rows: int
+) -> tuple[torch.Tensor, Launch]:
+    """Where the result will be, and the launch: one program for `rows` queries of a head, 16 a warp."""
+    samples, queries, heads, width = q_BNHD.shape
+    out = torch.empty(q_BNHD.shape, dtype=q_BNHD.dtype, device=q_BNHD.device)
+    tiles, groups = triton.cdiv(keys, TILE), triton.cdiv(queries, rows)
+    factor = width**-0.5 / math.log(2)
+    arguments = (q_BNHD, *packed, out, queries, keys, tiles, heads, groups, *q_BNHD.stride()[:3], factor)
+    constants = {"D": width, "WIDTH": _width(width), "ROWS": rows, "BLOCK": TILE, "TAIL": keys % TILE != 0}
+    return out, Launch(programs_fp8.attend_fp8, samples * heads * groups, arguments, constants, rows // 16)
+
+
+def _width(width: int) -> int:
+    """The matrix units sum 32 or more 8-bit products at once, and Triton wants a power of two."""
+    return max(32, triton.next_power_of_2(width))
 
 
 def _spread(channels: int) -> tuple[int, int]:

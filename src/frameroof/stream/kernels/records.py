@@ -11,8 +11,11 @@ from typing import NamedTuple
 
 import torch
 
+TILE = 128  # keys of a head that share a scale in fp8 attention
+ATTEND_ROWS = (128, 64)  # queries of a head that one program of fp8 attention takes
 LEAST_SCALE = 1e-30  # keeps 1 / scale finite for a row of zeros
 QKV = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+Residual = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]  # x, y and a gate: x + gate * y; 1 where None
 
 
 class Rotary(NamedTuple):
@@ -68,3 +71,6 @@ class Quantised(NamedTuple):
     def dequantised(self) -> torch.Tensor:
         """The values in fp32."""
         return self.codes.to(torch.float32) * self.scale
+
+
+Normed = torch.Tensor | Quantised  # what a norm gives: values, or rows in 8 bits

@@ -7,10 +7,26 @@ over all heads at once, 3D rotary embedding, scale, shift and gate per frame).
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch.nn import functional as F
 
-from frameroof.stream.kernels.records import LEAST_SCALE, QKV, Affine, Format, Quantised, Ring, Rotary
+from frameroof.stream.kernels.records import (
+    FP8,
+    LEAST_SCALE,
+    QKV,
+    TILE,
+    Affine,
+    Format,
+    Normed,
+    Quantised,
+    Residual,
+    Ring,
+    Rotary,
+)
+
+HEADROOM = 8  # weights of fp8 attention lie within 2**8, of the 448 that the format can hold
 
 
 def qk_norm_rope_write(
@@ -39,9 +55,7 @@ def qk_norm_rope_write(
     return q_BNHD
 
 
-def norm_modulate(
-    x_BNC: torch.Tensor, affine: Affine, to: Format | None = None, eps: float = 1e-6
-) -> torch.Tensor | Quantised:
+def norm_modulate(x_BNC: torch.Tensor, affine: Affine, to: Format | None = None, eps: float = 1e-6) -> Normed:
     """LayerNorm without weights, then scale and shift, each frame with its own; in 8 bits where ``to`` says so.
 
     The 8-bit rows are quantised from the fp32 result, not from one rounded to the type of ``x``.
@@ -52,11 +66,8 @@ def norm_modulate(
 
 
 def gate_residual_norm(
-    residual: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None],
-    affine: Affine,
-    to: Format | None = None,
-    eps: float = 1e-6,
-) -> tuple[torch.Tensor, torch.Tensor | Quantised]:
+    residual: Residual, affine: Affine, to: Format | None = None, eps: float = 1e-6
+) -> tuple[torch.Tensor, Normed]:
     """``x + gate * y``, and the modulated LayerNorm of that.
 
     Args:
@@ -72,7 +83,7 @@ def gate_residual_norm(
     return sum_BNC, norm_modulate(sum_BNC, affine, to, eps)
 
 
-def gate_residual(residual: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]) -> torch.Tensor:
+def gate_residual(residual: Residual) -> torch.Tensor:
     """``x + gate * y`` in the type of x; arguments as for ``gate_residual_norm``."""
     x_BNC, y_BNC, gate_BTC = residual
     y = y_BNC.float() if gate_BTC is None else y_BNC.float() * _per_token(gate_BTC, y_BNC)
@@ -95,6 +106,33 @@ def dequantise(
     return (out_RN if bias_N is None else out_RN + bias_N.float()).to(dtype)
 
 
+def attend_fp8(q_BNHD: torch.Tensor, k_BLHD: torch.Tensor, v_BLHD: torch.Tensor, rows: int = 128) -> torch.Tensor:
+    """Softmax attention with all operands of both products in e4m3, sums in fp32; the result in the type of q.
+
+    Each query of a head has its own scale, so have the keys and the values of each `TILE` of a head. Weights are
+    quantised relative to the largest so far (online softmax), times the scale of the values, from the last tile to the
+    first: sinks lie there, and what is quantised beside their weights is lost (arXiv:2606.06521).
+    `rows` queries share a program of the kernel; here it changes nothing.
+    """
+    q_BHND, k_BHLD, v_BHLD = (x.transpose(1, 2).float() for x in (q_BNHD, k_BLHD, v_BLHD))
+    scale_BHN1 = row_scale(q_BHND, FP8)
+    codes_BHND = _values(with_scale(q_BHND, scale_BHN1, FP8))
+    turn_BHN1 = scale_BHN1 * (q_BHND.shape[-1] ** -0.5 / math.log(2))
+    most = torch.full_like(scale_BHN1, -math.inf)
+    total, sums = torch.zeros_like(scale_BHN1), torch.zeros_like(q_BHND)
+    for k, v in reversed([*zip(k_BHLD.split(TILE, 2), v_BHLD.split(TILE, 2), strict=True)]):
+        (k, k_scale), (v, v_scale) = (_tile(x) for x in (k, v))
+        scores = (codes_BHND @ k.transpose(-2, -1)) * (turn_BHN1 * k_scale)
+        power = torch.log2(v_scale)
+        higher = torch.maximum(most, scores.amax(-1, keepdim=True) + power)
+        weights = torch.exp2(scores - (higher - power - HEADROOM))
+        fade = torch.exp2(most - higher)
+        total = total * fade + weights.sum(-1, keepdim=True) / v_scale
+        sums = sums * fade + weights.to(FP8.dtype).float() @ v
+        most = higher
+    return (sums / total).transpose(1, 2).to(q_BNHD.dtype)
+
+
 def row_scale(x: torch.Tensor, to: Format) -> torch.Tensor:
     """The scale of each row, fp32 [..., 1]: its largest magnitude becomes the format's largest value."""
     return (x.float().abs().amax(-1, keepdim=True) / to.largest).clamp_min(LEAST_SCALE)
@@ -105,6 +143,16 @@ def with_scale(x: torch.Tensor, scale: torch.Tensor, to: Format) -> Quantised:
     scaled = (x.float() * (1 / scale)).clamp(-to.largest, to.largest)
     codes = scaled if to.dtype.is_floating_point else scaled.round()
     return Quantised(codes.to(to.dtype), scale)
+
+
+def _tile(x_BHLD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A tile's codes as fp32 values, and the scale of each head, [B, H, 1, 1]."""
+    scale = row_scale(x_BHLD.flatten(2), FP8).unsqueeze(-1)
+    return _values(with_scale(x_BHLD, scale, FP8)), scale
+
+
+def _values(x: Quantised) -> torch.Tensor:
+    return x.codes.float()
 
 
 def _rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
