@@ -8,27 +8,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from frameroof.lab.pipelines.common import Pipeline, denoise, narrow, noise, prompt
+from frameroof.lab.pipelines.common import Parts, Pipeline, denoise, narrow, noise, prompt
 from frameroof.lab.pipelines.stable_diffusion import reduced_clip
 from frameroof.models.animatediff import CHUNK
 from frameroof.models.autoencoders import spatial_scale
-from frameroof.models.common import Components, catalogued, diffusers_model, transformers_model
+from frameroof.models.common import Components, catalogued
 from frameroof.models.text_encoders import clip_length
 from frameroof.profiler import stage
 
 NAME = "animatediff-sd15"
 
 
-class AnimateDiff(nn.Module):
+class AnimateDiff(Parts):
     """Text to video; the answer is (B, T, 3, R, S)."""
 
     def __init__(self, components: Components) -> None:
-        super().__init__()
-        self.text_encoder = transformers_model(*components["text_encoder"])
-        self.unet = diffusers_model(*components["unet"])
-        self.vae = diffusers_model(*components["vae"])
+        super().__init__(components)
         self.scale = spatial_scale(components["vae"][1])
 
     def forward(self, sizes: Mapping[str, int]) -> Tensor:

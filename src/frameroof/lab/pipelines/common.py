@@ -92,14 +92,18 @@ def noise(module: nn.Module, *shape: int) -> Tensor:
         return torch.randn(shape)
 
 
-class TextToVideo(nn.Module):
-    """What pipelines of one text encoder, a transformer and a video VAE begin with."""
+class Parts(nn.Module):
+    """The parts of a pipeline by their names: text encoders are of transformers, all others of diffusers."""
 
     def __init__(self, components: Components) -> None:
         super().__init__()
-        self.text_encoder = transformers_model(*components["text_encoder"])
-        self.transformer = diffusers_model(*components["transformer"])
-        self.vae = diffusers_model(*components["vae"])
+        for name, component in components.items():
+            make = transformers_model if name.startswith("text_encoder") else diffusers_model
+            self.add_module(name, make(*component))
+
+
+class TextToVideo(Parts):
+    """What pipelines of one text encoder, a transformer and a video VAE begin with."""
 
     def encode(self, sizes: Mapping[str, int]) -> Tensor:
         """States (G*B, M, D) of random prompts, with guidance of as many empty ones."""

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from frameroof.lab.pipelines.common import Pipeline, denoise, like, narrow, noise, prompt
+from frameroof.lab.pipelines.common import Parts, Pipeline, denoise, like, narrow, noise, prompt
 from frameroof.lab.pipelines.stable_diffusion import reduced_clip
-from frameroof.models.common import Components, catalogued, diffusers_model, transformers_model
+from frameroof.models.common import catalogued
 from frameroof.models.text_encoders import clip_length
 from frameroof.profiler import stage
 
@@ -24,15 +24,8 @@ NAME = "flux.1-dev"
 PACKED = 2  # latents of a patch along each side
 
 
-class Flux(nn.Module):
+class Flux(Parts):
     """Text to image."""
-
-    def __init__(self, components: Components) -> None:
-        super().__init__()
-        self.text_encoder = transformers_model(*components["text_encoder"])
-        self.text_encoder_2 = transformers_model(*components["text_encoder_2"])
-        self.transformer = diffusers_model(*components["transformer"])
-        self.vae = diffusers_model(*components["vae"])
 
     def forward(self, sizes: Mapping[str, int]) -> Tensor:
         guidance = sizes["guidance"]

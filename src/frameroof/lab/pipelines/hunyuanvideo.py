@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from frameroof.lab.pipelines.common import Pipeline, denoise, like, narrow, noise, prompt
+from frameroof.lab.pipelines.common import Parts, Pipeline, denoise, like, narrow, noise, prompt
 from frameroof.lab.pipelines.stable_diffusion import reduced_clip
-from frameroof.models.common import Components, catalogued, diffusers_model, transformers_model
+from frameroof.models.common import catalogued
 from frameroof.models.hunyuan import LLAMA_3_8B, TEMPLATE_TOKENS
 from frameroof.models.text_encoders import clip_length
 from frameroof.profiler import stage
@@ -25,15 +25,8 @@ SKIPPED = 2  # the Llama's last layers whose states are not used; they run all t
 DISTILLED = 6000.0  # guidance that the model is told of: 6, times 1000
 
 
-class HunyuanVideo(nn.Module):
+class HunyuanVideo(Parts):
     """Text to video; the answer is (B, 3, frames, height, width)."""
-
-    def __init__(self, components: Components) -> None:
-        super().__init__()
-        self.text_encoder = transformers_model(*components["text_encoder"])
-        self.text_encoder_2 = transformers_model(*components["text_encoder_2"])
-        self.transformer = diffusers_model(*components["transformer"])
-        self.vae = diffusers_model(*components["vae"])
 
     def forward(self, sizes: Mapping[str, int]) -> Tensor:
         batch, guidance = sizes["batch"], sizes["guidance"]

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from frameroof.lab.pipelines.common import Pipeline, denoise, narrow, noise, prompt
+from frameroof.lab.pipelines.common import Parts, Pipeline, denoise, narrow, noise, prompt
 from frameroof.lab.pipelines.stable_diffusion import reduced_clip
-from frameroof.models.common import Components, catalogued, diffusers_model, transformers_model
+from frameroof.models.common import catalogued
 from frameroof.models.text_encoders import clip_length
 from frameroof.profiler import stage
 
@@ -22,15 +22,8 @@ CLIPS = ("text_encoder", "text_encoder_2")
 Text = tuple[Tensor, Tensor]  # states (B, M, D) and pooled text
 
 
-class StableDiffusion3(nn.Module):
+class StableDiffusion3(Parts):
     """Text to image."""
-
-    def __init__(self, components: Components) -> None:
-        super().__init__()
-        for name in (*CLIPS, "text_encoder_3"):
-            self.add_module(name, transformers_model(*components[name]))
-        self.transformer = diffusers_model(*components["transformer"])
-        self.vae = diffusers_model(*components["vae"])
 
     def forward(self, sizes: Mapping[str, int]) -> Tensor:
         batch, guidance = sizes["batch"], sizes["guidance"]

@@ -12,27 +12,23 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from frameroof.lab.pipelines.common import Pipeline, denoise, like, narrow, noise, prompt
+from frameroof.lab.pipelines.common import Parts, Pipeline, denoise, like, narrow, noise, prompt
 from frameroof.models.autoencoders import spatial_scale
-from frameroof.models.common import Components, catalogued, diffusers_model, transformers_model
+from frameroof.models.common import Components, catalogued
 from frameroof.models.text_encoders import clip_length
 from frameroof.profiler import stage
 
 Text = dict[str, Any]  # what the UNet takes beside latents and timestep
 
 
-class LatentDiffusion(nn.Module):
+class LatentDiffusion(Parts):
     """Text to image through a UNet of diffusers."""
 
     def __init__(self, components: Components) -> None:
-        super().__init__()
+        super().__init__(components)
         self.encoders = tuple(sorted(name for name in components if name.startswith("text_encoder")))
-        for name in self.encoders:
-            self.add_module(name, transformers_model(*components[name]))
-        self.unet = diffusers_model(*components["unet"])
-        self.vae = diffusers_model(*components["vae"])
         self.scale = spatial_scale(components["vae"][1])
 
     def forward(self, sizes: Mapping[str, int]) -> Tensor:
