@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from frameroof.stream.attention import SDPA, backend
+from frameroof.stream.attention import OWN_FP8, SDPA, backend
 
 from .clock import WARM, Case, Work, between, mark, randn, settle, timed
 from .record import Log, Session
@@ -100,9 +100,10 @@ def _attention(s: Session) -> Iterator[Case]:
         b, h, q, kv, d = shape
         flops, moved = 4.0 * b * h * q * kv * d, 2.0 * b * h * d * 2 * (q + kv)
         about = {"kind": "attention", "dtype": "bf16", "batch": b, "heads": h, "q": q, "kv": kv, "d": d}
-        for name in SDPA:
+        for name in (*SDPA, *OWN_FP8):
             scores = 4 * 2.0 * b * h * q * kv if name == "math" else 0.0  # written and read twice at least
-            predicted = s.machine.predict(flops, moved + scores, "bf16", "attention", head=d)
+            dtype = "fp8" if name in OWN_FP8 else "bf16"
+            predicted = s.machine.predict(flops, moved + scores, dtype, "attention", head=d)
             yield Case(f"attention/{'x'.join(map(str, shape))}/{name}", predicted, _attends(s, name, shape), about)
 
 

@@ -102,14 +102,6 @@ def captured(work: Work) -> Work:
     return replay
 
 
-def compile_often(session: Session) -> None:
-    """Let torch.compile make every shape of every model here, and fail where it would silently give up."""
-    if session.cuda:
-        from torch._dynamo import config
-
-        config.recompile_limit, config.fail_on_recompile_limit_hit = 128, True
-
-
 def flusher(session: Session) -> Callable[[], None]:
     """What overwrites the L2 cache; nothing on a CPU or where it is not asked for."""
     if not (session.cuda and session.flush):

@@ -1,5 +1,7 @@
 """What a block of the stream must compute and move, counted by hand: the prediction of every variant.
 
+frameroof's own counter reads workloads through msgspec, which a lent machine does not have.
+tests/unit/test_gpu_script.py holds both equal: FLOPs against the recorded engine, copies against `stream predict`.
 Symbols: n new tokens, l attended tokens, d width, f MLP width, s text tokens; a multiply-add is 2 FLOPs.
 """
 
@@ -12,14 +14,17 @@ from frameroof.stream import StreamConfig
 
 from .limits import UTILISATION, Machine
 
+# FLOPs and bytes of a steady block at 480 x 832 through each decoder, as frameroof counts them from the engine's own.
+DECODED = {"wan": (40_650_001_367_040, 92_103_025_190), "tiny": (1_632_455_884_800, 8_638_077_702)}
 
-def forward_flops(c: StreamConfig, n: int, l: int) -> tuple[float, float, float]:  # noqa: E741
-    """Of one forward: its layers' MLPs, their other linears, and the rest: attention, patches in and out."""
+
+def forward_flops(c: StreamConfig, n: int, l: int) -> tuple[float, float, float, float]:  # noqa: E741
+    """Of one forward: its layers' MLPs, their other linears, their attention; patches in and out."""
     m = c.model
     mlp = 4.0 * n * m.dim * m.ffn * m.layers
     others = 12.0 * n * m.dim**2 * m.layers
     attention = 4.0 * n * (l + c.text_tokens) * m.dim * m.layers
-    return mlp, others, attention + 2.0 * n * 2 * (4 * m.latent_channels) * m.dim
+    return mlp, others, attention, 2.0 * n * 2 * (4 * m.latent_channels) * m.dim
 
 
 def forward_bytes(c: StreamConfig, n: int, l: int, item: int) -> float:  # noqa: E741
@@ -44,13 +49,15 @@ def copied_bytes(c: StreamConfig, item: int) -> float:
 def block(machine: Machine, c: StreamConfig, dtype: str, v: Variant) -> dict[str, Any]:
     """A steady block of one variant: its steps and the pass at t = 0, whether folded or not."""
     n, l, item = c.block_tokens, c.window * c.frame_tokens, 4 if dtype == "fp32" else 2  # noqa: E741
-    mlp, others, rest = (x * (len(c.steps) + 1) for x in forward_flops(c, n, l))
+    mlp, others, attention, rest = (x * (len(c.steps) + 1) for x in forward_flops(c, n, l))
     moved = (len(c.steps) + 1) * forward_bytes(c, n, l, item)
     copies = copied_bytes(c, item) if c.cache == "baseline" else 0.0
     eight = v.scheme.split("-")[0]
     in_eight = 0.0 if not eight else mlp if v.only == ("blocks.*.ffn.*",) else mlp + others
+    if "fp8" in v.attention:
+        in_eight, eight = in_eight + attention, eight or "fp8"
     found: dict[str, Any] = {
-        "flops": mlp + others + rest,
+        "flops": mlp + others + attention + rest,
         "flops_8bit": in_eight,
         "bytes": moved + copies,
         "copied_bytes": copies,

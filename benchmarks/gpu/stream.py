@@ -2,6 +2,7 @@
 
 A group of variants and the baseline stand on the device together and make their blocks in turns, in another order each
 round; the device is waited for before and after a block. A block's forwards are timed by events, without waiting.
+(`frameroof stream bench` has the whole report; it needs msgspec, which a lent machine does not have.)
 Shapes: latents are (B batch, C channels, frames, rows, columns).
 """
 
@@ -11,9 +12,9 @@ import gc
 import random
 import time
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import asdict
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from itertools import pairwise
 from statistics import median, quantiles
 from typing import Any
@@ -22,12 +23,11 @@ import torch
 
 from frameroof.lab.stream.parity import EQUAL, Checks
 from frameroof.lab.stream.variants import SLOW_TO_BUILD, VARIANTS, Setup, find, refused
-from frameroof.models.causal_wan import KV
-from frameroof.stream import Block, Engine, Session
-from frameroof.stream.denoiser import CONTEXT, Cache, Forward
+from frameroof.stream import Engine, Session, StreamConfig
+from frameroof.stream.denoiser import Forward
 
-from . import counted
-from .clock import between, compile_often, mark, settle
+from . import counted, decode
+from .clock import between, mark, settle
 from .record import Log, Row
 from .record import Session as Run
 
@@ -37,47 +37,66 @@ NOTES = (
     "switch_s: the first block after a switch; switch_latency_s: that less the block before it.",
     "forwards_s: device seconds of each forward of the steady and switched blocks, by kind.",
     "saved_s: lower quartile, median and upper quartile of the variant `before` less this one, sample by sample, of "
-    "what the change is meant for; keep: parity holds (where numbers should be equal) and the lower quartile is above "
-    "0.",
+    "what the change is meant for; keep: the lower quartile is above 0, or numbers are equal and it is not slower "
+    "beyond the spread. log: the row of the optimisation log, for `frameroof stream log`.",
+    "quality: latents beside the baseline's in the stream's own dtype, in a free run and taught (each block is given "
+    "the baseline's past); floor: the baseline beside itself.",
+    "published/…: the denoising steps of a block at 21 frames of keys, beside what others measured on an H100.",
     "peak_bytes: the most memory from before the engine was built until its stream is warm; the L2 cache is not "
     "overwritten between blocks.",
     "Predictions: counted by hand (counted.py), limit at 100 % of the peaks, expected through one utilisation.",
 )
-PROMPT = "a cat runs"
-GROUP = 7  # variants beside the baseline on the device
-SAVED = 8  # rounds after which what is there is written
-DECODERS = {"wan": {}, "wan-channels_last": {"channels_last": True}, "tiny": {}}
+STREAMS = tuple(name for name, v in VARIANTS.items() if v.of != "decode")
+GROUP = 8  # variants beside the baseline on the device
+ROUNDS = 26  # blocks of each; fewer where time is short, but ENOUGH steady ones
+ENOUGH = 6
+SAVED = 4  # rounds after which what is there is written
+PUBLISHED = "published/steps-kv21"
 
 
 def run(session: Run) -> Log:
     """Variants in groups, then decoders."""
-    log = Log.open(session, "stream", NOTES)
-    compile_often(session)
+    log = Log.open(session, "stream", NOTES + decode.NOTES)
     setup = Setup(
         model="tiny" if session.tiny else "longlive-1.3b",
         device=session.device.type,
         dtype=torch.bfloat16 if session.cuda else torch.float32,
     )
+    c = setup.config()
+    log.about["stream"] = {
+        "model": setup.model, "dtype": str(setup.dtype).removeprefix("torch."), "window": c.window, "sink": c.sink,
+        "height": c.height, "width": c.width, "layers": c.model.layers, "dim": c.model.dim, "batch": setup.batch,
+        "blocks": _blocks(session),
+    }  # fmt: skip
     _predict(log, setup)
-    names = [name.removeprefix("stream/") for name in log.todo([f"stream/{name}" for name in VARIANTS])]
+    names = [name.removeprefix("stream/") for name in log.todo([f"stream/{name}" for name in STREAMS])]
     left = []
     for name in names:
-        why = refused(name, setup.device) or (name in SLOW_TO_BUILD and not session.cuda and "compiles for minutes")
+        why = refused(name, setup.device, None) or (
+            name in SLOW_TO_BUILD and not session.cuda and "compiles for minutes"
+        )
         if why:
-            log.refuse(f"stream/{name}", f"On {setup.device} it {why}.")
+            log.refuse(f"stream/{name}", f"on {setup.device} it {why}")
         else:
             left.append(name)
-    others = [name for name in left if name != "baseline"]
+    others = sorted((name for name in left if name != "baseline"), key=lambda name: name in SLOW_TO_BUILD)
     groups = [others[at : at + GROUP] for at in range(0, len(others), GROUP)] or ([[]] if left else [])
     for group in groups:
         if session.late:
             return log
         _measure(log, setup, group)
+        for name in STREAMS:  # a variant's base may have come in a later group
+            if log.done(f"stream/{name}") and name != "baseline":
+                _compare(log, name)
+        log.save()
+        _free(session)
+    if log.todo([PUBLISHED] if PUBLISHED in log.rows else []) and not session.late:
+        _published(log, setup)
         log.save()
         _free(session)
     for kind in [name for name in log.rows if name.startswith("decode/")]:
         if not log.done(kind) and not session.late:
-            _decode(log, setup, kind)
+            decode.measure(log, setup, kind)
             log.save()
             _free(session)
     return log
@@ -85,7 +104,7 @@ def run(session: Run) -> Log:
 
 def _predict(log: Log, setup: Setup) -> None:
     s = log.session
-    for name in VARIANTS:
+    for name in STREAMS:
         if s.wanted(f"stream/{name}"):
             v, c = find(name), setup.config(name)
             found = counted.block(s.machine, c, "fp32" if setup.dtype == torch.float32 else "bf16", v)
@@ -96,20 +115,27 @@ def _predict(log: Log, setup: Setup) -> None:
             log.measure("stream/estimate", parts=_estimated(s, setup), ok=True)
         except (ImportError, ValueError) as error:  # without msgspec, or a device without a record
             log.refuse("stream/estimate", error)
-    for name in DECODERS:
-        if s.wanted(f"decode/{name}"):
-            decoding = log.rows.get("stream/estimate", {}).get("parts", {}).get("decode")
-            known = decoding if name.startswith("wan") and decoding else {"limit_s": None, "expected_s": None}
-            log.predict(f"decode/{name}", {**known, "source": "stream/estimate, which counts Wan's decoder alone"})
+    if s.wanted(PUBLISHED):
+        c = _wide(setup)
+        flops = len(c.steps) * sum(counted.forward_flops(c, c.block_tokens, c.window * c.frame_tokens))
+        moved = len(c.steps) * counted.forward_bytes(c, c.block_tokens, c.window * c.frame_tokens, 2)
+        log.predict(PUBLISHED, s.machine.whole(flops, moved), published_s={"H100": {"flashdreams": 0.344}},
+                    source="github.com/NVIDIA/flashdreams: 4 steps at 21 frames of keys, 470 TFLOP/s")  # fmt: skip
+    decode.predict(log)
     log.save()
 
 
 def _estimated(s: Run, setup: Setup) -> Row:
-    from frameroof.lab.stream.needed import machine, parts
+    from frameroof.lab.stream.needed import Needed, machine
 
     dtype = "fp32" if setup.dtype == torch.float32 else "bf16"
-    found = parts(setup.config(), machine(setup.device), dtype, None if s.tiny else "wan", (_blocks(s), 0))
-    return {name: asdict(part) for name, part in found.items()}
+    needed = Needed(setup.config(), machine(setup.device), dtype, decoder=None if s.tiny else "wan")
+    return {name: asdict(part) for name, part in needed.parts(_blocks(s), 0).items()}
+
+
+def _wide(setup: Setup) -> StreamConfig:
+    """The settings at which others published: 21 frames of keys, without sinks."""
+    return replace(setup, changes={"window": 21, "sink": 0}).config("fused-graph")
 
 
 # ------------------------------------------------------------------------------------ variants
@@ -127,11 +153,11 @@ class Lane:
         self.engine: Engine = setup.engine(name)
         self.build_s = self._now() - start
         start = self._now()
-        self.session: Session = self.engine.prepare(PROMPT)
+        self.session: Session = setup.session(self.engine)
         self.session.warm()
         self.warm_s = self._now() - start
         self.peak_bytes = torch.cuda.max_memory_allocated() - before if s.cuda else None
-        self._velocity, self.session._velocity = self.session._velocity, self._marked
+        self.session.around_forward.append(self._marked)
         self.marks: list[tuple[str, Any, Any]] = []
         self.walls: list[float] = []
         self.devices: list[float] = []
@@ -164,28 +190,19 @@ class Lane:
         pairs = [(a, b) for (a, b), switched in zip(pairwise(self.walls), self.switched[1:], strict=True) if switched]
         return [b for _, b in pairs], [b - a for a, b in pairs]
 
-    def _marked(self, x: torch.Tensor, what: Forward, cache: Cache, texts: Sequence[KV]) -> torch.Tensor:
+    @contextmanager
+    def _marked(self, what: Forward) -> Iterator[None]:
         start = mark(self.s)
-        out = self._velocity(x, what, cache, texts)
-        self.marks.append((kind_of(what), start, mark(self.s)))
-        return out
+        yield
+        self.marks.append((what.kind, start, mark(self.s)))
 
     def _now(self) -> float:
         settle(self.s)
         return time.perf_counter()
 
 
-def kind_of(what: Forward) -> str:
-    """As `frameroof.lab.stream.watch.kind_of`, which needs msgspec."""
-    if what.recache:
-        return "recache"
-    if len(what.rows) > 1:
-        return "folded step 1"
-    return "context" if what.rows[0] == CONTEXT else "step 1" if what.rows[0] == 0 else "step"
-
-
 def _blocks(s: Run) -> int:
-    return 10 if s.tiny else 48
+    return 10 if s.tiny else ROUNDS
 
 
 def _measure(log: Log, setup: Setup, names: list[str]) -> None:
@@ -202,6 +219,8 @@ def _measure(log: Log, setup: Setup, names: list[str]) -> None:
     first, blocks = setup.config().window_blocks + 2, _blocks(s)
     order = random.Random(s.seed)
     for number in range(blocks):
+        if s.late and number >= first + 2 * ENOUGH:
+            break
         switch = f"a fox runs, {number}" if number in range(first, blocks, 2) else None
         for name in order.sample(list(lanes), len(lanes)):
             lanes[name].block(switch)
@@ -213,22 +232,19 @@ def _measure(log: Log, setup: Setup, names: list[str]) -> None:
         if f"stream/{name}" in log.rows and not log.done(f"stream/{name}"):
             log.rows[f"stream/{name}"].pop("so_far_s", None)
             _row(log, lane, lanes["baseline"], checks[name])
-    for name in lanes:
-        if log.done(f"stream/{name}") and name != "baseline":
-            _compare(log, name)
 
 
 def _checked(log: Log, setup: Setup, lanes: dict[str, Lane]) -> dict[str, Row]:
-    """Parity in fp32 and drift in the stream's own type; a variant that fails here is taken out."""
-    checks, found = Checks(setup, lanes["baseline"].engine), {}
+    """Parity in fp32 and quality in the stream's own type; a variant that fails here is taken out."""
+    checks, found = Checks(setup, lanes["baseline"].engine, own_dtype=True), {}
     for name in list(lanes):
         try:
-            parity, drift = checks.of(name, lanes[name].engine)
+            parity, quality = checks.of(name, lanes[name].engine)
         except Exception as error:
             log.refuse(f"stream/{name}", error)
             del lanes[name]
             continue
-        found[name] = {"parity": asdict(parity) if parity else None, "drift": asdict(drift)}
+        found[name] = {"parity": asdict(parity) if parity else None, "quality": quality.to_dict()}
         _free(log.session)
     return found
 
@@ -243,6 +259,7 @@ def _row(log: Log, lane: Lane, baseline: Lane, checked: Row) -> None:
         **checked,
         block_device_s=lane.steady(lane.devices),
         baseline_s=baseline.steady(baseline.walls),
+        baseline_latency_s=baseline.switches()[1],
         all_blocks_s=lane.walls,
         switch_s=switch_s,
         switch_latency_s=latency_s,
@@ -256,7 +273,7 @@ def _row(log: Log, lane: Lane, baseline: Lane, checked: Row) -> None:
 
 
 def _compare(log: Log, name: str) -> None:
-    """The row of the optimisation log: what the change saved of what it is meant for."""
+    """The row of the optimisation log: what the change saved of what it is meant for, and what was predicted."""
     row = log.rows[f"stream/{name}"]
     base = log.rows.get(f"stream/{row['before']}", {})
     if base.get("state") != "measured":
@@ -265,32 +282,57 @@ def _compare(log: Log, name: str) -> None:
     of = "switch_latency_s" if row["of"] == "switch" else "samples_s"
     saved = [b - a for b, a in zip(base[of], row[of], strict=False)]
     row["saved_s"] = quantiles(saved, n=4, method="inclusive") if len(saved) > 1 else saved * 3
-    row["keep"] = bool(row["ok"] and row["saved_s"][0] > 0)
+    low, _, high = row["saved_s"]
+    row["keep"] = bool(row["ok"] and (low > 0 or (row["parity"] is not None and high >= 0)))
+    row["why"] = _why(row, base)
+    limits = [x["prediction"].get("limit_s") for x in (base, row)]
+    known = row["of"] == "block" and None not in limits
+    row["log"] = {
+        **{key: row[key] for key in ("change", "before", "of", "parity", "quality", "saved_s", "keep", "why")},
+        "before_s": median(base[of]),
+        "after_s": median(row[of]),
+        "baseline_s": median(row["baseline_latency_s" if row["of"] == "switch" else "baseline_s"]),
+        "predicted": {
+            "saved_s": limits[0] - limits[1] if known else None,
+            "what": "limit against limit" if known else "not predicted here",
+        },
+    }
 
 
-# ------------------------------------------------------------------------------------ decoding
+def _why(row: Row, base: Row) -> str:
+    if not row["ok"]:
+        return f"its numbers are not the baseline's: relative error {row['parity']['relative']:.2g}"
+    if row["saved_s"][0] > 0:
+        return "faster"
+    if row["saved_s"][2] >= 0:
+        return f"no gain of the {row['of']} beyond the spread" + (", and equal numbers" if row["parity"] else "")
+    if row["of"] == "switch":
+        return f"slower; {len(row['switch_latency_s'])} switches were timed"
+    growth = {
+        kind: median(times) - median(base["forwards_s"][kind])
+        for kind, times in row["forwards_s"].items()
+        if kind in base["forwards_s"]
+    }
+    kind, grown = max(growth.items(), key=lambda pair: pair[1], default=("", 0.0))
+    return f"slower; most in a {kind}, {grown * 1e3:+.2f} ms of device time" if grown > 0 else "slower on the host"
 
 
-@torch.inference_mode()
-def _decode(log: Log, setup: Setup, name: str) -> None:
-    """Blocks of random latents through a decoder that remembers the frames before; the first two warm it up."""
-    s, c, kind = log.session, setup.config(), name.removeprefix("decode/")
-    make = partial(Engine.random, c, device=setup.device, dtype=setup.dtype, umt5=False)
+def _published(log: Log, setup: Setup) -> None:
+    """The steps of a block at 21 frames of keys, in CUDA graphs where there are any."""
+    s = log.session
     try:
-        stream = make(vae=kind.split("-")[0], decoding=DECODERS[kind]).prepare(PROMPT)
-        times = []
-        for number in range(2 + max(s.samples, 2)):
-            z_BCTHW = torch.randn(c.latent_shape(1), device=s.device)
-            settle(s)
-            start = mark(s)
-            stream.decode(Block(number, z_BCTHW, (PROMPT,)))
-            end = mark(s)
-            settle(s)
-            times.append(between(start, end))
-    except Exception as error:  # no memory, or no such layout here
-        log.refuse(name, error)
+        wide = replace(setup, changes={"window": 21, "sink": 0})
+        lane = Lane(s, wide, "fused-graph" if s.cuda else "fold")
+        for _ in range(lane.engine.c.window_blocks + 2 + ENOUGH):
+            lane.block(None)
+        step_s = lane.forwards["step"]
+    except Exception as error:
+        log.refuse(PUBLISHED, error)
         return
-    log.measure(name, times[2:], warm_s=times[:2], frames=4 * c.block)
+    steps = len(lane.engine.c.steps)
+    samples = [sum(step_s[at : at + steps - 1]) / (steps - 1) * steps for at in range(0, len(step_s), steps - 1)]
+    row = log.measure(PUBLISHED, samples)
+    row["flop_per_s"] = row["prediction"]["flops"] / row["median_s"]
 
 
 def _free(s: Run) -> None:

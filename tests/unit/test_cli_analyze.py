@@ -137,6 +137,22 @@ def test_nothing_is_overwritten_unasked(user, trace, tmp_path):
     assert (tmp_path / "run/run.json").read_bytes() != before
 
 
+@pytest.mark.parametrize(
+    ("options", "there"),
+    [
+        (("--csv", "tables"), "tables/classes.csv"),
+        (("--parquet", "tables"), "tables/classes.parquet"),
+        (("--perfetto", "p.json.gz"), "p.json.gz"),
+    ],
+)
+def test_what_is_there_is_refused_before_the_trace_is_read(user, trace, tmp_path, options, there):
+    assert user("analyze", trace, *options)[0] == 0
+    before = (tmp_path / there).read_bytes()
+    code, out, err = user("analyze", "no-such-trace.json", *options)
+    assert (code, out, err) == (2, "", f"frameroof: {there} exists; --force overwrites it\n")
+    assert (tmp_path / there).read_bytes() == before
+
+
 def test_several_ranks(user, trace, tmp_path):
     t = Made(distributedInfo={"rank": 0, "world_size": 2, "backend": "nccl"})
     t.one("aten::mm", 10_000, 1_000_000, dims=[[8, 8], [8, 8]])
@@ -146,7 +162,11 @@ def test_several_ranks(user, trace, tmp_path):
     assert code == 0
     assert re.search(r"^ 1 .*step\.json", out, re.M)
     assert "Rank 0 computes longest" in out
-    assert sorted(p.parent.name for p in (tmp_path / "job").glob("*/run.json")) == ["rank0", "rank1"]
+    saved = {p.parent.name: json.loads(p.read_text())["source"] for p in (tmp_path / "job").glob("*/run.json")}
+    assert {name: source["path"] for name, source in saved.items()} == {"rank0": "rank0.json", "rank1": "step.json"}
+    assert user("analyze", trace, other, "--out", "job")[2] == (
+        "frameroof: job/rank0/run.json exists; --force overwrites it\n"
+    )
     data = json.loads(user("analyze", trace, other, "--json")[1])
     assert data["schema"] == "frameroof.analyze-ranks/1"
     assert [r["rank"] for r in data["overall"]["ranks"]] == [1, 0]

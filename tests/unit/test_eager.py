@@ -57,7 +57,7 @@ def test_a_large_product_takes_its_flops_through_the_curve():
 
 
 def test_the_curve_is_straight_over_the_logarithm_of_the_size():
-    curve = eager.Curve(((1.0, 0.6), (16.0, 0.9)), "", "hand", "2026-01-01")
+    curve = eager.Curve(points=((1.0, 0.6), (16.0, 0.9)), unit="", source="hand", date="2026-01-01")
     assert curve.at(4.0) == pytest.approx(0.75)  # half way from 1 to 16 in logarithms
     assert curve.at(0.001) == pytest.approx(0.6)
     assert curve.at(1e9) == pytest.approx(0.9)

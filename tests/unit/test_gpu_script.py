@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -16,8 +17,9 @@ import pytest
 import torch
 
 from frameroof.hardware import parse_node
-from frameroof.lab.stream.needed import parts
+from frameroof.lab.stream.needed import Needed
 from frameroof.lab.stream.variants import VARIANTS
+from frameroof.report.stream_log import optimisation_log
 from frameroof.stream import kernels
 from frameroof.stream.config import preset
 from frameroof.study.stream import predict
@@ -109,6 +111,54 @@ def test_a_stream_has_steady_blocks_switches_and_forwards(ran: Path) -> None:
         assert row["parity"]["equal"]
     assert found["stream/fold"]["keep"] is None
     assert found["stream/fold"]["why"] == "recache-needed was not measured"
+    assert found["stream/fold"]["quality"]["taught_relative"] < 1e-5
+    assert found["stream/baseline"]["quality"]["floor"] == 0
+
+
+def row_of(samples: list[float], step: float, equal: bool | None = True) -> dict[str, Any]:
+    return {
+        "state": "measured", "samples_s": samples, "baseline_s": [4.0] * 3, "switch_latency_s": [1.0],
+        "baseline_latency_s": [2.0], "forwards_s": {"step": [step]}, "prediction": {"limit_s": samples[0] / 2},
+        "change": "x", "before": "ring", "of": "block", "quality": {}, "ok": True,
+        "parity": None if equal is None else {"equal": equal, "relative": 0.0},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("samples", "equal", "keep", "why"),
+    [
+        ([1.0, 1.1, 1.2], None, True, "faster"),
+        ([1.9, 2.0, 2.1], True, True, "no gain of the block beyond the spread, and equal numbers"),
+        ([1.9, 2.0, 2.1], None, False, "no gain of the block beyond the spread"),
+        ([3.0, 3.1, 3.2], None, False, "slower; most in a step, +500.00 ms of device time"),
+    ],
+)
+def test_a_row_of_the_log_says_what_was_saved_and_predicted(
+    gpu: Any, h200: Any, tmp_path: Path, samples: list[float], equal: bool | None, keep: bool, why: str
+) -> None:
+    log = gpu("record").Log(gpu("record").Session(torch.device("cpu"), "tiny", tmp_path, h200), "stream", ())
+    log.rows = {"stream/ring": row_of([2.0, 2.0, 2.0], 0.5), "stream/fp8": row_of(samples, 1.0, equal)}
+    gpu("stream")._compare(log, "fp8")
+    found = log.rows["stream/fp8"]["log"]
+    assert (found["keep"], found["why"]) == (keep, why)
+    assert (found["before_s"], found["after_s"], found["baseline_s"]) == (2.0, samples[1], 4.0)
+    assert found["predicted"] == {"saved_s": (2.0 - samples[0]) / 2, "what": "limit against limit"}
+
+
+def test_the_log_takes_a_file_of_this_script(ran: Path) -> None:
+    text = optimisation_log([json.loads((ran / "stream.json").read_text("utf-8"))], predict("H100"))
+    assert "## Measured: tiny on cpu, float32" in text
+    assert "- context pass folded into the next block's first step: not run; recache-needed was not measured." in text
+
+
+def test_steps_at_the_published_window_are_timed(script: ModuleType, tmp_path: Path) -> None:
+    """21 frames of keys, 7 blocks fill them, 8 follow; of each the mean of 3 later steps, four times."""
+    assert script.main(["stream", *CPU, "--out", str(tmp_path), "--only", "published"]) == 0
+    (row,) = rows(tmp_path, "stream").values()
+    step = 2 * (2 * 18 * (6 * 32**2 + 2 * 32 * 64) + 4 * 18 * (7 * 18 + 8) * 32) + 2 * 18 * 2 * 16 * 32
+    assert row["prediction"]["flops"] == 4 * step
+    assert len(row["samples_s"]) == 8
+    assert row["flop_per_s"] == pytest.approx(4 * step / row["median_s"])
 
 
 def test_what_is_finished_is_not_run_again(script: ModuleType, tmp_path: Path, capsys: Any) -> None:
@@ -197,6 +247,39 @@ def test_what_is_measured_at_full_size(gpu: Any, h200: Any, tmp_path: Path) -> N
     assert {"stream/tiny/fused-graph", "layer/bf16/fp8-graph", "kernels/qk_norm_rope_write/block/bfloat16"} <= {*checks}
 
 
+def test_peaks_are_what_frameroof_reads(h200: Any) -> None:
+    known = parse_node("H200")
+    assert h200.bandwidth == known.bandwidth
+    assert h200.peaks == pytest.approx({dtype: known.peak(dtype) for dtype in h200.peaks}, rel=1e-12)
+    assert {"bf16", "fp8", "int8", "tf32"} <= set(h200.peaks)
+
+
+def test_a_group_that_runs_late_ends_with_enough_blocks(gpu: Any, h200: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """The window is full after 4 blocks, and 6 is the first switch: 12 more hold six steady blocks."""
+    stream, record = gpu("stream"), gpu("record")
+    monkeypatch.setattr(stream, "_blocks", lambda session: 40)
+    session = record.Session(torch.device("cpu"), "tiny", tmp_path, h200, only=("stream/ring",), deadline=0.0)
+    log = record.Log(session, "stream", ())
+    setup = stream.Setup()
+    stream._predict(log, setup)
+    stream._measure(log, setup, ["ring"])
+    row = log.rows["stream/ring"]
+    assert row["state"] == "measured"
+    assert len(row["all_blocks_s"]) == 18
+    assert len(row["samples_s"]) >= stream.ENOUGH
+
+
+def test_decoders_are_predicted_and_those_of_a_cpu_measured(gpu: Any, script: ModuleType, tmp_path: Path) -> None:
+    only = ["--only", "decode/tiny", "decode/after", "decode/beside", "decode/wan-frame"]
+    assert script.main(["stream", *CPU, "--out", str(tmp_path), *only]) == 0
+    found = rows(tmp_path, "stream")
+    assert {name for name, row in found.items() if row["state"] == "measured"} == {
+        "decode/tiny", "decode/after", "decode/wan-frame"
+    }  # fmt: skip
+    assert len(found["decode/after"]["samples_s"]) == 2
+    assert "needs a CUDA device" in found["decode/beside"]["why"]
+
+
 def test_unknown_devices_have_no_limit(gpu: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA Nothing 1")
     assert gpu("limits").machine(torch.device("cuda")).predict(1.0, 1.0)["limit_s"] is None
@@ -205,7 +288,7 @@ def test_unknown_devices_have_no_limit(gpu: Any, monkeypatch: Any) -> None:
 def test_a_block_is_counted_as_the_engine_counts_it(gpu: Any, h200: Any) -> None:
     counted, c = gpu("counted"), preset("tiny")
     ours = counted.block(h200, c, "fp32", VARIANTS["ring"])
-    assert ours["flops"] == parts(c, parse_node("H200"), "fp32", None, (6, 0))["block"].flops
+    assert ours["flops"] == Needed(c, parse_node("H200"), "fp32").parts(6, 0)["block"].flops
     full = predict("H200")
     copies = full.copies_of(True) + 4 * full.copies_of(False)
     assert counted.copied_bytes(preset("longlive-1.3b"), 2) / 4.8e12 == pytest.approx(copies)
@@ -213,8 +296,14 @@ def test_a_block_is_counted_as_the_engine_counts_it(gpu: Any, h200: Any) -> None
         name: counted.block(h200, preset("longlive-1.3b", VARIANTS[name].config), "bf16", VARIANTS[name])["limit_s"]
         for name in ("baseline", "ring", "fp8-ffn", "fp8")
     }
+    engine = Needed(preset("longlive-1.3b"), parse_node("H200"), "bf16")
+    for kind, sizes in counted.DECODED.items():
+        found = replace(engine, decoder=kind).decoding()
+        assert sizes == (found.flops, found.bytes)
     assert limits["baseline"] - limits["ring"] == pytest.approx(copies)
     assert limits["ring"] > limits["fp8-ffn"] > limits["fp8"] > limits["ring"] / 2
+    everything = counted.block(h200, preset("longlive-1.3b", "fold"), "bf16", VARIANTS["fp8-all"])
+    assert everything["flops_8bit"] == pytest.approx(everything["flops"], rel=1e-3)  # patches in and out are not
 
 
 # ------------------------------------------------------------------------------------ the rest

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .serve import serve
+
 if TYPE_CHECKING:
     from ..lab.stream.variants import Setup
 
@@ -48,7 +50,7 @@ def predict(  # more than five arguments: each is an option of the command
 
         print_json(as_dict(found))
     else:
-        from ..report.stream import print_stream_prediction
+        from ..report.stream_predict import print_stream_prediction
 
         print_stream_prediction(found)
 
@@ -67,7 +69,9 @@ def run(  # more than five arguments: each is an option of the command
     sink: Annotated[Int, typer.Option(help="Latent frames at the start that stay in the window.")] = None,
     height: Annotated[Int, typer.Option(help="Height in pixels.")] = None,
     width: Annotated[Int, typer.Option(help="Width in pixels.")] = None,
-    decoder: Annotated[str, typer.Option(help="wan, or tiny (fast).")] = "wan",
+    decoder: Annotated[
+        str | None, typer.Option(help="wan, or tiny (fast); by default tiny for medium, else wan.")
+    ] = None,
     weights: Annotated[
         list[str],
         typer.Option(
@@ -81,11 +85,11 @@ def run(  # more than five arguments: each is an option of the command
     force: Annotated[bool, typer.Option("--force", help="Overwrite the video.")] = False,
 ) -> None:
     """Make a clip: blocks generated, prompts switched in flight, decoded and written as they come."""
-    setup = _setup(model, device, dtype, decoder=decoder, weights=weights, seed=seed,
+    setup = _setup(model, device, dtype, decoder=_decoder(decoder, model), weights=weights, seed=seed,
                    changes={"window": window, "sink": sink, "height": height, "width": width})  # fmt: skip
     from ..lab.stream.clip import Clip, make
     from ..report.progress import status
-    from ..report.stream import print_made
+    from ..report.stream_run import print_made
 
     if preview and not sys.stdout.isatty():
         raise ValueError("--preview shows frames in a terminal, and the output is none.")
@@ -107,6 +111,11 @@ def run(  # more than five arguments: each is an option of the command
         with clip:
             made = make(session, blocks, switches, clip, told)
     print_made(made, clip, c, engine.says)
+
+
+def _decoder(asked: str | None, model: str) -> str:
+    """The decoder asked for; Wan's has one size for real latents, 45 s a block of medium on a CPU."""
+    return asked or ("tiny" if model == "medium" else "wan")
 
 
 def _show(video: Any) -> None:
@@ -147,6 +156,7 @@ def _setup(  # what the two verbs that run a stream share
     weights: list[str],
     seed: int,
     changes: dict[str, int | None],
+    batch: int = 1,
 ) -> Setup:
     from importlib.util import find_spec
 
@@ -170,6 +180,7 @@ def _setup(  # what the two verbs that run a stream share
         decoder=decoder,
         files=_files(weights),
         seed=seed,
+        batch=batch,
     )
     made.config()  # sizes are checked before anything is built
     return made
@@ -200,9 +211,11 @@ def bench(  # more than five arguments: each is an option of the command
     blocks: Annotated[int, typer.Option(help="Blocks that are timed, those that fill the window included.")] = 16,
     window: Annotated[Int, typer.Option(help="Latent frames attended, sinks and the block included.")] = None,
     sink: Annotated[Int, typer.Option(help="Latent frames at the start that stay in the window.")] = None,
+    batch: Annotated[str, typer.Option(help="Streams at once; of 1,2,4 the first is reported, all compared.")] = "1",
     decoder: Annotated[
         str | None, typer.Option(help="wan, tiny or none; by default tiny for medium, else wan.")
     ] = None,
+    weights: Annotated[list[str], typer.Option(help="PART=PATH, as in run; none: random.")] = [],  # noqa: B006
     device: Annotated[str | None, typer.Option(help="cpu or cuda; by default cuda where there is one.")] = None,
     dtype: Annotated[str | None, typer.Option(help="fp32 or bf16; by default bf16 on cuda.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for stream.json and a recorded run of each variant.")] = None,
@@ -210,26 +223,21 @@ def bench(  # more than five arguments: each is an option of the command
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """The latency report of a stream here: latencies, breakdown and log of the baseline and of every variant."""
-    decoder = decoder or ("tiny" if model == "medium" else "wan")
-    setup = _setup(model, device, dtype, decoder=None if decoder == "none" else decoder, weights=[], seed=0,
-                   changes={"window": window, "sink": sink})  # fmt: skip
+    decoder = _decoder(decoder, model)
+    sizes = _batches(batch)
+    setup = _setup(model, device, dtype, decoder=None if decoder == "none" else decoder, weights=weights, seed=0,
+                   changes={"window": window, "sink": sink}, batch=sizes[0])  # fmt: skip
     from ..lab.stream.bench import Plan
-    from ..lab.stream.bench import bench as measure
-    from ..lab.stream.log import report
-    from ..lab.stream.needed import machine, parts
     from ..lab.stream.variants import chosen
     from ..profiler.recorder import check_folder
     from ..report.progress import status
 
-    names, left = chosen(variant, setup.device)
+    names, left = chosen(variant, setup.device, setup.decoder)
     plan = Plan(setup=setup, variants=names, blocks=blocks, out=out, force=force)
     for name in names if out is not None else ():
         check_folder(out / name, force)  # type: ignore[operator]
     with status(f"counting {model}") as say:
-        c, node = setup.config(), machine(setup.device)
-        needed = parts(c, node, dtype_name(setup.dtype), setup.decoder, (blocks, len(plan.switches)))
-        found = list(measure(plan, say))
-    data = report(plan, node, needed, found, left)
+        data = _benched(plan, left, sizes, say)
     if out is not None:
         _write(out / "stream.json", data, force)
     if as_json:
@@ -237,9 +245,36 @@ def bench(  # more than five arguments: each is an option of the command
 
         print_json(data)
     else:
-        from ..report.streamed import print_bench
+        from ..report.stream_bench import print_bench
 
         print_bench(data, out)
+
+
+def _benched(plan: Any, left: dict[str, str], sizes: list[int], say: Any) -> dict[str, Any]:
+    """Measure a plan; where there are several batches, the baseline and the fastest kept variant at each."""
+    from ..lab.stream.batches import batches
+    from ..lab.stream.bench import bench as measure
+    from ..lab.stream.needed import Needed, machine
+    from ..lab.stream.report import report
+
+    setup = plan.setup
+    needed = Needed(setup.config(), machine(setup.device), dtype_name(setup.dtype), setup.batch, setup.decoder)
+    needed.parts(plan.blocks, len(plan.switches))  # what cannot be counted is said before anything is measured
+    found = list(measure(plan, say))
+    data = report(plan, needed, found, left)
+    if len(sizes) > 1:
+        names = list(dict.fromkeys(("baseline", data["variant"])))
+        data = report(plan, needed, found, left, batches(setup, names, sizes, needed, say))
+    return data
+
+
+def _batches(text: str) -> list[int]:
+    """Batches of "1,2,4", each once."""
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--batch is a number, or several such as 1,2,4; not {text!r}.") from None
+    return list(dict.fromkeys(found))
 
 
 def dtype_name(dtype: Any) -> str:
@@ -261,36 +296,43 @@ def tune(  # more than five arguments: each is an option of the command
     model: Annotated[str, typer.Option(help="tiny, medium or longlive-1.3b.")] = "tiny",
     window: Annotated[list[int], typer.Option(help="Latent frames attended; repeatable.")] = [6, 9, 12],  # noqa: B006
     sink: Annotated[list[int], typer.Option(help="Sink frames; repeatable.")] = [0, 3],  # noqa: B006
-    variant: Annotated[list[str], typer.Option(help="How it is run, precision included; repeatable.")] = ["fold"],  # noqa: B006
+    precision: Annotated[
+        list[str], typer.Option(help="Of the linears: full, fp8, fp8-ffn, int8, int8-ffn; repeatable.")
+    ] = ["full", "fp8"],  # noqa: B006
+    variant: Annotated[list[str], typer.Option(help="How it is run: ring, fold, fused …; repeatable.")] = ["fold"],  # noqa: B006
     most_error: Annotated[float, typer.Option(help="The most that latents may drift, relative.")] = 0.05,
+    weights: Annotated[list[str], typer.Option(help="PART=PATH, as in run; none: random.")] = [],  # noqa: B006
     device: Annotated[str | None, typer.Option(help="cpu or cuda; by default cuda where there is one.")] = None,
     dtype: Annotated[str | None, typer.Option(help="fp32 or bf16; by default bf16 on cuda.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The JSON file to write.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Window, sinks and variants against each other: latency beside drift, and the point to take."""
+    """Window, sinks, precision and variants against each other: latency beside quality, and the point to take."""
     if not most_error >= 0:
         raise ValueError(f"--most-error is 0 or more, not {most_error:g}.")
-    setup = _setup(model, device, dtype, decoder=None, weights=[], seed=0, changes={})
+    setup = _setup(model, device, dtype, decoder="wan" if weights else None, weights=weights, seed=0, changes={})
     from ..lab.stream.needed import machine
-    from ..lab.stream.tune import grid, report
+    from ..lab.stream.tune import Axes, grid, report
     from ..lab.stream.tune import tune as measure
     from ..lab.stream.variants import refused
     from ..report.progress import status
 
     for name in variant:
-        if reason := refused(name, setup.device):
+        if reason := refused(name, setup.device, setup.decoder):
             raise ValueError(f"Variant '{name}' {reason}.")
-    choices = grid(setup, window, sink, variant)
+    choices = grid(setup, Axes(window, sink, precision, variant))
     node = machine(setup.device)
     with status(f"tuning {model}") as say:
-        points = measure(setup, choices, say)
-    data = dict(report(setup, node, points, most_error))
+        data = dict(report(setup, node, measure(setup, choices, say), most_error))
+    if out is not None:
+        _write(out, data, force)
     if as_json:
         from ..report.json import print_json
 
         print_json(data)
     else:
-        from ..report.streamed import print_tuned
+        from ..report.stream_tune import print_tuned
 
         print_tuned(data)
 
@@ -320,3 +362,6 @@ def log(
         print(text)
     else:
         write_whole(out, text, force)
+
+
+stream.command()(serve)

@@ -46,6 +46,48 @@ LAUNCH_GAPS_S = 100e-6  # a layer, order of
 
 
 @dataclass(frozen=True)
+class Published:
+    """A block's denoising steps, without a context pass, as others measured them with the same transformer."""
+
+    who: str
+    on: str
+    window: int
+    steps: int
+    seconds: float
+
+
+FLASHDREAMS = "github.com/NVIDIA/flashdreams, 1.3B Self-Forcing at 480 x 832, bf16, read 2026-11"
+PUBLISHED = (
+    Published("flashdreams: compiled, CUDA graphs, cuDNN attention", "H100", 21, 4, 0.344),
+    Published("Self-Forcing's own code: compiled, cuDNN attention", "H100", 21, 4, 0.432),
+    Published("FastVideo", "H100", 21, 4, 0.511),
+)
+
+
+def published() -> list[dict[str, Any]]:
+    """Each published block beside the limit of the same work on the same machine, and the rate that it reached."""
+    found = []
+    for p in PUBLISHED:
+        step = predict(p.on, Sizes(window=p.window, sink=0, steps=p.steps)).parts["step"]
+        flops = p.steps * step.flops
+        found.append(
+            {
+                "who": p.who,
+                "on": p.on,
+                "window": p.window,
+                "steps": p.steps,
+                "flops": flops,
+                "limit_s": p.steps * step.limit_s,
+                "expected_s": p.steps * step.expected_s,
+                "published_s": p.seconds,
+                "flop_per_s": flops / p.seconds,
+                "source": FLASHDREAMS,
+            }
+        )
+    return found
+
+
+@dataclass(frozen=True)
 class Gain:
     """A change to a block or a switch: limits before and after, in seconds."""
 
@@ -61,7 +103,9 @@ class Gain:
             "of": self.of,
             "before_s": self.before_s,
             "after_s": self.after_s,
+            "parity": None,  # nothing was run: neither this nor whether to keep it is known
             "quality": self.quality,
+            "keep": None,
         }
 
 
@@ -167,6 +211,7 @@ def as_dict(p: StreamPrediction) -> dict[str, Any]:
         "switch_when": [{"block": number, "frames": frames, **part.to_dict()} for number, frames, part in p.when],
         "rows": [gain.to_dict() for gain in gains(p)],
         "reported_by": SETTING,
+        "published": published(),
         "remarks": list(remarks()),
         "assumptions": [*p.assumptions, f"Expected: limit over utilisation {p.utilization}."],
     }

@@ -14,7 +14,7 @@ from typing import Any
 from .. import catalogue
 from ..estimate import DEFAULT_UTILIZATION, StageEstimate, Utilization, estimate
 from ..hardware import Node, parse_node
-from ..workload.records import DTYPE_BITS, Stage, Workload
+from ..workload.records import DTYPE_BITS, Op, Stage, Workload
 from .predict import FLOP_CONVENTION, prepare
 
 SCHEMA = "frameroof.stream.predict/1"
@@ -23,6 +23,8 @@ BLOCK = 3  # latent frames
 LAYERS, DIM = 30, 1536
 LORA_RANK = 256
 NEEDLESS = ("pad", "cat", "clone", "_to_copy")  # of diffusers' decoder: a convolution or norm can do without them
+LINEARS, OTHERS, WRITE = "linears", "norms, modulation, rotary", "cache.write"
+PARTS = ("self-attention", "cross-attention", LINEARS, OTHERS, WRITE)  # of a layer, as traces are taken apart too
 STEADY = 3  # from this block on a decoded block costs what the next one does
 
 
@@ -207,40 +209,44 @@ def _layer(step: StageEstimate) -> tuple[Part, ...]:
     groups: dict[str, list[Any]] = {}
     for op in step.ops:
         if op.op.path.startswith("blocks."):
-            groups.setdefault(_group(op.op), []).append(op)
-    order = ("self-attention", "cross-attention", "linears", "norms, modulation, rotary", "cache write (ring)")
-    parts = [Part.of(name, StageEstimate(name, 1, tuple(groups.get(name, ())))) for name in order]
+            groups.setdefault(part_of(op.op), []).append(op)
+    parts = [Part.of(name, StageEstimate(name, 1, tuple(groups.get(name, ())))) for name in PARTS]
     zero = replace(parts[0], flops=0, bytes=0, compute_s=0, limit_s=0, expected_s=0)
     return tuple(replace(zero, name=part.name).plus(part, 1 / LAYERS) for part in parts)
 
 
-def _group(op: Any) -> str:
+def part_of(op: Op) -> str:
+    """Which of `PARTS` an operation of a forward belongs to; only the ring writes in place."""
     if op.kind == "attention":
         return f"{op.attrs['role']}-attention"
     if op.kind == "linear":
-        return "linears"
-    return "cache write (ring)" if op.name == "copy_" else "norms, modulation, rotary"
+        return LINEARS
+    return WRITE if op.name == "copy_" else OTHERS
+
+
+def copied(frame: float, window: int, sink: int, block: int, layers: int) -> dict[str, float]:
+    """Bytes that the baseline copies beside its computation, by kind; `frame` bytes are a frame's keys and values.
+
+    Of one layer, but for the update, which is of all `layers` after the last. Each byte copied is read and written; a
+    roll goes through a copy, so twice. It rolls in the first forward of a block alone.
+    """
+    roll, insert = 4 * (window - sink - block) * frame, 2 * block * frame
+    return {
+        "cache.clone": 2 * window * frame,
+        "cache.roll": roll,
+        "cache.insert": insert,
+        "cache.concatenate": 2 * window * frame,
+        "cache.update": layers * insert,
+        "cache.update, first step": layers * (roll + insert),
+    }
 
 
 def _copies(s: Sizes, node: Node, bits: int, utilization: Utilization) -> tuple[Part, ...]:
-    """What the baseline copies beside its computation, at the memory's full bandwidth.
-
-    Of one layer, but for the update, which is of all layers after the last. Each byte copied is read and written;
-    a roll goes through a copy, so twice. It rolls in the first forward of a block alone.
-    """
-    frame = 2 * s.batch * s.frame_tokens * DIM * bits / 8  # keys and values of a frame
-    roll, insert = 4 * (s.window - s.sink - BLOCK) * frame, 2 * BLOCK * frame
-    moved = {
-        "cache.clone": 2 * s.window * frame,
-        "cache.roll": roll,
-        "cache.insert": insert,
-        "cache.concatenate": 2 * s.window * frame,
-        "cache.update": LAYERS * insert,
-        "cache.update, first step": LAYERS * (roll + insert),
-    }
+    """`copied` at the memory's full bandwidth."""
+    frame = 2 * s.batch * s.frame_tokens * DIM * bits / 8
     return tuple(
         Part(name, 0, size, 0, size / node.bandwidth, size / node.bandwidth / utilization.of("copy"))
-        for name, size in moved.items()
+        for name, size in copied(frame, s.window, s.sink, BLOCK, LAYERS).items()
     )
 
 

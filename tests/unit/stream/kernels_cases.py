@@ -62,6 +62,49 @@ def sums_case(dtype: str, biased: bool) -> tuple[Any, ...]:
     return sums, scales, bias, DTYPES[dtype]
 
 
+# name -> samples, queries, keys, heads, head width; tiles of 128 keys, whole ones and short ones
+ATTENTION = {"short": (2, 130, 300, 2, 16), "whole": (1, 70, 256, 2, 32), "one": (1, 1, 1, 1, 2)}
+
+
+def attention_case(name: str, dtype: str = "fp32") -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Queries, keys and values: views into longer tensors, as in the ring; the values of the second tile are large."""
+    B, N, L, H, D = ATTENTION[name]
+    g = torch.Generator().manual_seed(L)
+    q = torch.randn(B, N, 3, H, D, generator=g)[:, :, 1]
+    sizes = torch.where(torch.arange(L) // 128 == 1, 5.0, 0.2)[None, :, None, None]
+    k, v = (torch.randn(B, L + 7, H, D, generator=g)[:, :L] for _ in range(2))
+    return tuple(x.to(DTYPES[dtype]) for x in (q, k, sizes * v))
+
+
+def even_attention_case() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Queries and keys of zeros, so that all weights are equal, and values that are codes of e4m3 as they are."""
+    g = torch.Generator().manual_seed(1)
+    v = torch.randint(-15, 16, (1, 200, 1, 16), generator=g) / 8.0
+    v[:, :128:9], v[:, 128::9] = 448 / 128.0, 448 / 512.0  # the largest of each tile: a scale that is a power of two
+    v[:, 128:] = v[:, 128:].clamp(-448 / 512.0, 448 / 512.0)
+    return torch.zeros(1, 3, 1, 16), torch.zeros(v.shape), v
+
+
+def sink_attention_case() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """One key takes nearly all attention, as a sink does, and has the value zero; 511 others weigh 2**-18 of it."""
+    k = torch.zeros(1, 512, 1, 16)
+    k[:, 0, :, 0] = 18 * np.log(2)
+    v = torch.ones(1, 512, 1, 16)
+    v[:, 0] = 0
+    q = torch.zeros(1, 2, 1, 16)
+    q[..., 0] = 4.0  # times 16 ** -0.5 is 1
+    return q, k, v
+
+
+def attention_oracle(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> np.ndarray:
+    """Softmax attention in fp64."""
+    q64, k64, v64 = (x.double().numpy() for x in (q, k, v))
+    scores = np.einsum("bnhd,blhd->bhnl", q64, k64) / np.sqrt(q64.shape[-1])
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    return np.einsum("bhnl,blhd->bnhd", weights, v64)
+
+
 def qk_oracle(case: dict[str, Any]) -> dict[str, np.ndarray]:
     """What NumPy gives in fp64, by complex multiplication and one assignment a token."""
     q, k, v = (x.double().numpy() for x in case["qkv"])
@@ -115,6 +158,12 @@ def run(module: Any, device: str = "cpu") -> dict[str, torch.Tensor]:
     for dtype in DTYPES:
         for bias in (True, False):
             out[f"sums-{dtype}-{bias}"] = module.dequantise(*moved(sums_case(dtype, bias), device))
+    for rows in kernels.ATTEND_ROWS:
+        for name in ATTENTION:
+            out[f"attend-{name}/{rows}"] = module.attend_fp8(*moved(attention_case(name), device), rows)
+        out[f"attend-bf16/{rows}"] = module.attend_fp8(*moved(attention_case("short", "bf16"), device), rows)
+        out[f"attend-sink/{rows}"] = module.attend_fp8(*moved(sink_attention_case(), device), rows)
+        out[f"attend-even/{rows}"] = module.attend_fp8(*moved(even_attention_case(), device), rows)
     zeros = torch.zeros(2, 48, device=device)
     for fmt in FORMATS.values():
         _put(out, f"zeros/{fmt.name}", module.quantise_rows(zeros, fmt))

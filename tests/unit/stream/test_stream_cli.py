@@ -139,9 +139,27 @@ def test_what_cannot_be_is_a_sentence(words: str, sentence: str, tmp_path: Path,
         ("--blocks 5", "blocks is 5; the window is full after 4"),
         ("--window 10", "not a multiple of the block"),
         ("--decoder vae", "No decoder is called 'vae'"),
+        ("--batch one", "--batch is a number, or several such as 1,2,4; not 'one'."),
+        ("--batch 0", "batch is 0; a stream has at least 1 sample."),
+        ("--decoder none --variant vae-block", "Variant 'vae-block' changes decoding, and no decoder is run."),
     ],
 )
 def test_a_bench_that_cannot_be_is_a_sentence(words: str, sentence: str, capsys) -> None:
     code, _, error = command(capsys, "bench", "--device", "cpu", *words.split())
+    assert code == 2
+    assert sentence in error
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--precision fp3", "No precision is called 'fp3'"),
+        ("--variant graph", "Variant 'graph' captures CUDA graphs"),
+        ("--window 7", "No choice is admissible: window is 7 frames, not a multiple of the block"),
+        ("--most-error -1", "--most-error is 0 or more, not -1"),
+    ],
+)
+def test_a_tune_that_cannot_be_is_a_sentence(words: str, sentence: str, capsys) -> None:
+    code, _, error = command(capsys, "tune", "--device", "cpu", *words.split())
     assert code == 2
     assert sentence in error

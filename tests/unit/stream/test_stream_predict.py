@@ -12,7 +12,7 @@ import pytest
 
 from frameroof.estimate import Utilization
 from frameroof.hardware import parse_node
-from frameroof.study.latency_report import REPORTED, as_dict, gains, remarks
+from frameroof.study.latency_report import REPORTED, as_dict, gains, published, remarks
 from frameroof.study.stream import Sizes, lora_flops, predict
 
 TOKENS, DIM, FFN, HEADS, TEXT = 3 * 1560, 1536, 8960, 12, 512
@@ -49,6 +49,15 @@ def test_the_known_counts(h100) -> None:
     assert h100.cache_bytes == 2 * 30 * 12 * 1560 * DIM * 2 == 3_450_470_400
     for window, flops in ((15, 32.34), (9, 24.3), (6, 20.2)):
         assert predict("H100", Sizes(window=window)).parts["step"].flops / 1e12 == pytest.approx(flops, abs=0.05)
+
+
+def test_the_published_block_is_at_the_published_rate() -> None:
+    """344 ms for four steps at 21 frames of keys is published as 470 TFLOP/s, 47.5 % of the H100's peak."""
+    first = published()[0]
+    assert (first["published_s"], first["window"], first["steps"]) == (0.344, 21, 4)
+    assert first["flop_per_s"] == pytest.approx(470e12, rel=1e-3)
+    assert first["flop_per_s"] / PEAK == pytest.approx(0.475, abs=5e-4)
+    assert all(p["limit_s"] < p["published_s"] for p in published())
 
 
 def test_the_whole_is_its_parts(h100) -> None:

@@ -10,22 +10,24 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from frameroof.profiler import Profile
-from frameroof.stream import Block, Engine, Session
+from frameroof.stream import Engine, Session
 from frameroof.stream.metrics import BlockTimes, Meter, Report, meter
 
-from .parity import Checks, Drift, Parity
-from .variants import Setup, find
-from .watch import Forwards, Watch, breakdown
+from .breakdown import Breakdown, breakdown
+from .parity import Checks, Parity, Quality
+from .variants import Setup
+from .watch import Watch
 
 Say = Callable[[str], None]
-WATCHED = 3  # blocks whose forwards are timed one by one, and as many that are recorded
-PROMPT = "a cat runs"
+WATCHED = 3  # steady blocks whose forwards are timed one by one, and as many that are recorded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,16 +58,16 @@ class Plan:
 
 @dataclass
 class Measured:
-    """What one variant took, in nanoseconds; `forwards` by kind under the clock, `parts` of them from the trace."""
+    """What one variant took, in nanoseconds; `forwards` by name under the clock, `taken_apart` from the trace."""
 
     name: str
     parity: Parity | None
-    drift: Drift
+    quality: Quality
     report: Report
     blocks: list[BlockTimes]
     end_to_end_ns: int
     forwards: Mapping[str, list[int]] = field(default_factory=dict)
-    parts: Mapping[str, Forwards] = field(default_factory=dict)
+    taken_apart: Breakdown = field(default_factory=Breakdown)
     says: tuple[str, ...] = ()
 
     def steady_ns(self, full: int) -> list[int]:
@@ -77,49 +79,43 @@ class Lane:
     """One variant's stream under the clock."""
 
     def __init__(self, name: str, setup: Setup, say: Say) -> None:
-        self.name, self.setup = name, setup
+        self.name, self.setup, self.decodes = name, setup, bool(setup.decoder)
         say(f"{name}: building")
         start = time.perf_counter_ns()
         self.engine: Engine = setup.engine(name)
         self._cold_ns = time.perf_counter_ns() - start
         self.meter: Meter
         self.session: Session
-        self.watch: Watch
 
     def ready(self, say: Say) -> None:
         """A stream whose every forward has run once, and a decoder too; what that took stands apart."""
         say(f"{self.name}: warming up")
-        v = find(self.name)
+        v = self.setup.variant(self.name)
         self.meter = meter(self.engine.c, torch.device(self.setup.device))
         self.meter.apart_ns["cold"] = self._cold_ns
         with self.meter.apart("capture" if v.graphs else "compile" if v.ops == "compiled" else "warm-up"):
-            spare = self.engine.prepare(PROMPT)
+            spare = self.setup.session(self.engine)
             if not v.graphs:  # a session captures its own graphs
                 spare.warm()
-            if self.setup.decoder:
-                for number in range(2):
-                    zeros = torch.zeros(self.engine.c.latent_shape(1), device=self.setup.device)
-                    spare.decode(Block(number, zeros, (PROMPT,)))
             start = self._now()
-            self.session = self.engine.prepare(PROMPT)
+            self.session = self.setup.session(self.engine)
             self._prepare_ns = self._end_to_end_ns = self._now() - start
             self.session.warm()
         del spare
         if self.setup.device.startswith("cuda"):  # the peak is that of the stream alone
             torch.cuda.reset_peak_memory_stats(self.setup.device)
-        self.watch = Watch(self.session, self.meter.settle)
 
-    def block(self, number: int, switch: str | None) -> None:
+    def block(self, number: int, switch: str | None, sample: int | None = None) -> None:
         """Generate and decode the next block; its times go into the meter."""
         asked = self._now()
         if switch is not None:
-            self.session.switch(switch)
+            self.session.switch(switch, sample)
         start = self._now()
         block = self.session.generate_block()
         made = self._now()
-        if self.setup.decoder:
+        if self.decodes:
             self.session.decode(block)
-        done = self._now() if self.setup.decoder else made
+        done = self._now() if self.decodes else made
         visible = done - asked if switch is not None else None
         rows = self.meter.rows
         rows.append(BlockTimes(number, made - start, done - made, switch is not None, visible))
@@ -127,40 +123,56 @@ class Lane:
             self.meter.first_ns = self._prepare_ns + done - start  # since it was asked for, at 0; warm-up apart
         self._end_to_end_ns += done - asked
 
-    def forwards(self) -> dict[str, list[int]]:
-        """Nanoseconds of each forward of a few more blocks, by kind, the device waited for after each."""
-        self.watch.on = True
-        for _ in range(WATCHED):
-            self.session.generate_block()
-        self.watch.on = False
-        return {name: list(times) for name, times in self.watch.times_ns.items()}
-
-    def record(self, plan: Plan) -> dict[str, Forwards]:
-        """A few more blocks under the profiler, saved beside the report; where their time went."""
-        profile = Profile({"transformer": self.engine.denoiser.model})
-        self.watch.on = True
-        with profile:
-            for _ in range(WATCHED):
-                self.session.generate_block()
-        self.watch.on = False
-        if plan.out is not None:
-            profile.save(plan.out / self.name, plan.force)
-        return breakdown(profile.trace, self.engine.c.text_tokens, find(self.name).ops == "fused")
-
-    def measured(self, checked: tuple[Parity | None, Drift], plan: Plan) -> Measured:
+    def measured(self, checked: tuple[Parity | None, Quality], plan: Plan) -> Measured:
+        """The figures of the blocks so far, then every kind of forward under the clock, and once more recorded."""
         report = self.meter.report()  # before anything else runs: its memory is the stream's
-        forwards = self.forwards()
+        del self.session
         return Measured(
             name=self.name,
             parity=checked[0],
-            drift=checked[1],
+            quality=checked[1],
             report=report,
             blocks=self.meter.rows,
             end_to_end_ns=self._end_to_end_ns,
-            forwards=forwards,
-            parts=self.record(plan),
+            forwards=self._clocked(),
+            taken_apart=self._record(plan),
             says=tuple(self.engine.says),
         )
+
+    def _clocked(self) -> dict[str, list[int]]:
+        """Nanoseconds of every kind of forward; the filling of more streams, where one needs no new capture."""
+        found = self._walk()
+        if not self.setup.variant(self.name).graphs:
+            for _ in range(WATCHED - 1):
+                for name, times in self._walk(only_filling=True).items():
+                    found[name] += times
+        return found
+
+    def _walk(
+        self, recorded: AbstractContextManager[Any] = nullcontext(), only_filling: bool = False
+    ) -> dict[str, list[int]]:
+        """Nanoseconds of every kind of forward, the device waited for before and after each.
+
+        A new stream: while the window fills, with a switch before each block; then steady blocks and ones with a switch
+        in turns.
+        """
+        session = self.setup.session(self.engine)
+        session.warm()
+        watch, full = Watch(session, self.meter.settle), self.engine.c.window_blocks
+        with recorded:
+            for number in range(full + (0 if only_filling else 2 * WATCHED)):
+                switched = 0 < number < full or (number - full) % 2 == 1
+                decode = bool(self.setup.decoder) and not only_filling
+                watch.block(f"a dog sleeps, {number}" if switched else None, decode)
+        return dict(watch.times_ns)
+
+    def _record(self, plan: Plan) -> Breakdown:
+        """The same under the profiler, saved beside the report: where its time went."""
+        profile = Profile({"transformer": self.engine.denoiser.model})
+        self._walk(profile)
+        if plan.out is not None:
+            profile.save(plan.out / self.name, plan.force)
+        return breakdown(profile.trace, self.engine.c.text_tokens, self.setup.variant(self.name).ops == "fused")
 
     def _now(self) -> int:
         self.meter.settle()

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from frameroof.models.causal_wan import CausalWan, Ops
+from frameroof.models.causal_wan import Attend, CausalWan, Ops, sdpa
 from frameroof.profiler.environment import free_bytes
-from frameroof.stream import Engine, StreamConfig, preset
+from frameroof.stream import Engine, Session, StreamConfig, preset
+from frameroof.stream.attention import pick
 from frameroof.stream.compiled import CompiledOps
 from frameroof.stream.engine import Files
 from frameroof.stream.fused import FusedOps
@@ -21,9 +22,10 @@ from frameroof.units import format_bytes
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One way to run: `config` names the settings, `change` what it changes of the variant `base`.
+    """One way to run: `config` names the settings (`stream.config`), the rest says by what they are computed.
 
-    `of` is the latency that the change is meant for. `why_cpu` is why a CPU need not gain from it.
+    `change` is what it changes of the variant `base`, `of` the latency that the change is meant for, `attention` a
+    name of `stream.attention.pick`, `decoding` what its decoder is made with. `why_cpu` is why a CPU need not gain.
     """
 
     config: str
@@ -33,19 +35,24 @@ class Variant:
     ops: str = "plain"
     scheme: str = ""
     only: tuple[str, ...] = ("blocks.*",)
+    attention: str = "sdpa"
+    decoding: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     graphs: bool = False
     why_cpu: str = ""
 
     @property
     def exact(self) -> bool:
         """Whether the same numbers are to come out, but for rounding."""
-        return not self.scheme
+        return not self.scheme and "fp8" not in self.attention
 
 
 FUSED_CPU = "on a CPU the fused operations are plain PyTorch in fp32, without kernels of their own"
 EIGHT_CPU = "on a CPU the 8-bit products are exact sums in fp64, made for checking and not for speed"
 VARIANTS: Mapping[str, Variant] = {
-    "baseline": Variant(config="baseline", change="cache cloned, rolled, inserted and joined in each layer"),
+    "baseline": Variant(
+        config="baseline", change="cache cloned, rolled, inserted and joined in each layer",
+        decoding={"frames_at_once": 1},
+    ),
     "ring": Variant(config="ring", change="ring cache: nothing cloned, rolled or joined", base="baseline"),
     "tabulated": Variant(config="tabulated", change="modulation looked up", base="ring"),
     "recache-needed": Variant(
@@ -71,11 +78,52 @@ VARIANTS: Mapping[str, Variant] = {
         config="fold", change="fp8 in the MLPs alone", base="fused", ops="fused", scheme="fp8",
         only=("blocks.*.ffn.*",), why_cpu=EIGHT_CPU,
     ),
+    "attention": Variant(
+        config="fold", change="attention by the kernels measured fastest", base="fused", ops="fused",
+        attention="measured",
+    ),
+    "fp8-attention": Variant(
+        config="fold", change="fp8 attention", base="fused", ops="fused", attention="fp8", why_cpu=EIGHT_CPU
+    ),
+    "attention-graph": Variant(
+        config="fold", change="the fastest attention in CUDA graphs", base="fused-graph", ops="fused",
+        attention="measured", graphs=True,
+    ),
     "fp8-graph": Variant(
-        config="fold", change="fp8 linears in CUDA graphs", base="fused-graph", ops="fused", scheme="fp8", graphs=True
+        config="fold", change="fp8 linears in CUDA graphs", base="attention-graph", ops="fused", scheme="fp8",
+        attention="measured", graphs=True,
+    ),
+    "fp8-all": Variant(
+        config="fold", change="fp8 attention too, where it is faster", base="fp8-graph", ops="fused", scheme="fp8",
+        attention="measured-fp8", graphs=True,
+    ),
+    "vae-block": Variant(
+        config="fold", change="VAE decodes a block's frames at once", base="baseline", of="decode"
+    ),
+    "vae-channels-last": Variant(
+        config="fold", change="VAE channels-last", base="vae-block", of="decode", decoding={"channels_last": True}
+    ),
+    "vae-compiled": Variant(
+        config="fold", change="VAE compiled", base="vae-channels-last", of="decode",
+        decoding={"channels_last": True, "compiled": True},
+    ),
+    "vae-graph": Variant(
+        config="fold", change="VAE in a CUDA graph", base="vae-channels-last", of="decode",
+        decoding={"channels_last": True, "graphs": True},
     ),
 }  # fmt: skip
-SLOW_TO_BUILD = ("compiled",)  # minutes of compilation on a CPU: only where it is named
+# What `stream tune --precision` makes of a variant's linears; "fp8-all" has fp8 attention too, where it is faster.
+PRECISIONS: Mapping[str, Mapping[str, Any]] = {
+    "own": {},
+    "full": {"scheme": ""},
+    "fp8": {"scheme": "fp8", "only": ("blocks.*",)},
+    "fp8-ffn": {"scheme": "fp8", "only": ("blocks.*.ffn.*",)},
+    "int8": {"scheme": "int8", "only": ("blocks.*",)},
+    "int8-ffn": {"scheme": "int8", "only": ("blocks.*.ffn.*",)},
+    "fp8-all": {"scheme": "fp8", "only": ("blocks.*",), "attention": "measured-fp8"},
+}
+PROMPT = "a cat runs"
+SLOW_TO_BUILD = ("compiled", "vae-compiled")  # minutes of compilation on a CPU: only where it is named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,31 +137,63 @@ class Setup:
     decoder: str | None = None
     files: Files | None = None
     seed: int = 0
+    batch: int = 1
+    precision: str = "own"  # of the linears: `PRECISIONS`; "own" is what the variant has
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError(f"batch is {self.batch}; a stream has at least 1 sample.")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"No precision is called '{self.precision}'; there are {', '.join(PRECISIONS)}.")
+
+    @property
+    def prompts(self) -> list[str]:
+        """One prompt for each sample."""
+        return [PROMPT, *(f"{PROMPT}, {sample}" for sample in range(1, self.batch))]
 
     def config(self, variant: str = "baseline") -> StreamConfig:
         return preset(self.model, find(variant).config, **self.changes)
 
+    def variant(self, name: str) -> Variant:
+        """The variant with the linears' precision of this setup."""
+        return dataclasses.replace(find(name), **PRECISIONS[self.precision])
+
+    @property
+    def real(self) -> bool:
+        """Whether pictures mean something: the transformer and the decoder have weights of their own."""
+        return self.files is not None and bool(self.files.transformer and self.files.vae and self.decoder)
+
+    def session(self, engine: Engine) -> Session:
+        """A new stream of every sample's prompt."""
+        return engine.prepare(self.prompts, seed=self.seed)
+
     def engine(self, variant: str = "baseline") -> Engine:
         """An engine; ValueError, a sentence, for what cannot run here."""
-        v = find(variant)
-        if reason := refused(variant, self.device):
+        v = self.variant(variant)
+        if reason := refused(variant, self.device, self.decoder):
             raise ValueError(f"Variant '{variant}' {reason}.")
+        c = self.config(variant)
+        said: list[str] = []
         how: dict[str, Any] = {
             "device": self.device,
             "dtype": self.dtype,
             "vae": self.decoder,
-            "ops": _ops(v),
+            "decoding": v.decoding,
+            "ops": _ops(v, c, said),
             "graphs": v.graphs,
         }
         if self.files is not None:
-            return Engine.load(self.config(variant), self.files, **how)
-        return Engine.random(self.config(variant), seed=self.seed, umt5=False, **how)
+            made = Engine.load(c, self.files, **how)
+        else:
+            made = Engine.random(c, seed=self.seed, umt5=False, **how)
+        made.says += said
+        return made
 
     def needed_bytes(self, variants: int = 1) -> int:
         """What the transformers' weights and the caches of so many variants take: the least that is needed."""
         c = self.config()
         element = torch.tensor([], dtype=self.dtype).element_size()
-        return variants * (c.cache_bytes(element) + _elements(c) * element)
+        return variants * (self.batch * c.cache_bytes(element) + _elements(c) * element)
 
     def check_memory(self, variants: int = 1) -> None:
         """ValueError where weights and caches alone are more than what is free."""
@@ -132,36 +212,45 @@ def find(name: str) -> Variant:
     return VARIANTS[name]
 
 
-def refused(name: str, device: str) -> str:
-    """Why a variant cannot run on this device; "" where it can."""
-    if find(name).graphs and not device.startswith("cuda"):
+def refused(name: str, device: str, decoder: str | None) -> str:
+    """Why a variant cannot run on this device with this decoder; "" where it can."""
+    v = find(name)
+    if (v.graphs or v.decoding.get("graphs")) and not device.startswith("cuda"):
         return "captures CUDA graphs, and runs on a CUDA device only"
+    if v.of == "decode" and decoder is None:
+        return "changes decoding, and no decoder is run"
     return ""
 
 
-def chosen(names: list[str], device: str) -> tuple[list[str], dict[str, str]]:
+def chosen(names: list[str], device: str, decoder: str | None) -> tuple[list[str], dict[str, str]]:
     """The variants to run, the baseline first, and of 'all' those left out with the reason."""
     if names != ["all"]:
         for name in names:
-            if reason := refused(name, device):
+            if reason := refused(name, device, decoder):
                 raise ValueError(f"Variant '{name}' {reason}.")
         return ["baseline", *(name for name in dict.fromkeys(names) if name != "baseline")], {}
-    left = {name: reason for name in VARIANTS if (reason := refused(name, device))}
+    left = {name: reason for name in VARIANTS if (reason := refused(name, device, decoder))}
     if not device.startswith("cuda"):
-        left |= dict.fromkeys(SLOW_TO_BUILD, "compiles for minutes on a CPU; name it to run it")
+        left = dict.fromkeys(SLOW_TO_BUILD, "compiles for minutes on a CPU; name it to run it") | left
     return [name for name in VARIANTS if name not in left], left
 
 
-def _ops(v: Variant) -> Callable[[CausalWan], Ops] | None:
-    if v.ops == "plain" and not v.scheme:
+def _ops(v: Variant, c: StreamConfig, said: list[str]) -> Callable[[CausalWan], Ops] | None:
+    """What makes a variant's operations, on the device of the model; `said` gets what must be said of them."""
+    if v.ops == "plain" and not v.scheme and v.attention == "sdpa":
         return None
 
     def make(model: CausalWan) -> Ops:
+        attend: Attend = sdpa
+        if v.attention != "sdpa":
+            weight = model.patch_embedding.weight
+            attend, sentence = pick(v.attention, c, weight.device, weight.dtype)
+            said.append(sentence)
         if v.scheme:
             quantise_linears(model, v.scheme, v.only)
         if v.ops == "fused":
-            return FusedOps(model)
-        return CompiledOps() if v.ops == "compiled" else Ops()
+            return FusedOps(model, attend)
+        return CompiledOps(attend) if v.ops == "compiled" else Ops(attend)
 
     return make
 

@@ -1,116 +1,72 @@
-"""Where a block's time goes: each forward by its kind under a clock, and in a trace by what its operations do."""
+"""A stream's forwards and decoded blocks under a clock, each under its name: its kind, and how full the window is."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from statistics import median
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
-import torch
-
-from frameroof.models.causal_wan import KV
 from frameroof.profiler import stage
-from frameroof.stream.denoiser import CONTEXT, Cache, Forward
-from frameroof.stream.session import Session, Velocity
-from frameroof.trace.attention import find_attention
-from frameroof.trace.placed import Placed, place
-from frameroof.trace.read import read
-from frameroof.trace.stages import find_stages
+from frameroof.stream import Block, Session
+from frameroof.stream.denoiser import Forward
 
-CACHE = "cache."
-KINDS = ("step 1", "step", "folded step 1", "context", "recache")
-FUSED = "norm, rotary, cache write in one"
-OTHERS = "norms, modulation, rotary"
-
-
-def kind_of(what: Forward) -> str:
-    """A forward's kind: the first step of a block moves the window on, later ones overwrite its places."""
-    if what.recache:
-        return "recache"
-    if len(what.rows) > 1:
-        return "folded step 1"
-    (row,) = what.rows
-    return "context" if row == CONTEXT else "step 1" if row == 0 else "step"
-
-
-@dataclass(frozen=True)
-class Forwards:
-    """Forwards of one kind in a trace, and each part's nanoseconds in one of them."""
-
-    count: int
-    parts_ns: Mapping[str, int]
+DECODE = "decode"
 
 
 class Watch:
-    """A session's forwards, each timed by kind and named in a trace while `on`; otherwise nothing is added to them."""
+    """Times a session's forwards by name, and names them in a trace.
+
+    In a block with a full window and a switch only the recache is named: its other forwards are as in any block, or
+    not, as the variant has it.
+    """
 
     def __init__(self, session: Session, settle: Callable[[], None]) -> None:
-        self._velocity: Velocity = session._velocity  # what the engine gave it: plain, or graphs
-        session._velocity = self
-        self._settle = settle
-        self.on = False
+        self._session, self._settle = session, settle
+        self.switched = False  # the block that is being made
         self.times_ns: dict[str, list[int]] = defaultdict(list)
 
-    def __call__(self, x: torch.Tensor, what: Forward, cache: Cache, texts: Sequence[KV]) -> torch.Tensor:
-        if not self.on:
-            return self._velocity(x, what, cache, texts)
+    def block(self, switch: str | None = None, decode: bool = False) -> Block:
+        """The next block of the session, watched."""
+        self.switched = switch is not None
+        if switch is not None:
+            self._session.switch(switch)
+        self._session.around_forward.append(self._forward)
+        try:
+            block = self._session.generate_block()
+        finally:
+            self._session.around_forward.remove(self._forward)
+        if decode:
+            with self._named(DECODE if self._full(block.number) else f"{DECODE}, filling"):
+                self._session.decode(block)
+        return block
+
+    def _forward(self, what: Forward) -> AbstractContextManager[None]:
+        return self._named(self.name(what))
+
+    def name(self, what: Forward) -> str:
+        """The name of a forward of the block that is being made; "" for none."""
+        block = self._session.c.block
+        if self._full(self._session.number):
+            return what.kind if what.recache or not self.switched else ""
+        return at_fill(what.kind, what.start + len(what.rows) * block)
+
+    def _full(self, number: int) -> bool:
+        return number >= self._session.c.window_blocks
+
+    @contextmanager
+    def _named(self, name: str) -> Iterator[None]:
+        if not name:
+            yield
+            return
         self._settle()
         start = time.perf_counter_ns()
-        with stage(kind_of(what)):
-            out = self._velocity(x, what, cache, texts)
+        with stage(name):
+            yield
             self._settle()
-        self.times_ns[kind_of(what)].append(time.perf_counter_ns() - start)
-        return out
+        self.times_ns[name].append(time.perf_counter_ns() - start)
 
 
-def breakdown(trace: Path, text_tokens: int, fused: bool = False) -> dict[str, Forwards]:
-    """By kind of forward: how many there were, and each part's nanoseconds in one of them, the median over all.
-
-    Parts are both attentions, linears, the cache's operations by name, and the rest; `fused` says that the cache is
-    written by the kernel that norms and rotates. Read through the same steps as `frameroof analyze`.
-    """
-    placed = place(read(trace))
-    parts = [_part(placed, row, fused) for row in range(len(placed))]
-    for one in find_attention(placed):
-        for row in one.rows:
-            parts[row] = "cross-attention" if one.key_len == text_tokens else "self-attention"
-    found = {}
-    for each in find_stages(placed):
-        if each.name not in KINDS:
-            continue
-        sums: dict[str, list[int]] = {}
-        for call, rows in enumerate(each.calls):
-            for row in rows:
-                sums.setdefault(parts[row], [0] * len(each.calls))[call] += int(placed.duration[row])
-        medians = {name: round(median(calls)) for name, calls in sums.items()}
-        found[each.name] = Forwards(len(each.calls), dict(sorted(medians.items(), key=lambda pair: -pair[1])))
-    return found
-
-
-def _part(placed: Placed, row: int, fused: bool) -> str:
-    mark = int(placed.mark_row[row])
-    name = placed.trace.names[placed.trace.host.name[mark]] if mark >= 0 else ""
-    if name.startswith(CACHE):
-        return FUSED if fused else name
-    return {"linear": "linears", "attention": "attention"}.get(placed.classes[row], OTHERS)
-
-
-def cache_ns(found: Mapping[str, Forwards], blocks: int) -> int | None:
-    """Nanoseconds of the cache's operations in one of so many blocks; None where they cannot be told from others.
-
-    So it is where one kernel does more than write, and in a replayed graph, whose kernels carry no names of ours.
-    """
-    own = [ns for part, ns in per_block(found, blocks).items() if part.startswith(CACHE)]
-    return sum(own) if own else None
-
-
-def per_block(found: Mapping[str, Forwards], blocks: int) -> dict[str, int]:
-    """Nanoseconds of each part in one of so many blocks, its forwards together."""
-    sums: dict[str, float] = defaultdict(float)
-    for forwards in found.values():
-        for name, ns in forwards.parts_ns.items():
-            sums[name] += ns * forwards.count / blocks
-    return {name: round(ns) for name, ns in sums.items()}
+def at_fill(kind: str, frames: int) -> str:
+    """The name of a forward while the window fills: `frames` of it are attended."""
+    return f"{kind}, {frames} frames"

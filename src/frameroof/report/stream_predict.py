@@ -1,11 +1,10 @@
-"""A stream's prediction, and a stream's bench, as tables: what is expected beside what was reported or measured."""
+"""What `frameroof stream predict` prints: limits and expected times beside what was reported elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from ..study.latency_report import REPORTED, SETTING, gains, remarks
+from ..study.latency_report import FLASHDREAMS, REPORTED, SETTING, gains, published, remarks
 from ..study.stream import Part, StreamPrediction
 from ..units import format_bytes, format_flops, format_seconds
 from .console import console, table
@@ -54,12 +53,25 @@ def print_stream_prediction(p: StreamPrediction) -> None:
         for g in gains(p)
     ]  # fmt: skip
     page.print(table(("change", "of", "before", "after", "less", "quality"), rows, left=2, text=("quality",)))
+    page.print(f"Published: the steps of a block, without a context pass ({FLASHDREAMS})", style="bold")
+    page.print(_published())
     page.print(f"Reported: {SETTING}. What does not agree in it:", style="bold")
     for text in remarks():
         page.print(f"- {text}")
     page.print()
     for text in (*p.assumptions, f"Expected: limit over utilisation {p.utilization}."):
         page.print(text, style="dim")
+
+
+def _published() -> object:
+    rows = [
+        (f"{p['who']}, on {p['on']}", str(p["window"]), format_flops(p["flops"]), format_seconds(p["limit_s"]),
+         format_seconds(p["expected_s"]), format_seconds(p["published_s"]), f"{p['published_s'] / p['limit_s']:.1f}",
+         f"{format_flops(p['flop_per_s'])}/s")
+        for p in published()
+    ]  # fmt: skip
+    columns = ("who", "window", "FLOPs", "limit", "expected", "published", "times the limit", "rate")
+    return table(columns, rows)
 
 
 def _table(title: str, rows: Sequence[tuple[str, Part, str]]) -> object:
@@ -83,21 +95,3 @@ def _row(text: str, part: Part, key: str) -> tuple[str, ...]:
         seen.text() if seen else "",
         times,
     )
-
-
-def print_made(made: Any, clip: Any, c: Any, says: Sequence[str]) -> None:
-    """Print what a run wrote: a `lab.stream.clip.Made`, its `Clip`, the stream's settings, what must be said."""
-    page, total = console(), made.generate_s + made.decode_s
-    page.print(
-        f"wrote {clip.path}: {made.frames} frames of {c.width} x {c.height} at {c.fps} a second, "
-        f"{clip.kind} ({clip.codec})"
-    )
-    page.print(
-        f"made in {format_seconds(total)}: {format_seconds(made.generate_s)} generation, "
-        f"{format_seconds(made.decode_s)} decoding; {made.frames / total:.1f} frames a second with both, "
-        f"{made.frames / total / c.fps:.2f} of real time"
-    )
-    for block, frame, prompt in made.switches:
-        page.print(f"switched with block {block}, frame {frame}: {prompt}")
-    for text in (*clip.says, *says):
-        page.print(text, style="dim")
