@@ -38,8 +38,6 @@ def analyze(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:  # one argument an option
     """Say where the time of a trace went: operators, attention, stages, idle causes, and the change to make first."""
-    from ..hardware import device
-
     if len(trace) > 1 and (capture or against or perfetto or csv or parquet):
         raise ValueError(
             "--capture, --against, --perfetto, --csv and --parquet belong to one trace; give one at a time"
@@ -47,7 +45,7 @@ def analyze(
     if size and not against:
         raise ValueError("--size belongs to the workload of --against")
     _check_distinct(trace)
-    known = device(on) if on else None
+    known = _device(on) if on else None
     if not force:
         _check_new(out, csv, parquet, perfetto)
     runs = [_analysed(path, capture, known, perfetto, force) for path in trace]
@@ -64,6 +62,12 @@ def analyze(
             if folder_name:
                 write(runs[0], folder_name, force)
     _show(runs, found, top, as_json)
+
+
+def _device(name: str) -> Device:
+    from ..hardware import device
+
+    return device(name)
 
 
 def _check_distinct(traces: list[str]) -> None:
