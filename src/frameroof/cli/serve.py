@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .stream_options import Decoder, DeviceName, Dtype, Height, Model, Seed, Sink, Variant, Weights, Width, Window
+
 if TYPE_CHECKING:
     from ..serve.app import App
     from ..serve.engine import EngineSource
     from ..serve.limits import Limits
 
-Int = int | None
 MISSING = "serving a stream needs FastAPI, uvicorn, websockets, prometheus-client and Pillow: pip install '.[serve]'"
 
 
 def serve(  # more than five arguments: each is an option of the command
     prompt: Annotated[str, typer.Argument(help="What a new viewer's video shows first.")] = "a cat runs",
-    model: Annotated[str, typer.Option(help="tiny, medium or longlive-1.3b.")] = "tiny",
+    model: Model = "tiny",
     host: Annotated[str, typer.Option(help="Address to listen on; any but this machine's own needs a token.")] = (
         "127.0.0.1"
     ),
@@ -34,21 +35,16 @@ def serve(  # more than five arguments: each is an option of the command
     largest_message: Annotated[int, typer.Option(help="Bytes that a message of a viewer may have.")] = 16_384,
     queue: Annotated[int, typer.Option(help="Frames that wait for a viewer; of more the oldest is dropped.")] = 36,
     grace: Annotated[float, typer.Option(help="Seconds in which a viewer may come back to its session.")] = 30.0,
-    variant: Annotated[str, typer.Option(help="How it is run: baseline, ring, fold, fused, graph, fp8 …")] = "fold",
-    window: Annotated[Int, typer.Option(help="Latent frames attended, sinks and the block included.")] = None,
-    sink: Annotated[Int, typer.Option(help="Latent frames at the start that stay in the window.")] = None,
-    height: Annotated[Int, typer.Option(help="Height in pixels.")] = None,
-    width: Annotated[Int, typer.Option(help="Width in pixels.")] = None,
-    decoder: Annotated[str | None, typer.Option(help="wan, or tiny (fast); by default tiny for medium.")] = None,
-    weights: Annotated[
-        list[str],
-        typer.Option(
-            help="PART=PATH with PART transformer, lora, vae, text_encoder or tokenizer; repeatable. None: random."
-        ),
-    ] = [],  # noqa: B006
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; by default cuda where there is one.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="fp32 or bf16; by default bf16 on cuda.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
+    variant: Variant = "fold",
+    window: Window = None,
+    sink: Sink = None,
+    height: Height = None,
+    width: Width = None,
+    decoder: Decoder = None,
+    weights: Weights = [],  # noqa: B006
+    device: DeviceName = None,
+    dtype: Dtype = None,
+    seed: Seed = 0,
 ) -> None:
     """Serve a live page: frames as they are made, latencies beside them, prompts switched while it plays."""
     _need_serve()

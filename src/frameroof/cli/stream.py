@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .serve import serve
+from .stream_options import Decoder, DeviceName, Dtype, Height, Model, Seed, Sink, Variant, Weights, Width, Window
 
 if TYPE_CHECKING:
     from ..lab.stream.variants import Setup
 
-Int = int | None
 stream = typer.Typer(
     name="stream",
     help="A real-time video stream: predict its limits, run it, measure it.",
@@ -58,29 +58,22 @@ def predict(  # more than five arguments: each is an option of the command
 @stream.command()
 def run(  # more than five arguments: each is an option of the command
     prompt: Annotated[str, typer.Argument(help="What the video shows until the first switch.")] = "a cat runs",
-    model: Annotated[str, typer.Option(help="tiny, medium or longlive-1.3b.")] = "tiny",
+    model: Model = "tiny",
     blocks: Annotated[
         int, typer.Option(help="Blocks of 3 latent frames; the first gives 9 frames, later ones 12.")
     ] = 8,
     switch: Annotated[list[str], typer.Option(help="BLOCK:PROMPT, a prompt from this block on; repeatable.")] = [],  # noqa: B006
     out: Annotated[Path, typer.Option(help="The video, .mp4.")] = Path("clip.mp4"),
-    variant: Annotated[str, typer.Option(help="How it is run: baseline, ring, fold, fused, graph, fp8 …")] = "fold",
-    window: Annotated[Int, typer.Option(help="Latent frames attended, sinks and the block included.")] = None,
-    sink: Annotated[Int, typer.Option(help="Latent frames at the start that stay in the window.")] = None,
-    height: Annotated[Int, typer.Option(help="Height in pixels.")] = None,
-    width: Annotated[Int, typer.Option(help="Width in pixels.")] = None,
-    decoder: Annotated[
-        str | None, typer.Option(help="wan, or tiny (fast); by default tiny for medium, else wan.")
-    ] = None,
-    weights: Annotated[
-        list[str],
-        typer.Option(
-            help="PART=PATH with PART transformer, lora, vae, text_encoder or tokenizer; repeatable. None: random."
-        ),
-    ] = [],  # noqa: B006
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; by default cuda where there is one.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="fp32 or bf16; by default bf16 on cuda.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
+    variant: Variant = "fold",
+    window: Window = None,
+    sink: Sink = None,
+    height: Height = None,
+    width: Width = None,
+    decoder: Decoder = None,
+    weights: Weights = [],  # noqa: B006
+    device: DeviceName = None,
+    dtype: Dtype = None,
+    seed: Seed = 0,
     preview: Annotated[bool, typer.Option("--preview", help="Show the last frame of each block as text.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the video.")] = False,
 ) -> None:
@@ -206,18 +199,18 @@ def _files(asked: list[str]) -> Any:
 
 @stream.command()
 def bench(  # more than five arguments: each is an option of the command
-    model: Annotated[str, typer.Option(help="tiny, medium or longlive-1.3b.")] = "tiny",
+    model: Model = "tiny",
     variant: Annotated[list[str], typer.Option(help="What is set beside the baseline, or all; repeatable.")] = ["all"],  # noqa: B006
     blocks: Annotated[int, typer.Option(help="Blocks that are timed, those that fill the window included.")] = 16,
-    window: Annotated[Int, typer.Option(help="Latent frames attended, sinks and the block included.")] = None,
-    sink: Annotated[Int, typer.Option(help="Latent frames at the start that stay in the window.")] = None,
+    window: Window = None,
+    sink: Sink = None,
     batch: Annotated[str, typer.Option(help="Streams at once; of 1,2,4 the first is reported, all compared.")] = "1",
     decoder: Annotated[
         str | None, typer.Option(help="wan, tiny or none; by default tiny for medium, else wan.")
     ] = None,
-    weights: Annotated[list[str], typer.Option(help="PART=PATH, as in run; none: random.")] = [],  # noqa: B006
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; by default cuda where there is one.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="fp32 or bf16; by default bf16 on cuda.")] = None,
+    weights: Weights = [],  # noqa: B006
+    device: DeviceName = None,
+    dtype: Dtype = None,
     out: Annotated[Path | None, typer.Option(help="Folder for stream.json and a recorded run of each variant.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -293,7 +286,7 @@ def _write(path: Path, data: dict[str, Any], force: bool) -> None:
 
 @stream.command()
 def tune(  # more than five arguments: each is an option of the command
-    model: Annotated[str, typer.Option(help="tiny, medium or longlive-1.3b.")] = "tiny",
+    model: Model = "tiny",
     window: Annotated[list[int], typer.Option(help="Latent frames attended; repeatable.")] = [6, 9, 12],  # noqa: B006
     sink: Annotated[list[int], typer.Option(help="Sink frames; repeatable.")] = [0, 3],  # noqa: B006
     precision: Annotated[
@@ -301,9 +294,9 @@ def tune(  # more than five arguments: each is an option of the command
     ] = ["full", "fp8"],  # noqa: B006
     variant: Annotated[list[str], typer.Option(help="How it is run: ring, fold, fused …; repeatable.")] = ["fold"],  # noqa: B006
     most_error: Annotated[float, typer.Option(help="The most that latents may drift, relative.")] = 0.05,
-    weights: Annotated[list[str], typer.Option(help="PART=PATH, as in run; none: random.")] = [],  # noqa: B006
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; by default cuda where there is one.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="fp32 or bf16; by default bf16 on cuda.")] = None,
+    weights: Weights = [],  # noqa: B006
+    device: DeviceName = None,
+    dtype: Dtype = None,
     out: Annotated[Path | None, typer.Option(help="The JSON file to write.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
