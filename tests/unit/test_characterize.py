@@ -2,6 +2,7 @@
 
 import json
 
+import polars as pl
 import pytest
 
 from frameroof.study.characterize import experiments, suite
@@ -13,7 +14,7 @@ from frameroof.study.characterize.predicted import Predicted, passes_of, stage_o
 from frameroof.study.characterize.quality import pareto, published
 from frameroof.study.characterize.reuse import figure_13, kernels
 from frameroof.study.characterize.scaling import crossovers
-from frameroof.study.characterize.sequence import fundamental_period
+from frameroof.study.characterize.sequence import figure_8, fundamental_period
 from frameroof.study.characterize.similarity import counted_bytes
 from frameroof.study.characterize.source import CALLS, WORK, columns, work_frame
 from frameroof.study.characterize.speedup import amdahl, implied_module_speedup
@@ -321,6 +322,29 @@ def test_figure_13_shows_counters_or_the_estimate_never_both(source, tmp_path):
     assert all(c.verdict == "not tested" for c in estimate.claims if "misses" in c.text)
     with pytest.raises(ValueError, match="one for spatial"):
         figure_13(source, {"temporal": tmp_path / "temporal.csv"})
+
+
+def test_counters_stand_beside_the_counted_bytes_of_figure_8(source, tmp_path):
+    """Each call of self-attention moves 3 GB in 1 ms: 3 TB/s; those of the prompt between them are passed over."""
+    every = source.calls("stable-diffusion", "flash", {}).filter(pl.col("stage") == "denoise")
+    lines = ['"ID","Kernel Name",gpu__time_duration.sum,dram__bytes.sum', '"","","msecond","Gbyte"']
+    lines += [f'"{i}","flash_fwd_kernel",1,{3 if i % 2 == 0 else 1}' for i in range(12)]
+    path = tmp_path / "unet.csv"
+    path.write_text("\n".join(lines), "utf-8")
+    got = figure_8(source, {"stable-diffusion": path})
+    rows = [row for row in got.rows if row["model"] == "stable-diffusion"]
+    assert every["kind"].head(4).to_list() == ["self", "cross"] * 2
+    assert [row["dram_bytes"] for row in rows] == [3e9] * 6 + [None] * (len(rows) - 6)
+    assert rows[0]["dram_share"] == pytest.approx(3e12 / source.node.bandwidth)
+    assert "hardware counters" in got.claims[-1].text
+    assert got.claims[-1].verdict == "not tested"  # one rate: nothing varies
+    assert {row["dram_bytes"] for row in figure_8(source).rows} == {None}
+    path.write_text("\n".join(lines[:2] + [lines[2]] * (len(every) + 1)), "utf-8")
+    with pytest.raises(ValueError, match="they are not of one run"):
+        figure_8(source, {"stable-diffusion": path})
+    path.write_text("\n".join([*lines[:2], '"0","gemm",1,1']), "utf-8")
+    with pytest.raises(ValueError, match="no kernel of attention"):
+        figure_8(source, {"stable-diffusion": path})
 
 
 def test_the_example_of_figure_1_is_labelled_and_tests_nothing(source):

@@ -333,7 +333,7 @@ def test_the_terminal_has_rows_and_reasons_of_one_experiment(monkeypatch, capsys
         ((*SD, "--size", "frames=8"), "none of these models has a size 'frames'"),
         ((*SD, "--jobs", "/nowhere.csv"), "cannot be read"),
         ((*SD, "--counters", "temporal=x"), "needed twice"),
-        ((*SD, "--counters", "L2"), "temporal=FILE or spatial=FILE"),
+        ((*SD, "--counters", "L2"), "temporal=FILE, spatial=FILE or MODEL=FILE"),
     ],
 )
 def test_wrong_input_is_a_sentence(monkeypatch, capsys, words, sentence):

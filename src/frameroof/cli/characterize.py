@@ -53,7 +53,7 @@ def characterize(  # more than five arguments: each is an option of the command
     jobs: Annotated[str | None, typer.Option(help="Job records of a fleet for figure 1: CSV or Parquet.")] = None,
     counters: Annotated[
         list[str],
-        typer.Option(help="Nsight Compute exports for figure 13: temporal=FILE and spatial=FILE."),
+        typer.Option(help="Nsight Compute exports: temporal=FILE and spatial=FILE for figure 13, MODEL=FILE for 8."),
     ] = [],  # noqa: B006
     out: Annotated[
         Path | None, typer.Option(help="Folder for data, figures and page.html; measured: study, unless given.")
@@ -78,7 +78,7 @@ def characterize(  # more than five arguments: each is an option of the command
         raise ValueError(f"there is no suite {suite!r}; there is {', '.join(SUITES)}, and --models takes any model")
     ids = chosen(",".join(part for part in (only, _figure(figure)) if part) or None)
     names = names_of(",".join(part for part in (suite, models) if part) or None)
-    files = _inputs(jobs, counters)
+    files = _inputs(jobs, counters, names)
     folder = out if predict else out or DEFAULT_OUT
     _need(measure=not predict, draw=folder is not None)
     if folder is not None:
@@ -190,18 +190,21 @@ def _figure(figure: str | None) -> str | None:
     return f"figure-{number}"
 
 
-def _inputs(jobs: str | None, counters: Sequence[str]) -> dict[str, str]:
-    """Files of measurements that the user brings: jobs, temporal, spatial."""
+def _inputs(jobs: str | None, counters: Sequence[str], models: Sequence[str]) -> dict[str, str]:
+    """Files of measurements that the user brings: jobs, temporal, spatial, and of models by name."""
     from ..files import check_file
+    from ..study.characterize.temporal import AXES
 
     found = {"jobs": jobs} if jobs else {}
     for text in counters:
         kind, equals, path = text.partition("=")
-        if not equals or kind not in ("temporal", "spatial") or not path:
-            raise ValueError(f"--counters is temporal=FILE or spatial=FILE, not {text!r}")
+        if not equals or kind not in (*AXES, *models) or not path:
+            raise ValueError(
+                f"--counters is temporal=FILE, spatial=FILE or MODEL=FILE of a model studied, not {text!r}"
+            )
         found[kind] = path
-    if counters and not {"temporal", "spatial"} <= set(found):
-        raise ValueError("--counters is needed twice: temporal=FILE and spatial=FILE")
+    if len(found.keys() & set(AXES)) == 1:
+        raise ValueError("--counters is needed twice for figure 13: temporal=FILE and spatial=FILE")
     return {name: str(check_file(path)) for name, path in found.items()}
 
 

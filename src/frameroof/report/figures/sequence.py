@@ -67,6 +67,10 @@ def figure_8(experiment: Experiment) -> Figure:
             other = panel.twinx()
             other.plot([x for x, _ in shares], [y for _, y in shares], "-" if len(shares) > 100 else ".:",
                        color=ORANGE, linewidth=0.9)  # fmt: skip
+            dram = [(row["call"], row["dram_share"]) for row in mine if row["dram_share"] is not None]
+            if dram:
+                other.plot([x for x, _ in dram], [y for _, y in dram], "x", color=ORANGE, markersize=3, label="counter")
+                other.legend(fontsize=6)
             other.set_ylim(0, 1)
             percent(other.yaxis)
             other.grid(visible=False)

@@ -24,7 +24,7 @@ from .source import Experiment, Source
 from .speedup import table_2
 from .staggering import beyond_staggering, beyond_staggering_series
 from .taxonomy import table_1
-from .temporal import figure_11, figure_12
+from .temporal import AXES, figure_11, figure_12
 from .training import figure_6
 
 EXPERIMENTS: dict[str, Callable[[Source], Experiment]] = {
@@ -90,12 +90,16 @@ def run(
     counters: Mapping[str, str | os.PathLike[str]] | None = None,
 ) -> Iterator[Experiment]:
     """The experiments of `ids` (None: all) one after the other. `jobs`: job records for figure 1; `counters`: Nsight
-    Compute exports for figure 13, of ``temporal`` and ``spatial`` attention."""
+    Compute exports: of ``temporal`` and ``spatial`` attention for figure 13, of models by name for figure 8."""
+    given = counters or {}
+    axes = {name: path for name, path in given.items() if name in AXES} or None
     for name in ids if ids is not None else EXPERIMENTS:
         if name == "figure-1":
             made = figure_1(source, jobs)
         elif name == "figure-13":
-            made = figure_13(source, counters)
+            made = figure_13(source, axes)
+        elif name == "figure-8":
+            made = figure_8(source, {name: path for name, path in given.items() if name not in AXES})
         else:
             made = EXPERIMENTS[name](source)
         yield _warned(made, source.caveat) if made.how == source.how and made.rows else made

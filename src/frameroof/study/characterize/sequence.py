@@ -7,8 +7,9 @@ attends to the prompt and is left out, as in the paper's figure 8.
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -16,6 +17,7 @@ import polars as pl
 from .claims import claim, contradiction, statement
 from .source import Claim, Experiment, Row, Source, about, columns
 from .suite import model
+from .traffic import dram_of
 
 OWN = ("self", "spatial", "temporal", "full")
 MOST_ROWS = 600
@@ -65,13 +67,19 @@ FIGURE_8_COLUMNS = columns(
     "time_s [s]: time of the call",
     "bytes [byte]: moved by the call",
     "bandwidth_share: bytes over time, as a share of the machine's bandwidth; None: unknown",
+    "dram_bytes [byte]: moved between chip and memory, by a hardware counter; None: not read",
+    "dram_share: those bytes over the kernel's own time, as a share of the machine's bandwidth; None: not read",
 )
 
 
-def figure_8(source: Source) -> Experiment:
-    """Sequence length over one fundamental period, with the use of memory bandwidth beside it (figure 8)."""
+def figure_8(source: Source, exports: Mapping[str, str | os.PathLike[str]] | None = None) -> Experiment:
+    """Sequence length over one fundamental period, with the use of memory bandwidth beside it (figure 8).
+
+    `exports`: model -> an Nsight Compute export of its main stage on the source's machine (`traffic.dram_of`).
+    """
     bandwidth = _bandwidth(source)
     rows: list[Row] = []
+    read: dict[str, list[tuple[int, float]]] = {}
     found: dict[str, dict[str, Any]] = {}
     for name in source.models():
         calls = own_calls(source, name)
@@ -81,16 +89,25 @@ def figure_8(source: Source) -> Experiment:
         period = fundamental_period(lengths)
         shown = part.head(period) if period else part
         found[name] = {"lengths": lengths[: period or len(lengths)], "period": period, "all": calls["key_len"]}
-        rows += _series(name, stage, period, shown, bandwidth)
+        series = _series(name, stage, period, shown, bandwidth)
+        if exports and name in exports:
+            every = source.calls(name, "flash", {}).filter(pl.col("stage") == stage)
+            dram = dram_of(every, exports[name])
+            _add_dram(series, dram, bandwidth, part["start_ns"][0])
+            own = part.filter(pl.col("start_ns").is_in(list(dram)))
+            rates = (dram[at]["dram_bytes"] / dram[at]["time_s"] for at in own["start_ns"].to_list())
+            read[name] = list(zip(own["key_len"].to_list(), rates, strict=True))
+        rows += series
     return Experiment(
         id="figure-8",
         title="Sequence length over the inference, one fundamental period",
         columns=FIGURE_8_COLUMNS,
         rows=tuple(rows),
-        claims=tuple(_figure_8_claims(source, found)),
+        claims=(*_figure_8_claims(source, found), *_counter_claims(read)),
         **about(
             source,
             "Flash attention. Bandwidth is counted bytes over time, not a hardware counter; caches are not seen.",
+            *(f"{COUNTERS} {name}: {os.fspath(path)}." for name, path in (exports or {}).items()),
             f"Of a series that never repeats at most {MOST_ROWS} calls are listed, evenly spaced.",
         ),
     )
@@ -113,9 +130,44 @@ def _series(name: str, stage: str, period: int | None, part: pl.DataFrame, bandw
             "time_s": r["time_ns"] / 1e9,
             "bytes": r["bytes"],
             "bandwidth_share": r["bytes"] / (r["time_ns"] / 1e9) / bandwidth if bandwidth and r["time_ns"] else None,
+            "dram_bytes": None,
+            "dram_share": None,
         }
         for at, r in enumerate(part.gather_every(step).iter_rows(named=True))
     ]
+
+
+COUNTERS = (
+    "Hardware counters stand beside it: kernels of attention of the export, in order, as the stage's first calls; the "
+    "export does not name its GPU."
+)
+
+
+def _add_dram(series: list[Row], dram: Mapping[int, Row], bandwidth: float | None, begin: int) -> None:
+    """Put what the counters say into the rows of a series."""
+    for row in series:
+        found = dram.get(begin + round(row["start_s"] * 1e9))
+        if found is not None:
+            row["dram_bytes"] = found["dram_bytes"]
+            row["dram_share"] = found["dram_bytes"] / found["time_s"] / bandwidth if bandwidth else None
+
+
+def _counter_claims(read: Mapping[str, Sequence[tuple[int, float]]]) -> list[Claim]:
+    out = []
+    for name, pairs in read.items():
+        value = correlation([length for length, _ in pairs], [rate for _, rate in pairs]) if pairs else None
+        out.append(
+            statement(
+                f"Memory bandwidth utilisation of {model(name).title} follows its sequence length (hardware counters)",
+                "V-A, figure 8",
+                "same pattern (no number; here: correlation above 0.5)",
+                "" if value is None else f"correlation {value:.2f}",
+                None if value is None else value > 0.5,
+                f"Bytes between chip and memory over the time of the kernel, of {len(pairs)} calls.",
+                "All calls have one length or one rate here: nothing varies.",
+            )
+        )
+    return out
 
 
 def _bandwidth(source: Source) -> float | None:
