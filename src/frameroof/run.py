@@ -181,6 +181,8 @@ class Chains(msgspec.Struct):
     """What one kernel a chain must still read and write."""
     bytes_per_s: float = 0.0
     """The best rate that one of these kernels reached (1 MiB or more); 0 unknown."""
+    longest: str = ""
+    """The operator that takes most of their time."""
 
 
 class TextKV(msgspec.Struct):

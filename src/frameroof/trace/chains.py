@@ -14,6 +14,7 @@ import numpy as np
 from ..run import Chains
 from .classify import COPY, ELEMENTWISE, GROUP_NORM, LAYER_NORM, OTHER
 from .columns import Array
+from .grouped import Grouped
 from .placed import Placed
 from .schema import Kind
 
@@ -48,6 +49,8 @@ def find_chains(placed: Placed, moved: Array) -> Chains:
             chain = []
     found.kernels = len(rows)
     found.time_ns = int(placed.duration[rows].sum())
+    by_operator = Grouped([placed.operator[row] for row in rows], placed.duration[rows])
+    found.longest = by_operator.keys[0] if rows else ""
     big = [r for r in rows if moved[r] >= LARGE and placed.duration[r] > 0]
     found.bytes_per_s = float(np.max(moved[big] / placed.duration[big]) * 1e9) if big else 0.0
     return found

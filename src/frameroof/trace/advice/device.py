@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from ...hardware import Device
 from ...run import Advice, AttentionRow, Run
 from ...units import format_bytes
-from ..chains import LOOSE
 from .words import DEVICE, ms, suggest, times
 
 
@@ -80,14 +79,12 @@ def _elementwise(run: Run, device: Device | None) -> Iterator[Advice]:
         return
     rate = device.bandwidth if device else chains.bytes_per_s
     still = chains.bytes / rate * 1e9 if rate else 0.0
-    loose = [o for o in run.operators if o.class_ in LOOSE and o.name.startswith("aten::")]
-    top = max(loose, key=lambda o: o.time_ns)
     work = "operators" if run.summary.on_cpu else "kernels"
     yield suggest(
         "Fuse elementwise work",
         f"{chains.kernels:,} {work} of elementwise work, norms and copies stand in {times(chains.count, 'chain')} "
         f"and take {ms(chains.time_ns)}; as one a chain they must still move {format_bytes(chains.bytes)}; "
-        f"the longest operator is {top.name}",
+        f"the longest operator among them is {chains.longest}",
         chains.time_ns - still,
         "torch.compile, or fused kernels for norm + modulation, gate + residual and rotary embedding; avoid "
         "permute().contiguous() between layers",
