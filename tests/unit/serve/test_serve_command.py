@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -158,7 +159,7 @@ def watch_and_overdo(port: int, token: str) -> None:
         while isinstance(message := page.recv(10), str):
             pass
         assert message[12:14] == b"\xff\xd8"  # a JPEG begins
-        page.send("x" * (1 << 21))
+        page.socket.sendall(struct.pack(">BBQ4x", 0x81, 0xFF, 1 << 21))  # the head of 2 MiB of text, and none of it
         with suppress(ConnectionClosed):
             while page.recv(10):
                 pass
