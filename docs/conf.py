@@ -23,7 +23,7 @@ html_theme_options = {
     "description": "How fast it could run, how fast it does, and what closes the gap.",
     "page_width": "1400px",  # the tables of the verbs are up to 160 columns wide, and are read whole
     "body_max_width": "none",
-    "code_font_size": "0.72em",
+    "code_font_size": "0.65em",
 }
 html_show_sourcelink = False
 nitpicky = True
