@@ -5,10 +5,11 @@
 Each tool runs in a fresh process and makes its full report: `frameroof analyze --json`; every breakdown of HTA's
 `TraceAnalysis` that a single rank has; TraceLens's performance report for PyTorch (CSV files). Measured: wall time of
 the whole process, and the most that it and its children hold in memory at once (sum of resident sets, every 10 ms; what
-a fork shares counts twice). Python may keep its bytecode, as it does for every installed program. `--repeat N` does the
-same with a file of N copies of the events, each later in time and with its own numbers. `--hta` is a Python that has
-`traceinsight` and `pandas<3`; `--tracelens` the program `TraceLens_generate_perf_report_pytorch` (of
-github.com/AMD-AGI/TraceLens; PyPI has another).
+a fork shares counts twice). How many times faster is the median over turns, each tool beside the other within seconds,
+for a machine's speed may change from minute to minute. Python may keep its bytecode, as it does for every installed
+program. `--repeat N` does the same with a file of N copies of the events, each later in time and with its own numbers.
+`--hta` is a Python that has `traceinsight` and `pandas<3`; `--tracelens` the program
+`TraceLens_generate_perf_report_pytorch` (of github.com/AMD-AGI/TraceLens; PyPI has another).
 """
 
 from __future__ import annotations
@@ -158,14 +159,16 @@ def compare(trace: Path, peers: dict[str, str | None], runs: int, folder: Path) 
             samples.setdefault(name, []).append(sample)
             print(f"{name:10} {sample['seconds']:8.2f} s {sample['rss_bytes'] / 1e6:8.0f} MB exit {sample['exit']}"
                   f"  (turn {turn + 1})", flush=True)  # fmt: skip
-    best = {name: statistics.median(s["seconds"] for s in found) for name, found in samples.items()}
+    seconds = {name: [s["seconds"] for s in found] for name, found in samples.items()}
+    times = {n: [b / a for a, b in zip(seconds["frameroof"], seconds[n], strict=True)] for n in seconds}
     memory = {name: max(s["rss_bytes"] for s in found) for name, found in samples.items()}
     return {
         "file_bytes": trace.stat().st_size,
         "samples": samples,
-        "median_seconds": best,
+        "median_seconds": {name: statistics.median(found) for name, found in seconds.items()},
         "largest_rss_bytes": memory,
-        "times_faster": {n: best[n] / best["frameroof"] for n in best if n != "frameroof"},
+        "times_faster": {n: statistics.median(found) for n, found in times.items() if n != "frameroof"},
+        "times_faster_by_turn": {n: found for n, found in times.items() if n != "frameroof"},
         "share_of_memory": {n: memory["frameroof"] / memory[n] for n in memory if n != "frameroof"},
     }
 
