@@ -15,11 +15,11 @@ Made by `frameroof stream log` from the JSON of `frameroof stream bench`, `strea
 nothing here is typed by hand.
 Each row is one change against the variant named beside it. *Alone* is what it does to that variant's latency,
 *cumulative* the latency after it over the baseline's. Before and after are medians; saved is the middle half of before
-less after, block by block: where it holds 0, the spread is larger than the difference. *Predicted* is what the limits
-say it saves, made from counts before anything was measured; launches are in no limit, and at small sizes they are most
-of the time. Quality is the worst block beside the baseline in fp32 with the same weights and noise, in latents, for
-with random weights pictures mean nothing: in a free run, where errors add up, and taught, where each block is given the
-reference's past.
+less after, block by block: where it holds 0, or where fewer than eight pairs do not all agree, the spread is larger
+than the difference. *Predicted* is what the limits say it saves, made from counts before anything was measured;
+launches are in no limit, and at small sizes they are most of the time. Quality is the worst block beside the baseline
+in fp32 with the same weights and noise, in latents, for with random weights pictures mean nothing: in a free run, where
+errors add up, and taught, where each block is given the reference's past.
 """
 BENCH, GPU, TUNE = "frameroof.stream.bench/2", "frameroof.benchmarks.gpu/1", "frameroof.stream.tune/2"
 COLUMNS = (

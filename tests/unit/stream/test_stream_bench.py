@@ -19,6 +19,7 @@ from frameroof.lab.stream.needed import Needed, predicted
 from frameroof.lab.stream.parity import EQUAL, Checks, Parity, Quality
 from frameroof.lab.stream.report import report
 from frameroof.lab.stream.variants import SLOW_TO_BUILD, VARIANTS, Setup, chosen
+from frameroof.lab.stream.verdict import saved
 from frameroof.profiler import recorder
 from frameroof.profiler.probe import probe
 from frameroof.report.stream_bench import print_bench
@@ -59,7 +60,7 @@ def test_the_variants_are_presets_that_change_each_other() -> None:
 
 
 def test_a_plan_has_steady_blocks_and_switches() -> None:
-    assert list(Plan(setup=Setup(), variants=NAMES, blocks=16).switches) == [6, 10, 14]
+    assert list(Plan(setup=Setup(), variants=NAMES, blocks=16).switches) == [6, 8, 10, 12, 14]
     with pytest.raises(ValueError, match="the window is full after 4, and 4 more are needed"):
         Plan(setup=Setup(), variants=NAMES, blocks=7)
     with pytest.raises(ValueError, match="begins with the baseline"):
@@ -294,6 +295,25 @@ def test_verdicts(other: Measured, keep: bool, why: str) -> None:
     assert found["predicted"]["what"] == "limit against limit"
 
 
+@pytest.mark.parametrize(
+    ("after", "faster", "slower"),
+    [
+        ([9, 9, 9, 9, 9], True, False),
+        ([9, 9, 9, 9, 11], False, False),  # the middle half would say faster
+        ([11, 11, 11, 11, 9], False, False),
+        ([9] * 7 + [11], True, False),
+        ([9] * 6 + [11] * 2, True, False),
+        ([9] * 5 + [11] * 3, False, False),
+        ([11] * 6 + [9] * 2, False, True),
+        ([10] * 8, False, False),
+        ([9], True, False),
+    ],
+)
+def test_few_pairs_must_all_agree(after: list[float], faster: bool, slower: bool) -> None:
+    found = saved([10] * len(after), after)
+    assert (found.faster, found.slower) == (faster, slower)
+
+
 def test_graphs_can_save_the_gaps_and_no_more() -> None:
     base, graph = made("fold", [10, 10, 10]), made("graph", [5, 5, 5])
     found = row(graph, {"baseline": base, "fold": base}, Setup(device="cuda"), Needed(preset("tiny"), H100, "fp32"))
@@ -318,6 +338,9 @@ def test_a_slower_switch_is_not_explained_by_steady_blocks() -> None:
     found = logged(slow, base, "cpu")
     assert (found["of"], found["before_s"], found["after_s"]) == ("switch", 0.005, 0.009)
     assert (found["keep"], found["why"]) == (False, "slower; 3 switches were timed")
+    found = logged(switched("recache-needed", -9), base, "cpu")  # far less than before, and no such thing
+    assert found["keep"]
+    assert found["why"].startswith("not told: blocks differ by more than a switch costs")
 
 
 def test_quantised_variants_drift_and_say_so() -> None:

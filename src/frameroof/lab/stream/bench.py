@@ -37,7 +37,7 @@ class Plan:
     setup: Setup
     variants: Sequence[str]
     blocks: int = 16
-    switch_every: int = 4
+    switch_every: int = 2
     out: Path | None = None
     force: bool = False
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from statistics import median, quantiles
+from statistics import median
 from typing import Any
 
 from .bench import WATCHED, Measured
 from .needed import Needed, predicted
 from .variants import Setup
+from .verdict import Saved, saved
 
 
 def row(m: Measured, by_name: Mapping[str, Measured], setup: Setup, needed: Needed) -> dict[str, Any]:
@@ -17,9 +18,8 @@ def row(m: Measured, by_name: Mapping[str, Measured], setup: Setup, needed: Need
     v, full = setup.variant(m.name), needed.c.window_blocks
     before = by_name.get(v.base) or by_name["baseline"]
     samples = [_latencies(x, v.of, full) for x in (before, m, by_name["baseline"])]
-    saved = [b - a for b, a in zip(samples[0], samples[1], strict=True)]
-    low, middle, high = quantiles(saved, n=4, method="inclusive") if len(saved) > 1 else saved * 3
-    keep, why = _verdict(m, before, (low, high), setup)
+    gain = saved(samples[0], samples[1])
+    keep, why = _verdict(m, before, gain, setup)
     return {
         "change": v.change,
         "variant": m.name,
@@ -30,7 +30,7 @@ def row(m: Measured, by_name: Mapping[str, Measured], setup: Setup, needed: Need
         "before_s": median(samples[0]),
         "after_s": median(samples[1]),
         "baseline_s": median(samples[2]),
-        "saved_s": [low, middle, high],
+        "saved_s": list(gain.quartiles),
         "predicted": _predicted(m, before, setup, needed),
         "keep": keep,
         "why": why,
@@ -57,14 +57,16 @@ def _latencies(m: Measured, of: str, full: int) -> list[float]:
     return list(m.report.switch_s) if of == "switch" else seconds(m.steady_ns(full))
 
 
-def _verdict(m: Measured, before: Measured, saved: tuple[float, float], setup: Setup) -> tuple[bool, str]:
-    (low, high), v = saved, setup.variant(m.name)
+def _verdict(m: Measured, before: Measured, gain: Saved, setup: Setup) -> tuple[bool, str]:
+    v = setup.variant(m.name)
     if m.parity is not None and not m.parity.equal:
         return False, f"its numbers are not the baseline's: relative error {m.parity.relative:.2g}"
+    if v.of == "switch" and median(m.report.switch_s) <= 0:
+        return m.parity is not None, "not told: blocks differ by more than a switch costs, for its latency is below 0"
     error = "" if m.parity is not None else f", at a {m.quality.text()}"
-    if low > 0:
+    if gain.faster:
         return True, f"faster{error}"
-    if high < 0:
+    if gain.slower:
         because = v.why_cpu if v.why_cpu and setup.device == "cpu" else ""
         timed = {"switch": f"{len(m.report.switch_s)} switches were timed", "decode": ""}
         grown = _grown(m, before) if v.of == "block" else timed[v.of]

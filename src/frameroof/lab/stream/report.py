@@ -32,8 +32,8 @@ NOTES = (
     "Parts of a forward are medians over recorded ones, under the profiler, which makes a host slower: gaps are those "
     "of the recording. A fused kernel that norms and rotates also writes the cache, which then cannot be told apart. "
     "In a replayed graph both attentions are one, and layers and the cache have no names.",
-    "Saved: before less after, block by block; kept where its middle half lies above 0. Predicted: the same of the "
-    "limits, launches left out.",
+    "Saved: before less after, block by block; kept where its middle half lies above 0, and of fewer than eight pairs "
+    "all. Predicted: the same of the limits, launches left out.",
 )
 
 
