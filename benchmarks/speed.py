@@ -1,10 +1,10 @@
 """How fast frameroof itself is: `python benchmarks/speed.py [--out FILE]`.
 
-Two things. *Grid*: microseconds of one core per configuration (sizes x machine) of a whole pipeline,
+Three things. *Grid*: microseconds of one core per configuration (sizes x machine) of a whole pipeline,
 limit, expected time, memory and cost, with points of the grid compared with `predict`. *Cold*: seconds
-of `frameroof predict` as a fresh process. Peers, from shared/facts/peers_analytical.md (2026-11-20, on
-another machine of this kind): LLM-Viewer 78 us for one language model, Hyperloom 48 us for one denoiser,
-limits alone.
+of `frameroof predict` as a fresh process. *Devices*: CPU seconds of a fresh process to read all machines (the
+aim is 15 ms). Peers, from shared/facts/peers_analytical.md (2026-11-20, on another machine of this kind):
+LLM-Viewer 78 us for one language model, Hyperloom 48 us for one denoiser, limits alone.
 """
 
 from __future__ import annotations
@@ -76,6 +76,16 @@ def cold(samples: int) -> list[float]:
     return timings[1:]
 
 
+def devices(samples: int) -> list[float]:
+    """CPU seconds to read every machine's file, each in a fresh process."""
+    code = (
+        "import time; from frameroof.hardware import devices; "
+        "start = time.process_time(); devices(); print(time.process_time() - start)"
+    )
+    command = [sys.executable, "-c", code]
+    return [float(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(samples)]
+
+
 def main() -> None:
     """Measure, print, and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -90,6 +100,8 @@ def main() -> None:
         print(f"grid {name:22} {sorted(us)[len(us) // 2]:6.2f} us per configuration, worst {rows[-1]['worst']:.1e}")
     starts = cold(options.samples)
     print(f"cold predict sdxl      {sorted(starts)[len(starts) // 2]:6.3f} s")
+    read = devices(options.samples)
+    print(f"all machines           {sorted(read)[len(read) // 2] * 1e3:6.1f} ms of CPU")
     if options.out:
         record = {
             "date": date.today().isoformat(),
@@ -99,6 +111,7 @@ def main() -> None:
             "load_at_start": os.getloadavg(),
             "grid": rows,
             "cold_predict_s": starts,
+            "devices_s": read,
             "peers_us": PEERS_US,
         }
         options.out.write_text(json.dumps(record, indent=1) + "\n")

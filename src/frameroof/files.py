@@ -67,3 +67,25 @@ def writing_whole(path: str | os.PathLike[str], force: bool = False) -> Iterator
     except BaseException:
         os.unlink(name)
         raise
+
+
+@contextmanager
+def folder_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """An empty folder beside `path`, to be filled and then moved into its place; removed at the end where it was not.
+
+    Folders above are made; `ValueError` with a sentence where that cannot be.
+    """
+    import shutil
+    import tempfile
+
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}.", dir=target.parent))
+        os.chmod(beside, 0o755)
+    except OSError as error:
+        raise ValueError(f"{target} cannot be made: {error.strerror}") from error
+    try:
+        yield beside
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

@@ -45,6 +45,8 @@ class Summary(msgspec.Struct):
     flops: float | None
     bytes: float | None
     on_cpu: bool = False
+    host_only: bool = False
+    """Times of the host alone: the file speaks of a device, or was cut off, and holds none of its work."""
 
 
 class OperatorRow(msgspec.Struct):
@@ -182,7 +184,7 @@ class Chains(msgspec.Struct):
     bytes_per_s: float = 0.0
     """The best rate that one of these kernels reached (1 MiB or more); 0 unknown."""
     longest: str = ""
-    """The operator that takes most of their time."""
+    """The operator that takes most of their time; empty in a run saved before this was looked at."""
 
 
 class TextKV(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""The tiny workload, recorded once for every test that asks for it."""
+"""The tiny workload, recorded once for every test that asks for it, and a probe of the CPU that takes no time."""
 
 import sys
 from pathlib import Path
@@ -15,3 +15,12 @@ def tiny():
     from frameroof.count import record_recipe
 
     return record_recipe(RECIPE)
+
+
+@pytest.fixture
+def cheap_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The probe of a recording takes two seconds; one test measures it, at a fraction of that."""
+    from frameroof.profiler import recorder
+    from frameroof.profiler.probe import probe
+
+    monkeypatch.setattr(recorder, "_this_cpu", lambda: probe(0.001))

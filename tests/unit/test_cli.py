@@ -56,6 +56,7 @@ def test_predict_prints_a_table_and_json(saved):
         (["--debug"], "a verb is missing: predict, "),
         (["--versoin"], "has no option --versoin; did you mean --version?"),
         (["predict", "SAVED", "--stepz", "3"], "predict has no option --stepz; did you mean --steps"),
+        (["stream", "serve", "--xyzzy"], "stream serve has no option --xyzzy; `frameroof stream serve --help` lists"),
         (["predict", "SAVED", "--xyzzy"], "predict has no option --xyzzy; `frameroof predict --help` lists all"),
         (["predict"], "predict needs MODEL (A model of the catalogue, or a workload file)"),
         (["predict", "SAVED", "--batch", "x"], "--batch is a whole number, not 'x'"),
@@ -180,8 +181,12 @@ def test_the_program_says_all_of_it_before_it_ends_at_once(tmp_path):
 
 
 def test_where_somebody_waits_for_the_end_it_comes_in_order():
-    program = "import atexit, {}; atexit.register(print, 'ended'); from frameroof.cli import program; program()"
-    for module, ending in (("json", ""), ("torch", "ended\n")):
+    """What was registered for the end is done either way; the interpreter is taken apart only where that matters."""
+    program = (
+        "import atexit, {}\nclass Held:\n    def __del__(self): print('taken apart')\nheld = Held()\n"
+        "atexit.register(print, 'ended')\nfrom frameroof.cli import program\nprogram()"
+    )
+    for module, ending in (("json", "ended\n"), ("torch", "ended\ntaken apart\n")):
         words = [sys.executable, "-c", program.format(module), "--version"]
         found = subprocess.run(words, capture_output=True, text=True, check=True)
         assert found.stdout.partition("\n")[2] == ending

@@ -167,6 +167,12 @@ def test_several_ranks(user, trace, tmp_path):
     assert user("analyze", trace, other, "--out", "job")[2] == (
         "frameroof: job/rank0/run.json exists; --force overwrites it\n"
     )
+    assert user("analyze", trace, other, "--csv", "tables")[0] == 0
+    rows = {p.parent.name: p.read_text().splitlines()[1] for p in (tmp_path / "tables").glob("*/classes.csv")}
+    assert rows["rank0"].startswith("linear,1000000,1,")
+    assert set(rows) == {"rank0", "rank1"}
+    assert user("analyze", trace, other, "--csv", "tables")[2].startswith("frameroof: tables/rank0/classes.csv exists")
+    assert "belong to one trace" in user("analyze", trace, other, "--capture", other)[2]
     data = json.loads(user("analyze", trace, other, "--json")[1])
     assert data["schema"] == "frameroof.analyze-ranks/1"
     assert [r["rank"] for r in data["overall"]["ranks"]] == [1, 0]

@@ -1,11 +1,11 @@
-"""Reading what a user names, and only that: regular files of a bounded size."""
+"""Reading what a user names, and only that: regular files of a bounded size. Folders stand whole or not at all."""
 
 import gzip
 import os
 
 import pytest
 
-from frameroof.files import check_file, read_whole
+from frameroof.files import check_file, folder_beside, read_whole
 from frameroof.workload import file
 
 
@@ -51,3 +51,18 @@ def test_a_cut_gzip_is_a_sentence(tmp_path, tiny):
     path.write_bytes(gzip.compress(file.dumps(tiny))[:-20])
     with pytest.raises(ValueError, match="cannot be read"):
         file.load(path)
+
+
+def test_a_folder_is_filled_beside_its_place_and_gone_where_that_fails(tmp_path):
+    target = tmp_path / "above" / ("long" * 60)  # a name that leaves no room for a longer one
+    with pytest.raises(FileNotFoundError), folder_beside(target) as beside:
+        (beside / "half" / "file").write_text("there is no folder half")
+    assert list(target.parent.iterdir()) == []
+    with folder_beside(target) as beside:
+        (beside / "whole").write_text("whole")
+        os.replace(beside, target)
+    assert [path.name for path in target.iterdir()] == ["whole"]
+    assert list(target.parent.iterdir()) == [target]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="file/run cannot be made: "), folder_beside(tmp_path / "file" / "run"):
+        pass

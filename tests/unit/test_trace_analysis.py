@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from trace_made import H100, REAL, SHARED, TRUTH, Made, real
 
-from frameroof.run import load_run, save_run
+from frameroof.hardware import device
+from frameroof.run import Run, load_run, save_run
+from frameroof.trace.advice import advise
 from frameroof.trace.analysis import analyze
 
 MALFORMED = SHARED / "traces" / "malformed"
@@ -240,10 +243,14 @@ def test_fusing_is_bounded_by_what_must_still_be_moved(tmp_path):
     chains = run.chains
     assert (chains.count, chains.kernels, chains.time_ns, chains.bytes) == (1, 4, 400_000, 2 * 2**26)
     advice = next(a for a in run.advice if a.title == "Fuse elementwise work")
-    from frameroof.hardware import device
-
     assert advice.max_gain_s == pytest.approx(400e-6 - 2 * 2**26 / device("H100").bandwidth)
     assert chains.bytes_per_s == pytest.approx(2 * 2**26 / 100e-6)
+    assert advice.evidence.endswith("must still move 134.2 MB; the longest operator among them is aten::mul")
+    saved = msgspec.to_builtins(run)
+    del saved["chains"]["longest"]  # a run.json of before that was looked at
+    old = msgspec.convert(saved, Run)
+    evidence = [a.evidence for a in advise(old, device("H100")) if a.title == "Fuse elementwise work"]
+    assert evidence == [advice.evidence.removesuffix("; the longest operator among them is aten::mul")]
 
 
 def test_weights_being_drawn_are_no_chain(tmp_path):
@@ -279,11 +286,14 @@ def test_half_and_eight_bits(tmp_path):
         t.one("aten::mm", 10_000, 1_000_000, dims=[[4096, 4096], [4096, 4096]], types=[dtype] * 2)
         return {a.title: a.max_gain_s for a in t.run(tmp_path).advice}
 
-    from frameroof.hardware import device
-
     peaks, flops = device("H100").dense_flops, 2 * 4096**3
     assert made("float") == {"Compute in bf16 instead of fp32": pytest.approx(1e-3 - flops / peaks["bf16"], rel=1e-3)}
     assert made("c10::BFloat16") == {"Quantise linear layers to 8 bits": pytest.approx(0.5e-3)}
+    t = Made(**H100)
+    t.one("aten::mm", 10_000, 1_000_000, dims=[[4096, 4096], [4096, 4096]], types=["c10::BFloat16"] * 2)
+    t.one("aten::mm", 1_020_000, 3_000_000)  # nothing was recorded of it
+    (found,) = (a for a in t.run(tmp_path).advice if "8 bits" in a.title)
+    assert found.evidence.startswith("linear layers take 1.00 ms of 4.00 ms, as far as they are in half precision")
 
 
 def test_communication_exposed_and_hidden(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import fields
 
 import numpy as np
@@ -82,6 +83,31 @@ def test_an_interrupt_ends_the_helper(tmp_path, small_pieces, monkeypatch):
         read(written(tmp_path, [event(i) for i in range(400)]), helper=True, progress=stop)
     assert helpers[0]._pid == 0
     assert not helpers[0]._feeder.is_alive()
+
+
+def test_an_interrupt_while_waiting_for_the_answer_ends_the_helper(tmp_path, small_pieces, monkeypatch):
+    """What was read to its end is not closed a second time: its number may be another file's by then."""
+    end = beside.Helper._end
+
+    def interrupted(self):
+        monkeypatch.setattr(beside.Helper, "_end", end)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(beside.Helper, "_end", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        read(written(tmp_path, [event(i) for i in range(400)]), helper=True)
+
+
+def test_where_no_process_can_be_made_one_reads(tmp_path, small_pieces, monkeypatch):
+    path = written(tmp_path, [event(i) for i in range(400)])
+
+    def full():
+        raise BlockingIOError("no room")
+
+    alone, opened = told(read(path, helper=False)), set(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(os, "fork", full)
+    assert told(read(path, helper=True)) == alone
+    assert set(os.listdir("/proc/self/fd")) == opened
 
 
 def test_a_helper_that_dies_is_done_without(tmp_path, small_pieces, monkeypatch):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import numpy as np
 import pytest
-from trace_made import Made
+from trace_made import H100, Made
 
+from frameroof.hardware import device
 from frameroof.trace.analysis import analyze
 from frameroof.trace.link import link, module_paths
 from frameroof.trace.read import read
@@ -151,12 +153,43 @@ def test_a_trace_of_the_processor_is_its_operators_with_their_own_time(tmp_path)
     assert run.problems == []
 
 
-def test_a_file_that_lost_its_device_says_so(tmp_path):
-    t = Made()
-    t.op("aten::mm", 0, 10_000)
-    t.call(1_000, 500, 4)
+LOST = "a device is named, but none of its work is in the file"
+NCCL = "NCCL is called, which needs GPUs, but no work of one is in the file"
+
+
+@pytest.mark.parametrize(
+    ("header", "call", "note", "said", "host_only"),
+    [
+        ({}, "cudaLaunchKernel", None, [LOST], True),
+        (H100, None, None, [LOST], True),
+        (H100, "cudaDeviceSynchronize", None, [LOST], False),  # its calls were recorded, and none launched anything
+        ({}, None, "nccl:all_reduce", [NCCL], True),
+        ({}, None, "gloo:all_reduce", [], False),
+    ],
+)
+def test_a_file_that_lost_its_device_says_so_and_has_no_rates_and_no_advice(
+    tmp_path, header, call, note, said, host_only
+):  # six: what is in the file, and what is said of it
+    t = Made(**header)
+    for i in range(40):
+        t.op("aten::mm", 50_000 * i, 10_000, [[512, 512], [512, 512]], ["float", "float"])
+        t.op("aten::add", 50_000 * i + 20_000, 10_000, [[512, 512], [512, 512]], ["float", "float"])
+        t.op("aten::mul", 50_000 * i + 30_000, 10_000, [[512, 512], [512, 512]], ["float", "float"])
+    if call:
+        t.call(1_000, 500, 4, name=call)
+    if note:
+        t.note(note, 0, 500)
     run = t.run(tmp_path)
-    assert [p.what for p in run.problems] == ["a device is named, but none of its work is in the file"]
+    assert [p.what for p in run.problems] == said
+    assert (run.summary.on_cpu, run.summary.host_only) == (True, host_only)
+    rates = [(o.flops_per_s, o.bytes_per_s) for o in run.operators]
+    assert all(o.flops or o.class_ != "linear" for o in run.operators)  # what was computed is known all the same
+    assert all((flops, moved) == (None, None) for flops, moved in rates) == host_only
+    assert bool(run.advice) == (not host_only)
+    cpu = msgspec.structs.replace(device("H100"), name="here", kind="cpu")  # as `frameroof profile` on a CPU says
+    known = t.run(tmp_path, on=cpu)
+    assert not known.summary.host_only
+    assert all(o.bytes_per_s for o in known.operators)
 
 
 def test_several_devices_are_told_apart(tmp_path):

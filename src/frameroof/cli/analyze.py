@@ -38,10 +38,8 @@ def analyze(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:  # one argument an option
     """Say where the time of a trace went: operators, attention, stages, idle causes, and the change to make first."""
-    if len(trace) > 1 and (capture or against or perfetto or csv or parquet):
-        raise ValueError(
-            "--capture, --against, --perfetto, --csv and --parquet belong to one trace; give one at a time"
-        )
+    if len(trace) > 1 and (capture or against or perfetto):
+        raise ValueError("--capture, --against and --perfetto belong to one trace; give one at a time")
     if size and not against:
         raise ValueError("--size belongs to the workload of --against")
     _check_distinct(trace)
@@ -58,9 +56,9 @@ def analyze(
     if csv or parquet:
         from ..report.frames import write_csv, write_parquet
 
-        for folder_name, write in ((csv, write_csv), (parquet, write_parquet)):
-            if folder_name:
-                write(runs[0], folder_name, force)
+        for asked, write in ((csv, write_csv), (parquet, write_parquet)):
+            for run, folder in zip(runs, _folders(asked, runs), strict=True) if asked else ():
+                write(run, folder, force)
     _show(runs, found, top, as_json)
 
 
@@ -83,8 +81,9 @@ def _check_distinct(traces: list[str]) -> None:
 
 def _check_new(out: str | None, csv: str | None, parquet: str | None, perfetto: str | None) -> None:
     """Refuse what would be overwritten before anything is read; of the tables, one that every export has."""
-    files = [Path(out) / "run.json", *sorted(Path(out).glob("rank*/run.json"))] if out else []
-    files += [Path(folder) / f"classes.{kind}" for folder, kind in ((csv, "csv"), (parquet, "parquet")) if folder]
+    files: list[Path] = []
+    for folder, name in ((out, "run.json"), (csv, "classes.csv"), (parquet, "classes.parquet")):
+        files += [Path(folder) / name, *sorted(Path(folder).glob(f"rank*/{name}"))] if folder else []
     for file in (*files, *([Path(perfetto)] if perfetto else [])):
         if file.exists():
             raise ValueError(f"{file} exists; --force overwrites it")

@@ -70,21 +70,14 @@ def characterize(  # more than five arguments: each is an option of the command
     """
     from ..report.progress import status
     from ..study.characterize.experiments import chosen
-    from ..study.characterize.suite import suite as names_of
 
     if on and not predict:
         raise ValueError("--on needs --predict: without it the numbers are measured on this machine")
-    if suite is not None and suite not in SUITES:
-        raise ValueError(f"there is no suite {suite!r}; there is {', '.join(SUITES)}, and --models takes any model")
-    ids = chosen(",".join(part for part in (only, _figure(figure)) if part) or None)
-    names = names_of(",".join(part for part in (suite, models) if part) or None)
+    names = _names(suite, models)
+    ids = chosen(_listed(only, _figure(figure)))
     files = _inputs(jobs, counters, names)
     folder = out if predict else out or DEFAULT_OUT
-    _need(measure=not predict, draw=folder is not None)
-    if folder is not None:
-        from ..report.study import check_folder
-
-        check_folder(folder, force)
+    _ready(not predict, folder, force)
     with status("characterising") as say:
         source, asked = _source(names, on, None if predict else folder, parse_sizes(size), say)
         inputs = tuple(f"{name}: {path}" for name, path in files.items())
@@ -96,6 +89,20 @@ def characterize(  # more than five arguments: each is an option of the command
             say("writing the page")
             write_page(folder, study)
     _show(study, experiments, folder, as_json)
+
+
+def _names(suite: str | None, models: str | None) -> tuple[str, ...]:
+    """The models of a suite and those asked for by name."""
+    from ..study.characterize.suite import suite as names_of
+
+    if suite is not None and suite not in SUITES:
+        raise ValueError(f"there is no suite {suite!r}; there is {', '.join(SUITES)}, and --models takes any model")
+    return names_of(_listed(suite, models))
+
+
+def _listed(*parts: str | None) -> str | None:
+    """What was given of two options, as one list; None if nothing was."""
+    return ",".join(part for part in parts if part) or None
 
 
 def _study(
@@ -208,13 +215,18 @@ def _inputs(jobs: str | None, counters: Sequence[str], models: Sequence[str]) ->
     return {name: str(check_file(path)) for name, path in found.items()}
 
 
-def _need(measure: bool, draw: bool) -> None:
-    """`ValueError` where a package is missing, before anything is run."""
+def _ready(measure: bool, folder: Path | None, force: bool) -> None:
+    """`ValueError` where a package is missing or the folder holds something else, before anything is run."""
     from importlib.util import find_spec
 
     if measure and find_spec("torch") is None:
         raise ValueError(
             "measuring needs PyTorch: pip install 'frameroof[torch,study]'; --predict needs none and runs nothing"
         )
-    if draw and (find_spec("matplotlib") is None or find_spec("jinja2") is None):
+    if folder is None:
+        return
+    if find_spec("matplotlib") is None or find_spec("jinja2") is None:
         raise ValueError("figures and page need matplotlib and jinja2: pip install 'frameroof[study]'")
+    from ..report.study import check_folder
+
+    check_folder(folder, force)

@@ -27,12 +27,13 @@ def gap(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:  # one argument an option
     """Put a measured run beside its limits: time above the roofline, MFU, MBU, and the advice that follows."""
-    from ..gap import find_gap
+    from ..gap import check, find_gap
     from ..trace.advice import advise
 
     if size and not against:
         raise ValueError("--size belongs to the workload of --against")
     measured = load(run)
+    check(measured)
     device = device_of(measured, on)
     found = find_gap(measured, device, *workload_of(run, measured, against, parse_sizes(size)))
     measured.advice = advise(measured, device)

@@ -45,6 +45,7 @@ def predict(  # more than five arguments: each is an option of the command
     from ..files import check_file
     from ..hardware import load_devices, parse_changes, parse_node, what_if
     from ..study.predict import predict as run
+    from ..study.target import reach
 
     if price is not None and not 0 < price < 1e6:
         raise ValueError(f"--price is US dollars per device and hour, above 0, not {price:g}")
@@ -59,8 +60,6 @@ def predict(  # more than five arguments: each is an option of the command
         elementwise=elementwise,
         usd_per_device_hour=price,
     )
-    from ..study.target import reach
-
     reached = reach(prediction, target) if target else None
     if as_json:
         from ..report.json import print_json

@@ -26,7 +26,7 @@ def load_builder(spec: str) -> Builder:
         functions = sorted(n for n, f in vars(module).items() if inspect.isfunction(f) and not n.startswith("_"))
         raise ValueError(f"{where} has no {name!r}; its functions are: {', '.join(functions) or 'none'}")
     if not callable(build):
-        raise ValueError(f"{spec} is not a function but a {type(build).__name__}")
+        raise ValueError(f"{spec} is no function but a value of type {type(build).__name__}")
     builder: Builder = build
     return builder
 

@@ -20,7 +20,7 @@ from ..workload.records import Workload
 from .matching import Index, index_of, missing, name_attention, name_shape
 from .records import Gap, GapRow, GapSum
 
-__all__ = ["Gap", "GapRow", "GapSum", "find_gap"]
+__all__ = ["Gap", "GapRow", "GapSum", "check", "find_gap"]
 
 UNKNOWN = "(no operator known)"
 
@@ -30,8 +30,7 @@ def find_gap(run: Run, device: Device, workload: Workload | None = None, sizes: 
 
     Raises `ValueError` for an inadmissible size. Sets `run.coverage.workload`.
     """
-    if not run.classes:
-        raise ValueError("the run holds no work of a device or an operator: there is nothing to put beside limits")
+    check(run)
     index = index_of(workload, sizes) if workload else None
     rows = [*_shape_rows(run, device, index), *_attention_rows(run, device, index)]
     rows.sort(key=lambda row: -(row.above_ns if row.above_ns is not None else row.time_ns))
@@ -61,6 +60,17 @@ def find_gap(run: Run, device: Device, workload: Workload | None = None, sizes: 
             f"{row.stage}: {row.path or row.name}" for row in rows if row.mfu is not None and row.mfu > ROUNDING
         ],
     )
+
+
+def check(run: Run) -> None:
+    """`ValueError` for a run that has no work to put beside limits."""
+    if not run.classes:
+        raise ValueError("the run holds no work of a device or an operator: there is nothing to put beside limits")
+    if run.summary.host_only:
+        raise ValueError(
+            "the run has times of the host alone, for the work of its device was not recorded: there is nothing to put "
+            "beside limits"
+        )
 
 
 def _assumptions(device: Device, run: Run) -> Iterable[str]:

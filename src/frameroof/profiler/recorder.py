@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 import torch
 
+from ..files import folder_beside
 from ..hardware import Device, device
 from ..run import Run, save_run
 from . import marks
@@ -117,7 +118,7 @@ class Profile:
             self.measured["profiled_ns"] = taken
         self.measured["modules"] = len(hooks.names)
 
-    def measure(
+    def measure(  # six arguments: what is run, and how often
         self,
         work: Callable[[], Any],
         *,
@@ -200,13 +201,7 @@ class Profile:
         target = Path(folder)
         check_folder(target, force)
         run, trace = self.result, self.trace
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        except OSError as error:
-            raise ValueError(f"{target} cannot be made: {error.strerror}") from error
-        try:
-            os.chmod(beside, 0o755)
+        with folder_beside(target) as beside:
             shutil.copyfile(trace, beside / TRACE)
             if self.has_capture:
                 shutil.copyfile(trace.with_name(CAPTURE), beside / CAPTURE)
@@ -218,8 +213,6 @@ class Profile:
                     os.replace(file, target / file.name)
             else:
                 os.replace(beside, target)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
         return target
 
     def _fresh(self) -> Path:

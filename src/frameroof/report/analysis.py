@@ -60,8 +60,9 @@ def _head(run: Run) -> Iterator[str]:
         + (f", {s.copies:,} {'copy or fill' if s.copies == 1 else 'copies and fills'}" if s.copies else "")
         + (f" on {s.streams} streams" if s.streams > 1 else "")
     )
-    if s.on_cpu and any("cut off" in p.what or "too early" in p.what for p in run.problems):
-        yield "The file was cut off and holds no work of a device: what follows are times of the host."
+    if s.host_only:
+        cut = "was cut off and " if any("cut off" in p.what or "too early" in p.what for p in run.problems) else ""
+        yield f"The file {cut}holds no work of a device: what follows are times of the host."
     if run.measured.get("median_ns"):
         m = run.measured
         yield f"without the profiler: median {_ms(m['median_ns'])} of {len(m.get('samples_ns', []))} repetitions"
@@ -104,7 +105,7 @@ def _share(part: float, whole: float) -> str:
 def _classes(run: Run) -> Any:
     rows = []
     for c in run.classes:
-        rate = c.flops / c.flops_ns * 1e9 if c.flops and c.flops_ns else None
+        rate = c.flops / c.flops_ns * 1e9 if c.flops and c.flops_ns and not run.summary.host_only else None
         rows.append((c.name, _ms(c.time_ns), f"{c.share:.1%}", f"{c.count:,}", format_rate(rate) if rate else ""))
     return table(("class", "time", "share", _work(run), "achieved"), rows)
 
@@ -141,7 +142,7 @@ def _operators(run: Run, most: int) -> Any:
                 _share(o.time_ns, total),
                 f"{o.count:,}",
                 format_rate(o.flops_per_s) if o.flops_per_s else "",
-                format_bandwidth(o.bytes_per_s) if o.bytes_per_s else ABOVE if _is_above(o) else "",
+                format_bandwidth(o.bytes_per_s) if o.bytes_per_s else ABOVE if _is_above(run, o) else "",
                 f"{o.share_of_peak:.0%}" if o.share_of_peak else "",
             )
         )
@@ -151,9 +152,9 @@ def _operators(run: Run, most: int) -> Any:
 ABOVE = "above peak"
 
 
-def _is_above(o: OperatorRow) -> bool:
+def _is_above(run: Run, o: OperatorRow) -> bool:
     """Whether the rate of its bytes is left out because no memory is that fast."""
-    return bool(o.bytes and o.time_ns and o.bytes_per_s is None)
+    return bool(o.bytes and o.time_ns and o.bytes_per_s is None and not run.summary.host_only)
 
 
 def _attention(run: Run, most: int) -> Any:
@@ -162,7 +163,8 @@ def _attention(run: Run, most: int) -> Any:
         size = f"{a.batch} x {a.heads} x {a.query_len} x {a.key_len} x {a.head_dim}" if a.query_len else "not recorded"
         kind = a.kind + (", causal" if a.causal else "")
         saved = f"up to {_ms(a.saved_at_most_ns)}" if a.saved_at_most_ns else ""
-        rate = format_rate(a.flops / a.time_ns * 1e9) if a.flops and a.time_ns else ""
+        told = a.flops and a.time_ns and not run.summary.host_only
+        rate = format_rate(a.flops / a.time_ns * 1e9) if told else ""
         rows.append(
             (kind, size, f"{a.count:,}", _ms(a.time_ns), rate, "fused" if a.fused else "eager",
              format_bytes(a.matrix_bytes) if not a.fused else "", _ms(a.copy_ns) if a.copy_ns else "", saved)
@@ -226,6 +228,9 @@ def print_advice(run: Run) -> None:
 
 
 def _advice(run: Run) -> Iterator[str]:
+    if run.summary.host_only:
+        yield "Advice: none, for where the time of the device went is not in the file."
+        return
     if not run.advice:
         yield "Advice: nothing found that could bring 2 % of the run."
         return
@@ -270,7 +275,7 @@ def _notes(run: Run) -> Iterator[str]:
             f"FLOPs: {format_flops(known.flops)} from recorded shapes (2 per multiply-add; causal attention counts the "
             f"full square){_part(c.flops)}; bytes: each input and output once."
         )
-    if any(map(_is_above, run.operators)):
+    if any(_is_above(run, o) for o in run.operators):
         yield (
             f"Byte rate “{ABOVE}”: more than the memory can, because a cache served it or only a part of its inputs "
             "was read (kernels of torch.compile name whole tensors)."

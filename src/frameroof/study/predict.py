@@ -151,7 +151,7 @@ def prepare(
     return workload, choices
 
 
-def predict(
+def predict(  # eight arguments: one an option of the command
     model: str | os.PathLike[str] | Workload,
     on: str | Node = "H100",
     *,

@@ -19,7 +19,7 @@ from .communication import exposed
 from .grouped import Grouped
 from .idle import Idle, explain_idle
 from .nsys_report import refuse_report
-from .placed import Placed, place
+from .placed import HOST_TIMES, Placed, place
 from .plausible import beyond_peaks
 from .ranks import by_device
 from .read import Progress, read
@@ -31,7 +31,7 @@ from .table import Table, common, known_device
 from .text_kv import find_text_kv
 
 
-def analyze(
+def analyze(  # six arguments: the trace, and one an option of the command
     path: str | os.PathLike[str] | Source,
     *,
     capture: str | os.PathLike[str] | None = None,
@@ -71,6 +71,9 @@ Parts = tuple[list[Attention], list[Stage], Idle]
 def describe(placed: Placed, parts: Parts, *, on: Device | None = None, graph_capture: float | None = None) -> Run:
     """The tables of one trace whose work is in its place; moves the rows of its attention into that class."""
     attention, stages, idle = parts
+    if on is not None and on.kind == "cpu":  # whoever recorded it knows what did the work
+        placed.host_only = False
+        placed.trace.problems = [p for p in placed.trace.problems if p.action != HOST_TIMES]
     flops, moved = account(placed, attention)
     reclassify(placed, attention)
     table = Table(placed, flops, moved, on or known_device(placed), _stage_of(placed, stages))
@@ -90,7 +93,7 @@ def describe(placed: Placed, parts: Parts, *, on: Device | None = None, graph_ca
         idle_reliable=idle.reliable,
         launch=_launch(placed, idle),
         syncs=[SyncRow(s.call, s.operator, s.line, s.count, s.host_ns, s.idle_ns) for s in find_syncs(placed, idle)],
-        communication=exposed(placed),
+        communication={} if placed.host_only else exposed(placed),
         coverage=table.coverage(stages, graph_capture),
         problems=[ProblemRow(p.what, p.count, p.action) for p in placed.trace.problems],
         devices=by_device(placed),
@@ -133,11 +136,12 @@ def _attention(calls: Sequence[Attention], table: Table) -> list[AttentionRow]:
     for (kind, (batch, heads, query, key, head), fused, causal, stage), found in groups.items():
         time, flops, moved = (sum(getattr(c, n) for c in found) for n in ("duration", "flops", "bytes"))
         copies = sum(int(table.placed.duration[row]) for c in found for row in c.around)
+        told = not (fused or table.placed.host_only)
         rows.append(
             AttentionRow(
                 kind, query, key, heads, head, batch, time, len(found), fused, causal, flops, moved,
                 batch * heads * query * key * found[0].item,
-                0 if fused else max(0, time + copies - _limit_ns(table.device, flops, moved, found[0].item)),
+                max(0, time + copies - _limit_ns(table.device, flops, moved, found[0].item)) if told else 0,
                 stage, common(c.module for c in found), table.dtype([c.rows[0] for c in found]), copies,
             )
         )  # fmt: skip

@@ -31,7 +31,7 @@ Decode = Callable[[bytes, Gatherer, int], bool]
 
 
 class Unsound(Exception):
-    """The helper met text that it cannot take: its columns are not complete."""
+    """There is no helper, or it met text that it cannot take: its columns are not complete."""
 
 
 def worthwhile(size: int) -> bool:
@@ -45,21 +45,27 @@ class Helper:
 
     def __init__(self, decode: Decode) -> None:
         pieces, self._pieces = os.pipe()
-        self._result, result = os.pipe()
+        answer, result = os.pipe()
         with warnings.catch_warnings():  # Python 3.12 warns of any thread, OpenBLAS's sleeping ones too
             warnings.simplefilter("ignore", DeprecationWarning)
-            self._pid = os.fork()
+            try:
+                self._pid = os.fork()
+            except OSError as error:  # no room for another process here
+                for end in (pieces, self._pieces, answer, result):
+                    os.close(end)
+                raise Unsound from error
         if not self._pid:
             status = 1
             try:
                 os.close(self._pieces)
-                os.close(self._result)
+                os.close(answer)
                 _help(decode, pieces, result)
                 status = 0
             finally:
                 os._exit(status)  # nothing of the parent's is flushed or closed twice
         os.close(pieces)
         os.close(result)
+        self._answer = os.fdopen(answer, "rb")  # closed once, however it ends
         self._waiting: Queue[tuple[int, bytes] | None] = Queue(1)
         self._feeder = Thread(target=self._feed, daemon=True)
         self._feeder.start()
@@ -82,8 +88,8 @@ class Helper:
     def result(self) -> Gatherer:
         """Everything that the helper took; raises `Unsound` where it could not take all."""
         self._waiting.put(None)
-        with open(self._result, "rb") as file:
-            answer = file.read()
+        with self._answer:
+            answer = self._answer.read()
         self._feeder.join()
         if self._end() or not answer:
             raise Unsound
@@ -94,7 +100,7 @@ class Helper:
         """End the helper now, whatever it is doing; nothing happens if it has ended."""
         if self._pid:
             os.kill(self._pid, signal.SIGKILL)
-            os.close(self._result)
+            self._answer.close()
             self._end()
             self.give_back()
             self._waiting.put(None)

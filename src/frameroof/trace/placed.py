@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,10 @@ from .columns import Array, Problem, Trace, Work, kinds
 from .link import Links, link, module_paths
 from .schema import Kind
 from .shapes import Inputs, parse
+
+_LAUNCHES = re.compile("Launch|Memcpy|Memset")
+"""Calls of a runtime that give a device work."""
+HOST_TIMES = "the times are those of the host, and no rate or advice follows"
 
 
 @dataclass
@@ -44,6 +49,7 @@ class Placed:
     classes: list[str]
     graph: Array  # bool: part of a graph replay
     inputs: list[Inputs | None]
+    host_only: bool = False  # the file speaks of a device whose work it does not hold: times of the host alone
 
     def __len__(self) -> int:
         return len(self.kernel)
@@ -58,13 +64,7 @@ def place(trace: Trace) -> Placed:
     """Link, clip and classify all work of a trace."""
     links = link(trace)
     if not len(trace.work) and bool(kinds(trace.host.kind, Kind.OPERATOR).any()):
-        if trace.header.devices or bool(kinds(trace.host.kind, Kind.RUNTIME).any()):
-            what, action = (
-                "a device is named, but none of its work is in the file",
-                "the times are those of the processor",
-            )
-            trace.problems.append(Problem(what, 1, action))
-        return _on_cpu(trace, links)
+        return _on_cpu(trace, links, host_only=_misses_device(trace))
     if not trace.arrows and bool((links.launch >= 0).any()):
         what = "the file holds no arrows from launches to their work"
         trace.problems.append(Problem(what, 1, "linked by correlation numbers, which say the same"))
@@ -124,7 +124,29 @@ def _in_graph(trace: Trace, links: Links) -> Array:
     return graph
 
 
-def _on_cpu(trace: Trace, links: Links) -> Placed:
+def _misses_device(trace: Trace) -> bool:
+    """Whether a device may have done the work without its being in the file; a problem says so.
+
+    Recording it fails where a GPU's counters may not be read, or was not asked for. A file that was cut off may have
+    held it: kernels stand at the end. Where calls of the runtime were recorded and nothing was launched, nothing is
+    missing.
+    """
+    called = {trace.names[n] for n in trace.host.name[kinds(trace.host.kind, Kind.RUNTIME)].tolist()}
+    missed, action = True, HOST_TIMES
+    if called or trace.header.devices:
+        what = "a device is named, but none of its work is in the file"
+        missed = not called or any(_LAUNCHES.search(name) for name in called)
+        if not missed:
+            action = "the times are those of the processor"
+    elif any(name.startswith("nccl:") for name in trace.names):
+        what = "NCCL is called, which needs GPUs, but no work of one is in the file"
+    else:
+        return any("cut off" in p.what or "too early" in p.what for p in trace.problems)
+    trace.problems.append(Problem(what, 1, action))
+    return missed
+
+
+def _on_cpu(trace: Trace, links: Links, host_only: bool) -> Placed:
     """The operators of a trace without a device, each with its own time (what its inner operators leave)."""
     host, names = trace.host, trace.names
     rows = np.flatnonzero(host.kind == int(Kind.OPERATOR))
@@ -165,4 +187,5 @@ def _on_cpu(trace: Trace, links: Links) -> Placed:
         classes=[classify(n, "", int(Kind.OPERATOR)) for n in name],
         graph=np.zeros(len(rows), dtype=bool),
         inputs=[parse(a) for a in trace.arguments],
+        host_only=host_only,
     )

@@ -32,7 +32,7 @@ def by_device(placed: Placed) -> list[DeviceRow]:
     return rows
 
 
-_WHOLE = ("trace", "links", "on_cpu", "inputs")
+_WHOLE = ("trace", "links", "on_cpu", "inputs", "host_only")
 """The fields of `Placed` that are not one value a row."""
 
 

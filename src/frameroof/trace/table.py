@@ -76,6 +76,7 @@ class Table:
             flops=_known_sum(self.flops),
             bytes=_known_sum(self.moved),
             on_cpu=p.on_cpu,
+            host_only=p.host_only,
         )
 
     def groups(self, names: Sequence[str]) -> list[GroupRow]:
@@ -98,13 +99,13 @@ class Table:
         found = []
         for i, (flops, moved, ran, calls) in enumerate(known):
             (name, operator), time, dtype = by.keys[i], by.times[i], self.dtype(by.rows(i))
-            rate = flops / ran * 1e9 if flops and ran else None
+            rate = flops / ran * 1e9 if flops and ran and not p.host_only else None
+            through = moved / time * 1e9 if moved and time and not p.host_only else None
             peak = peak_of(self.device, dtype) if self.device and dtype in self.device.dense_flops else None
             found.append(
                 OperatorRow(
                     name, operator, time, calls, by.counts[i], flops, moved,
-                    rate, moved / time * 1e9 if moved and time else None,
-                    rate / peak if rate and peak else None, dtype,
+                    rate, through, rate / peak if rate and peak else None, dtype,
                 )
             )  # fmt: skip
         return found

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,6 +19,7 @@ import polars as pl
 import torch
 from torch import nn
 
+from frameroof.files import folder_beside
 from frameroof.hardware import Device
 from frameroof.lab.attention import attention
 from frameroof.lab.characterize.frames import Recorded, whole_calls, whole_work
@@ -177,19 +177,11 @@ def _cpu() -> Device:
 
 def _write(folder: Path, run: Run, frames: Recorded, trace: Path) -> Path:
     """Everything into a folder beside, which then takes its place."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name[:40]}.", dir=folder.parent))
-    except OSError as error:
-        raise ValueError(f"{folder} cannot be made: {error.strerror}") from error
-    try:
+    with folder_beside(folder) as beside:
         frames.work().write_parquet(beside / WORK_FILE)
         frames.calls().write_parquet(beside / CALLS_FILE)
         shutil.copyfile(trace, beside / TRACE_FILE)
         save_run(run, beside)
-        os.chmod(beside, 0o755)
         shutil.rmtree(folder, ignore_errors=True)  # without run.json it is none of ours that is finished
         os.replace(beside, folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return folder

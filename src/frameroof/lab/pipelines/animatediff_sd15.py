@@ -10,12 +10,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from frameroof.lab.pipelines.common import Parts, Pipeline, denoise, narrow, noise, prompt
+from frameroof.lab.pipelines.common import Parts, Pipeline, clip_prompt, denoise, loops, narrow, noise
 from frameroof.lab.pipelines.stable_diffusion import reduced_clip
 from frameroof.models.animatediff import CHUNK
 from frameroof.models.autoencoders import spatial_scale
 from frameroof.models.common import Components, catalogued
-from frameroof.models.text_encoders import clip_length
 from frameroof.profiler import stage
 
 NAME = "animatediff-sd15"
@@ -30,8 +29,7 @@ class AnimateDiff(Parts):
 
     def forward(self, sizes: Mapping[str, int]) -> Tensor:
         batch, frames, guidance = sizes["batch"], sizes["frames"], sizes["guidance"]
-        clip = self.text_encoder.config
-        ids_BM = prompt(self, batch * guidance, clip_length(clip.to_dict()), clip.vocab_size)
+        ids_BM = clip_prompt(self, batch * guidance, self.text_encoder)
         with stage("text_encoder"):
             text_BMD = self.text_encoder(ids_BM).last_hidden_state
         text_BMD = text_BMD.repeat_interleave(frames, dim=0)  # a copy for every frame
@@ -40,8 +38,7 @@ class AnimateDiff(Parts):
         z_BCTRS = denoise("denoise", self.predict, z_BCTRS, text_BMD, sizes["steps"], guidance)
         found = []
         for z_BCRS in z_BCTRS.transpose(1, 2).flatten(0, 1).split(CHUNK):
-            with stage("vae_decode"):
-                found.append(self.vae.decode(z_BCRS, return_dict=False)[0])
+            found.append(self.decode(z_BCRS))
         return torch.cat(found).unflatten(0, (batch, frames))
 
     def predict(self, z_BCTRS: Tensor, timestep: Tensor, text_BMD: Tensor) -> Tensor:
@@ -67,7 +64,7 @@ PIPELINE = Pipeline(
     build=build,
     reduced={"frames": 8, "height": 256, "width": 256},
     steps={"steps": 1},
-    stages={"denoise": "steps", "denoise_sampler": "steps"},
+    stages=loops(denoise="steps"),
     sides=(128, 256, 512),
     notes=(
         "Reduced: UNet 40 to 160 channels wide with 1 head instead of 8, over space and over time, and 4 norm groups "

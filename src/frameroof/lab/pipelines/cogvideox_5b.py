@@ -11,9 +11,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from frameroof.lab.pipelines.common import Pipeline, TextToVideo, denoise, like, narrow, noise
+from frameroof.lab.pipelines.common import Pipeline, TextToVideo, denoise, like, loops, narrow, noise, video_grid
 from frameroof.models.common import catalogued
-from frameroof.profiler import stage
 
 NAME = "cogvideox-5b"
 Rotary = tuple[Tensor, Tensor]  # cosines and sines, (N, H), fp32
@@ -24,13 +23,11 @@ class CogVideoX(TextToVideo):
 
     def forward(self, sizes: Mapping[str, int]) -> Tensor:
         text_BMD = self.encode(sizes)
-        frames, rows, columns = (sizes["frames"] - 1) // 4 + 1, sizes["height"] // 8, sizes["width"] // 8
+        frames, rows, columns = video_grid(sizes)
         text = text_BMD, self.rotary(frames, rows // 2, columns // 2)
         z_BTCRS = noise(self, sizes["batch"], frames, self.transformer.config.in_channels, rows, columns)
         z_BTCRS = denoise("denoise", self.predict, z_BTCRS, text, sizes["steps"], sizes["guidance"])
-        with stage("vae_decode"):
-            video: Tensor = self.vae.decode(z_BTCRS.transpose(1, 2), return_dict=False)[0]
-        return video
+        return self.decode(z_BTCRS.transpose(1, 2))
 
     def rotary(self, frames: int, rows: int, columns: int) -> Rotary:
         """Rotary positions of every patch, by diffusers."""
@@ -75,7 +72,7 @@ PIPELINE = Pipeline(
     build=build,
     reduced={"frames": 17, "height": 128, "width": 128, "text_tokens": 128},
     steps={"steps": 1},
-    stages={"denoise": "steps", "denoise_sampler": "steps"},
+    stages=loops(denoise="steps"),
     notes=(
         "Reduced: 6 heads of 64 instead of 48, 3 of 42 layers, VAE 16 to 64 channels wide, T5 512 wide with 3 of 24 "
         "layers; 17 frames of 128 pixels, 128 text tokens.",

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from frameroof import catalogue
 from frameroof.lab.decoding import guided
 from frameroof.models.common import Components, diffusers_model, made_on, transformers_model
+from frameroof.models.text_encoders import clip_length
 from frameroof.profiler import stage
 
 NARROW = 8
@@ -86,6 +87,16 @@ def prompt(module: nn.Module, batch: int, tokens: int, vocabulary: int) -> Tenso
         return torch.randint(0, vocabulary, (batch, tokens))
 
 
+def clip_prompt(module: nn.Module, batch: int, clip: nn.Module) -> Tensor:
+    """Random token ids (B, N) of the one length that a CLIP encoder takes."""
+    return prompt(module, batch, clip_length(clip.config.to_dict()), clip.config.vocab_size)
+
+
+def video_grid(sizes: Mapping[str, int]) -> tuple[int, int, int]:
+    """Latent frames, rows and columns of a causal video VAE: a fourth of the frames but the first, an eighth a side."""
+    return (sizes["frames"] - 1) // 4 + 1, sizes["height"] // 8, sizes["width"] // 8
+
+
 def noise(module: nn.Module, *shape: int) -> Tensor:
     """Normal noise where the module is, in its type."""
     with like(module):
@@ -100,6 +111,12 @@ class Parts(nn.Module):
         for name, component in components.items():
             make = transformers_model if name.startswith("text_encoder") else diffusers_model
             self.add_module(name, make(*component))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Pictures or a video of latents, by the VAE at once."""
+        with stage("vae_decode"):
+            found: Tensor = self.vae.decode(z, return_dict=False)[0]
+        return found
 
 
 class TextToVideo(Parts):
@@ -143,6 +160,11 @@ def denoise(  # seven: what a loop needs
         with stage(f"{name}_sampler"):
             x = sampler.step(guided(found, guidance), timestep, x).prev_sample
     return x
+
+
+def loops(**sizes: str) -> dict[str, str]:
+    """Stage -> the size that repeats it, for the loops of `denoise` and `parallel_decode`: each has two stages."""
+    return {name + end: size for name, size in sizes.items() for end in ("", "_sampler")}
 
 
 def narrow(config: Mapping[str, Any], **changed: Any) -> dict[str, Any]:

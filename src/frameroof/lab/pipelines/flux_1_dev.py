@@ -14,10 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frameroof.lab.pipelines.common import Parts, Pipeline, denoise, like, narrow, noise, prompt
+from frameroof.lab.pipelines.common import Parts, Pipeline, clip_prompt, denoise, like, loops, narrow, noise, prompt
 from frameroof.lab.pipelines.stable_diffusion import reduced_clip
 from frameroof.models.common import catalogued
-from frameroof.models.text_encoders import clip_length
 from frameroof.profiler import stage
 
 NAME = "flux.1-dev"
@@ -34,14 +33,12 @@ class Flux(Parts):
         x_BNP = noise(self, sizes["batch"], rows * columns, self.transformer.config.in_channels)
         x_BNP = denoise("denoise", self.predict, x_BNP, text, sizes["steps"], guidance, flow=True)
         z_BCRS = F.pixel_shuffle(x_BNP.transpose(1, 2).unflatten(2, (rows, columns)), PACKED)
-        with stage("vae_decode"):
-            image: Tensor = self.vae.decode(z_BCRS, return_dict=False)[0]
-        return image
+        return self.decode(z_BCRS)
 
     def encode(self, batch: int, tokens: int, patches: int) -> dict[str, Any]:
         """What the transformer takes beside patches and timestep; positions are those of no grid in particular."""
         clip, t5 = self.text_encoder, self.text_encoder_2
-        ids_BM = prompt(self, batch, clip_length(clip.config.to_dict()), clip.config.vocab_size)
+        ids_BM = clip_prompt(self, batch, clip)
         with stage("text_encoder"):
             pooled_BD = clip(ids_BM).pooler_output
         ids_BM = prompt(self, batch, tokens, t5.config.vocab_size)
@@ -83,7 +80,7 @@ PIPELINE = Pipeline(
     build=build,
     reduced={"height": 512, "width": 512, "text_tokens": 128},
     steps={"steps": 2},
-    stages={"denoise": "steps", "denoise_sampler": "steps"},
+    stages=loops(denoise="steps"),
     sides=(128, 256, 512),
     notes=(
         "Reduced: 3 heads of 128 instead of 24, 2 of 19 double and 4 of 38 single layers, VAE 16 to 64 channels wide, "

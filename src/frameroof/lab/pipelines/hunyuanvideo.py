@@ -13,11 +13,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frameroof.lab.pipelines.common import Parts, Pipeline, denoise, like, narrow, noise, prompt
+from frameroof.lab.pipelines.common import (
+    Parts,
+    Pipeline,
+    clip_prompt,
+    denoise,
+    like,
+    loops,
+    narrow,
+    noise,
+    prompt,
+    video_grid,
+)
 from frameroof.lab.pipelines.stable_diffusion import reduced_clip
 from frameroof.models.common import catalogued
 from frameroof.models.hunyuan import LLAMA_3_8B, TEMPLATE_TOKENS
-from frameroof.models.text_encoders import clip_length
 from frameroof.profiler import stage
 
 NAME = "hunyuanvideo"
@@ -31,12 +41,9 @@ class HunyuanVideo(Parts):
     def forward(self, sizes: Mapping[str, int]) -> Tensor:
         batch, guidance = sizes["batch"], sizes["guidance"]
         text = self.encode(batch * guidance, sizes["text_tokens"])
-        grid = (sizes["frames"] - 1) // 4 + 1, sizes["height"] // 8, sizes["width"] // 8
-        z_BCTRS = noise(self, batch, self.transformer.config.in_channels, *grid)
+        z_BCTRS = noise(self, batch, self.transformer.config.in_channels, *video_grid(sizes))
         z_BCTRS = denoise("denoise", self.predict, z_BCTRS, text, sizes["steps"], guidance, flow=True)
-        with stage("vae_decode"):
-            video: Tensor = self.vae.decode(z_BCTRS, return_dict=False)[0]
-        return video
+        return self.decode(z_BCTRS)
 
     def encode(self, batch: int, tokens: int) -> dict[str, Any]:
         """What the transformer takes beside latents and timestep."""
@@ -47,7 +54,7 @@ class HunyuanVideo(Parts):
             mask_B1MM = torch.full((batch, 1, whole, whole), float("-inf")).triu(1)
         with stage("text_encoder"):
             states = llama(ids_BM, mask_B1MM, use_cache=False, output_hidden_states=True).hidden_states
-        ids_BM = prompt(self, batch, clip_length(clip.config.to_dict()), clip.config.vocab_size)
+        ids_BM = clip_prompt(self, batch, clip)
         with stage("text_encoder_2"):
             pooled_BD = clip(ids_BM).pooler_output
         with like(self):
@@ -87,7 +94,7 @@ PIPELINE = Pipeline(
     build=build,
     reduced={"frames": 17, "height": 128, "width": 128, "text_tokens": 128},
     steps={"steps": 1},
-    stages={"denoise": "steps", "denoise_sampler": "steps"},
+    stages=loops(denoise="steps"),
     notes=(
         "Reduced: 3 heads of 128 instead of 24, 2 of 20 double and 4 of 40 single layers, VAE 16 to 64 channels wide, "
         "Llama 512 wide with 4 of 32 layers, CLIP 128 wide with 2 of 12; 17 frames of 128 pixels, 128 text tokens.",

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frameroof.lab.pipelines.common import NARROW, Pipeline, denoise, narrow, noise, prompt, with_and_without
+from frameroof.lab.pipelines.common import NARROW, Pipeline, denoise, loops, narrow, noise, prompt, with_and_without
 from frameroof.models import imagen
 from frameroof.models.common import component, transformers_model
 from frameroof.models.imagen import EfficientUNet, UNetConfig
@@ -89,7 +89,7 @@ PIPELINE = Pipeline(
     workload="imagen",
     build=build,
     steps={"steps": 2, "sr256_steps": 1, "sr1024_steps": 1},
-    stages={name + end: size for name, size in STEPS.items() for end in ("", "_sampler")},
+    stages=loops(**STEPS),
     notes=(
         "Reduced: base 64 to 256 channels wide, super-resolution 16 to 128, an eighth of the heads and norm groups, T5 "
         "512 wide with 3 of 24 layers; the published stages of 64, 256 and 1024 pixels. At other sizes the stages keep "

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frameroof.lab.pipelines.common import Pipeline, denoise, like, noise, prompt, with_and_without
+from frameroof.lab.pipelines.common import Pipeline, denoise, like, loops, noise, prompt, with_and_without
 from frameroof.lab.pipelines.imagen import beside, narrow_unet, on_time
 from frameroof.lab.pipelines.stable_diffusion import reduced_clip
 from frameroof.models import make_a_video as model
@@ -98,7 +98,7 @@ PIPELINE = Pipeline(
     reduced={"frames": 3, "height": 192, "width": 192},
     least={"height": 96, "width": 96},
     steps={"steps": 2, "interpolation_steps": 1, "sr256_steps": 1, "sr768_steps": 1},
-    stages={name + end: size for name, size in STEPS.items() for end in ("", "_sampler")},
+    stages=loops(**STEPS),
     sides=(192, 384, 768),
     notes=(
         "Reduced: decoder and interpolation 64 to 256 channels wide, super-resolution 32 to 192, heads of 64, 4 "

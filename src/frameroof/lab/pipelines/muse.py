@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from frameroof.lab.decoding import parallel_decode
-from frameroof.lab.pipelines.common import NARROW, Pipeline, like, narrow, prompt, with_and_without
+from frameroof.lab.pipelines.common import NARROW, Pipeline, like, loops, narrow, prompt, with_and_without
 from frameroof.models import muse
 from frameroof.models.common import component, diffusers_model, transformers_model
 from frameroof.models.muse import MaskedConfig, MaskedTransformer
@@ -83,12 +83,7 @@ PIPELINE = Pipeline(
     workload="muse-3b",
     build=build,
     steps={"steps": 4, "sr_steps": 2},
-    stages={
-        "base": "steps",
-        "base_sampler": "steps",
-        "super_resolution": "sr_steps",
-        "super_resolution_sampler": "sr_steps",
-    },
+    stages=loops(base="steps", super_resolution="sr_steps"),
     sides=(128, 256, 512),
     notes=(
         "Reduced: base 256 wide with 4 heads of 64 and 6 of 48 layers, super-resolution 128 wide with 2 heads, 4 of 32 "

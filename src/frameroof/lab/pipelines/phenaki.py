@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from frameroof.lab.decoding import parallel_decode
-from frameroof.lab.pipelines.common import Pipeline, like, narrow, prompt, with_and_without
+from frameroof.lab.pipelines.common import Pipeline, like, loops, narrow, prompt, with_and_without
 from frameroof.lab.pipelines.muse import narrow_masked
 from frameroof.models.common import component, transformers_model
 from frameroof.models.muse import MaskedConfig, MaskedTransformer
@@ -61,7 +61,7 @@ PIPELINE = Pipeline(
     workload="phenaki",
     build=build,
     steps={"steps": 2},
-    stages={"decode": "steps", "decode_sampler": "steps"},
+    stages=loops(decode="steps"),
     sides=(64, 128, 256),
     notes=(
         "Reduced: transformer 192 wide with 3 heads of 64 and 6 of 48 layers, C-ViViT 64 wide with 1 head and all its "

@@ -6,7 +6,7 @@ flash attention of the image models). SDXL is a latent diffusion model of that u
 
 from __future__ import annotations
 
-from frameroof.lab.pipelines.common import Pipeline, narrow
+from frameroof.lab.pipelines.common import Pipeline, loops, narrow
 from frameroof.lab.pipelines.stable_diffusion import LatentDiffusion, reduced_clip
 from frameroof.models.common import Components, catalogued
 
@@ -43,7 +43,7 @@ PIPELINE = Pipeline(
     build=build,
     reduced={"height": 512, "width": 512},
     steps={"steps": 1},
-    stages={"denoise": "steps", "denoise_sampler": "steps"},
+    stages=loops(denoise="steps"),
     sides=(128, 256, 512),
     notes=(
         "SDXL stands in for the production image model, which is not public.",

@@ -11,10 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frameroof.lab.pipelines.common import Parts, Pipeline, denoise, narrow, noise, prompt
+from frameroof.lab.pipelines.common import Parts, Pipeline, clip_prompt, denoise, loops, narrow, noise, prompt
 from frameroof.lab.pipelines.stable_diffusion import reduced_clip
 from frameroof.models.common import catalogued
-from frameroof.models.text_encoders import clip_length
 from frameroof.profiler import stage
 
 NAME = "sd3-medium"
@@ -31,16 +30,14 @@ class StableDiffusion3(Parts):
         grid = sizes["height"] // 8, sizes["width"] // 8
         z_BCRS = noise(self, batch, self.transformer.config.in_channels, *grid)
         z_BCRS = denoise("denoise", self.predict, z_BCRS, text, sizes["steps"], guidance, flow=True)
-        with stage("vae_decode"):
-            image: Tensor = self.vae.decode(z_BCRS, return_dict=False)[0]
-        return image
+        return self.decode(z_BCRS)
 
     def encode(self, batch: int, tokens: int) -> Text:
         """CLIP's states beside one another, as wide as T5's, and T5's behind them; CLIP's pooled texts."""
         states_BMD, pooled_BD = [], []
         for name in CLIPS:
             clip = getattr(self, name)
-            ids_BM = prompt(self, batch, clip_length(clip.config.to_dict()), clip.config.vocab_size)
+            ids_BM = clip_prompt(self, batch, clip)
             with stage(name):
                 found = clip(ids_BM)
             states_BMD.append(found.last_hidden_state)
@@ -88,7 +85,7 @@ PIPELINE = Pipeline(
     build=build,
     reduced={"height": 512, "width": 512},
     steps={"steps": 2},
-    stages={"denoise": "steps", "denoise_sampler": "steps"},
+    stages=loops(denoise="steps"),
     sides=(128, 256, 512),
     notes=(
         "Reduced: 3 heads of 64 instead of 24, 3 of 24 layers, VAE 16 to 64 channels wide, CLIPs 128 and 256 wide with "

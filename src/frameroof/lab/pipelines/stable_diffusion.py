@@ -14,10 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frameroof.lab.pipelines.common import Parts, Pipeline, denoise, like, narrow, noise, prompt
+from frameroof.lab.pipelines.common import Parts, Pipeline, clip_prompt, denoise, like, loops, narrow, noise
 from frameroof.models.autoencoders import spatial_scale
 from frameroof.models.common import Components, catalogued
-from frameroof.models.text_encoders import clip_length
 from frameroof.profiler import stage
 
 Text = dict[str, Any]  # what the UNet takes beside latents and timestep
@@ -37,9 +36,7 @@ class LatentDiffusion(Parts):
         text = self.encode(batch * guidance, pixels)
         latents_BCRS = noise(self, batch, self.unet.config.in_channels, rows, columns)
         latents_BCRS = denoise("denoise", self.predict, latents_BCRS, text, sizes["steps"], guidance)
-        with stage("vae_decode"):
-            image: Tensor = self.vae.decode(latents_BCRS, return_dict=False)[0]
-        return image
+        return self.decode(latents_BCRS)
 
     def predict(self, latents_BCRS: Tensor, timestep: Tensor, text: Text) -> Tensor:
         """The noise that the UNet sees in the latents."""
@@ -51,7 +48,7 @@ class LatentDiffusion(Parts):
         states_BND, pooled_BP = [], None
         for name in self.encoders:
             encoder = getattr(self, name)
-            ids_BN = prompt(self, batch, clip_length(encoder.config.to_dict()), encoder.config.vocab_size)
+            ids_BN = clip_prompt(self, batch, encoder)
             with stage(name):
                 found = encoder(ids_BN)
             states_BND.append(found.last_hidden_state)
@@ -97,7 +94,7 @@ PIPELINE = Pipeline(
     build=build,
     least={"height": 64, "width": 64},
     steps={"steps": 2},
-    stages={"denoise": "steps", "denoise_sampler": "steps"},
+    stages=loops(denoise="steps"),
     sides=(64, 128, 256, 512),
     notes=(
         "Reduced: UNet 40 to 160 channels wide with 1 head instead of 8 and 4 norm groups instead of 32, VAE 16 to 64, "

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from frameroof.lab.pipelines.common import Pipeline, denoise, like, narrow, noise
+from frameroof.lab.pipelines.common import Pipeline, denoise, like, loops, narrow, noise
 from frameroof.models.common import Components, catalogued, diffusers_model, transformers_model
 from frameroof.profiler import stage
 
@@ -86,7 +86,7 @@ PIPELINE = Pipeline(
     build=build,
     reduced={"frames": 6, "height": 128, "width": 128},
     steps={"steps": 1},
-    stages={"denoise": "steps", "denoise_sampler": "steps"},
+    stages=loops(denoise="steps"),
     notes=(
         "Reduced: UNet 64 to 256 channels wide with 1 to 4 heads of 64, VAE 32 to 128 (diffusers fixes 32 norm groups "
         "for both), CLIP's ViT-H 160 wide with 2 of 32 layers; 6 frames of 128 pixels.",

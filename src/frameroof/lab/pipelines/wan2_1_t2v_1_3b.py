@@ -10,9 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from frameroof.lab.pipelines.common import Pipeline, TextToVideo, denoise, narrow, noise
+from frameroof.lab.pipelines.common import Pipeline, TextToVideo, denoise, loops, narrow, noise, video_grid
 from frameroof.models.common import catalogued
-from frameroof.profiler import stage
 
 NAME = "wan2.1-t2v-1.3b"
 
@@ -22,12 +21,9 @@ class Wan(TextToVideo):
 
     def forward(self, sizes: Mapping[str, int]) -> Tensor:
         text_BMD = self.encode(sizes)
-        grid = (sizes["frames"] - 1) // 4 + 1, sizes["height"] // 8, sizes["width"] // 8
-        z_BCTRS = noise(self, sizes["batch"], self.transformer.config.in_channels, *grid)
+        z_BCTRS = noise(self, sizes["batch"], self.transformer.config.in_channels, *video_grid(sizes))
         z_BCTRS = denoise("denoise", self.predict, z_BCTRS, text_BMD, sizes["steps"], sizes["guidance"], flow=True)
-        with stage("vae_decode"):
-            video: Tensor = self.vae.decode(z_BCTRS, return_dict=False)[0]
-        return video
+        return self.decode(z_BCTRS)
 
     def predict(self, z_BCTRS: Tensor, timestep: Tensor, text_BMD: Tensor) -> Tensor:
         """The velocity that the transformer sees in the latents."""
@@ -54,7 +50,7 @@ PIPELINE = Pipeline(
     build=build,
     reduced={"frames": 13, "height": 128, "width": 128, "text_tokens": 128},
     steps={"steps": 2},
-    stages={"denoise": "steps", "denoise_sampler": "steps"},
+    stages=loops(denoise="steps"),
     notes=(
         "Reduced: 2 heads of 128 instead of 12, 4 of 30 layers, VAE 12 to 48 channels wide, UMT5 512 wide with 3 of 24 "
         "layers; 13 frames of 128 pixels, 128 text tokens.",

@@ -100,6 +100,10 @@ def beyond_cost(experiment: Experiment) -> Figure:
         panel.set_xscale("log")
         panel.set_xlabel(label)
         plain(panel.xaxis)
+        for row, machine in enumerate(machines):
+            if column == "usd" and not any(r["usd"] for r in rows if r["machine"] == machine):
+                panel.text(0.5, row, "no price known", transform=panel.get_yaxis_transform(), color=GREY, fontsize=8,
+                           ha="center", va="center")  # fmt: skip
     panels[0].set_yticks(range(len(machines)), [wrapped(machine, 28) for machine in machines])
     panels[0].invert_yaxis()
     beside(panels[-1])

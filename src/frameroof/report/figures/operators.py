@@ -14,6 +14,7 @@ from .style import (
     GREEN,
     GREY,
     ORANGE,
+    OVER_LINES,
     PURPLE,
     RED,
     SKY,
@@ -86,7 +87,7 @@ def table_2(experiment: Experiment) -> Figure:
     whole.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     bars = alone.bar(range(len(rows)), [row["attention_speedup"] or 0 for row in rows], 0.6,
                      color=[FAMILY[row["family"]] for row in rows])  # fmt: skip
-    alone.bar_label(bars, fmt="{:.2f}", fontsize=7, padding=1)
+    alone.bar_label(bars, fmt="{:.2f}", fontsize=7, padding=1, bbox=OVER_LINES)
     alone.axhline(1, color="black", linewidth=0.8)
     alone.set_xticks(range(len(rows)), [
         f"{wrapped(row['title'])}\n{row['attention_share'] * 100:.0f} % of baseline" for row in rows

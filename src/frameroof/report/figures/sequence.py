@@ -6,6 +6,7 @@ from math import ceil
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from ...study.characterize.source import Experiment
 from .style import BLUE, ORANGE, named, percent, plain, powers_of_two, sheet
@@ -49,12 +50,13 @@ def figure_8(experiment: Experiment) -> Figure:
         period = mine[0]["period"]
         repeat = f"period {period} call{'s' * (period != 1)}" if period else "never repeats"
         panel.set_title(f"{mine[0]['title'].split(' (')[0]}\n{mine[0]['stage']}: {repeat}", fontsize=8)
-        if max(lengths) > 1.5 * min(lengths):
+        if period and max(lengths) > 1.5 * min(lengths):  # a length that grows by one is a line on a linear axis
             panel.set_yscale("log", base=2)
             panel.set_yticks([t for t in TICKS if min(lengths) / 4 <= t <= 4 * max(lengths)])
         else:
             panel.set_ylim(0, 1.25 * max(lengths))
         plain(panel.yaxis)
+        panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         if len(mine) == 1:
             panel.set_xticks([0])
             panel.axhline(lengths[0], color=BLUE, linewidth=1.2)

@@ -28,6 +28,8 @@ STYLE: Any = {
     "legend.frameon": False,
     "hatch.linewidth": 0.6,
 }
+OVER_LINES = {"facecolor": "white", "linewidth": 0, "pad": 0.4}
+"""The box of a number that stands where a line may run."""
 BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW, BLACK, GREY = (
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000", "#9a9a9a",
 )  # fmt: skip
@@ -112,7 +114,7 @@ def clusters(
         hatch = "" if at % 2 == 0 else "///"
         bars = axes.bar(where, heights, width * 0.94, label=name, color=colours[name], hatch=hatch, edgecolor="white")
         labels = [text(value) if value is not None else "" for value in values]
-        axes.bar_label(bars, labels=labels, fontsize=7, padding=1)
+        axes.bar_label(bars, labels=labels, fontsize=7, padding=1, bbox=OVER_LINES)
     axes.set_xticks(range(len(groups)), [wrapped(name) for name in groups])
     axes.grid(axis="x", visible=False)
 

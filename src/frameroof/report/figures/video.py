@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ...study.characterize.source import Experiment
-from ...units import format_flops
+from ...units import format_flops, format_seconds
 from ..cells import cell
 from .style import ATTENTION, AXIS, BLUE, GREY, MARKERS, clusters, digits, engineering, named, plain, sheet
 
@@ -51,7 +51,7 @@ def figure_12(experiment: Experiment) -> Figure:
         attentions = named(mine, "attention")
         of = {(row["kind"], row["attention"]): row for row in mine}
         times = {a: [of[k, a]["time_s"] if (k, a) in of else None for k in kinds] for a in attentions}
-        clusters(axes[at], kinds, times, ATTENTION, digits)
+        clusters(axes[at], kinds, times, ATTENTION, lambda value: format_seconds(value, 3))
         axes[at].set_title(name, fontsize=9)
         axes[at].set_ylabel("time in one run [s]")
         axes[at].margins(y=0.12)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ...estimate.limits import Machine
 from .claims import ABSENT, by_model, claim, number, statement
-from .shares import of_family
+from .shares import of_family, partly
 from .source import Claim, Experiment, Row, Source, about, columns
 from .suite import model
 
@@ -41,7 +41,7 @@ def figure_5(source: Source) -> Experiment:
         columns=FIGURE_5_COLUMNS,
         rows=tuple(rows),
         claims=(*_height_claims(source, rows), *_bound_claims(source, rows)),
-        **about(source, "A model's capacity is its weights at 2 bytes each."),
+        **about(source, *partly(source), "A model's capacity is its weights at 2 bytes each."),
     )
 
 

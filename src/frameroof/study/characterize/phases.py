@@ -7,7 +7,7 @@ import polars as pl
 from .claims import statement
 from .sequence import OWN
 from .source import Experiment, Source, about, columns
-from .suite import model
+from .suite import GOLDEN, model
 
 GENERATORS = ("denoise", "base", "decode", "prefill", "super_resolution", "interpolate")
 
@@ -54,7 +54,8 @@ def table_3(source: Source) -> Experiment:
     generators = [r for r in rows if r["stage"].startswith(GENERATORS)]
 
     def phases(family: str) -> dict[str, str]:
-        return {f"{r['model']} {r['stage']}": r["phase"] for r in generators if r["family"] == family}
+        mine = [r for r in generators if r["family"] == family and r["model"] in GOLDEN]
+        return {f"{r['model']} {r['stage']}": r["phase"] for r in mine}
 
     diffusion, transformer = phases("diffusion"), phases("transformer")
     one_by_one = [k for k, v in transformer.items() if v == "decode"]

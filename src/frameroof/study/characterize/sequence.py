@@ -321,39 +321,42 @@ def _size_claim(longest: dict[int, int]) -> Claim:
     )
 
 
-def figure_9(source: Source) -> Experiment:
-    """How often each sequence length occurs, at several image sizes (figure 9)."""
-    rows: list[Row] = []
-    name = DISTRIBUTION_MODEL if DISTRIBUTION_MODEL in source.models() else None
-    medians: list[float] = []
-    longest: dict[int, int] = {}
-    at_512: dict[int, int] = {}
+def _lengths_by_side(source: Source) -> tuple[dict[int, pl.Series], list[str]]:
+    """(Image side -> lengths of self-attention in the order of the run, sentences of the sides left out)."""
+    found: dict[int, pl.Series] = {}
     refused: list[str] = []
-    for side in source.sides(name) if name else ():
+    for side in source.sides(DISTRIBUTION_MODEL) if DISTRIBUTION_MODEL in source.models() else ():
         try:
-            calls = source.calls(name or "", "flash", {"height": side, "width": side}).filter(pl.col("kind").is_in(OWN))
+            calls = source.calls(DISTRIBUTION_MODEL, "flash", {"height": side, "width": side})
         except ValueError as error:  # too large for the memory of this machine
             refused.append(f"{side} px is left out: {error}.")
             continue
-        part = calls.filter(pl.col("stage") == main_stage(calls))
-        period = fundamental_period(part["key_len"].to_list()) or len(part)
-        counts = dict(sorted(Counter(part["key_len"].head(period)).items()))
-        medians.append(float(part["key_len"].median() or 0))  # type: ignore[arg-type]
-        longest[side] = max(counts)
-        if side == 512:
-            at_512 = counts
-        rows += [
-            {
-                "model": name,
-                "side_px": side,
-                "sequence_len": length,
-                "count": count,
-                "share": count / sum(counts.values()),
-            }
-            for length, count in counts.items()
-        ]
+        own = calls.filter(pl.col("kind").is_in(OWN))
+        found[side] = own.filter(pl.col("stage") == main_stage(own))["key_len"]
+    return found, refused
+
+
+def figure_9(source: Source) -> Experiment:
+    """How often each sequence length occurs, at several image sizes (figure 9)."""
+    lengths, refused = _lengths_by_side(source)
+    counts: dict[int, dict[int, int]] = {}
+    for side, of_side in lengths.items():
+        period = fundamental_period(of_side.to_list()) or len(of_side)
+        counts[side] = dict(sorted(Counter(of_side.head(period)).items()))
+    rows = (
+        {
+            "model": DISTRIBUTION_MODEL,
+            "side_px": side,
+            "sequence_len": length,
+            "count": count,
+            "share": count / sum(of_side.values()),
+        }
+        for side, of_side in counts.items()
+        for length, count in of_side.items()
+    )
+    at_512 = counts.get(512, {})
     listed = ", ".join(f"{length}: {count}" for length, count in at_512.items())
-    shares = [max(at_512.values()) / min(at_512.values())] if at_512 else []
+    medians = [float(of_side.median() or 0) for of_side in lengths.values()]  # type: ignore[arg-type]
     return Experiment(
         id="figure-9",
         title="Distribution of sequence lengths by image size",
@@ -364,13 +367,13 @@ def figure_9(source: Source) -> Experiment:
                 "At 512 x 512 the lengths are about equally frequent: the most over the least frequent",
                 "V-B, figure 9",
                 (1.0,),
-                shares,
+                [max(at_512.values()) / min(at_512.values())] if at_512 else [],
                 "x",
                 f"Calls by length: {listed}. All levels are alike but the lowest, the middle block, with one "
                 "call, which the paper's “relatively equal” passes over.",
                 "The source has no image of 512 px.",
             ),
-            _size_claim(longest),
+            _size_claim({side: max(of_side) for side, of_side in counts.items()}),
             statement(
                 "The distribution shifts to longer sequences as the image grows",
                 "V-B, figure 9",

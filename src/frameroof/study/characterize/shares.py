@@ -10,7 +10,7 @@ import polars as pl
 from ...trace.classify import ATTENTION, CLASSES, CONVOLUTION, GROUP_NORM, LINEAR
 from .claims import by_model, claim, number, statement
 from .source import Attention, Claim, Experiment, Row, Source, about, columns
-from .suite import model
+from .suite import GOLDEN, model
 
 KINDS: tuple[Attention, Attention] = ("baseline", "flash")
 # The paper's shares of attention after flash (section IV-A), by family.
@@ -24,9 +24,17 @@ def seconds_by_class(work: pl.DataFrame) -> dict[str, float]:
 
 
 def of_family(source: Source, *families: str, space: str | None = None) -> list[str]:
-    """The source's models of these families that make images or video (and LLMs if asked by family)."""
-    named = ((name, model(name)) for name in source.models())
+    """The source's models of these families among the paper's eight: its claims are about those alone."""
+    named = ((name, model(name)) for name in source.models() if name in GOLDEN)
     return [name for name, m in named if m.family in families and (space is None or m.space == space)]
+
+
+def partly(source: Source) -> tuple[str, ...]:
+    """What a claim over several models is judged by, where not all eight are studied."""
+    here = [model(name).title for name in GOLDEN if name in source.models()]
+    if len(here) in (0, len(GOLDEN)):
+        return ()
+    return (f"Claims over several models are judged by those of the paper's eight that are here: {', '.join(here)}.",)
 
 
 FIGURE_7_COLUMNS = columns(
@@ -68,7 +76,7 @@ def figure_7(source: Source) -> Experiment:
         columns=FIGURE_7_COLUMNS,
         rows=tuple(rows),
         claims=(*_before(source, run, base), *_after(source, run, base)),
-        **about(source),
+        **about(source, *partly(source)),
     )
 
 

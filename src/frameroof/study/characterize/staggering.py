@@ -35,9 +35,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What several requests together gave: seconds until the last is done, peaks and mean of demand, peak bytes held.
+    """What several requests together gave: seconds until the last is done, bandwidth asked for and used, bytes held.
 
     `bandwidth_peak` is the sum of demands before anything slows down: above 1 is more than the device has.
+    `bandwidth_mean` is the share in use: what all requests move, over what the device could have moved meanwhile.
     """
 
     seconds: float
@@ -61,7 +62,7 @@ def simulate(step: Sequence[Segment], requests: int, steps: int, staggered: bool
     waits = [alone * i / requests if staggered else 0.0 for i in range(requests)]
     segments, left, now = [-1] * requests, list(waits), 0.0
     total = len(step) * steps
-    peak = held_peak = asked = over = 0.0
+    peak = held_peak = moved = over = 0.0
     series: list[tuple[float, float, float, float]] = []
     while any(at < total for at in segments):
         running = [i for i in range(requests) if 0 <= segments[i] < total]
@@ -73,7 +74,7 @@ def simulate(step: Sequence[Segment], requests: int, steps: int, staggered: bool
         held = sum(s.held for s in current)
         series.append((now, now + ahead, bandwidth, held))
         now += ahead
-        asked += min(bandwidth, 1.0) * ahead
+        moved += bandwidth / slow * ahead
         over += ahead if slow > 1 else 0.0
         peak, held_peak = max(peak, bandwidth), max(held_peak, held)
         for i in (*running, *waiting):
@@ -81,7 +82,7 @@ def simulate(step: Sequence[Segment], requests: int, steps: int, staggered: bool
             if left[i] <= 1e-15 + 1e-12 * alone:
                 segments[i] += 1
                 left[i] = step[segments[i] % len(step)].seconds if segments[i] < total else 0.0
-    return Outcome(now, peak, asked / now, held_peak, over / now, tuple(series))
+    return Outcome(now, peak, moved / now, held_peak, over / now, tuple(series))
 
 
 def slices(outcome: Outcome, count: int) -> list[tuple[float, float, float]]:

@@ -27,7 +27,9 @@ LATE = 0.1
 
 
 def advise(run: Run, device: Device | None) -> list[Advice]:
-    """What to change, the largest bound first; empty where nothing is worth it or the run has no device."""
+    """What to change, the largest bound first; empty where nothing is worth it or a device's work was not recorded."""
+    if run.summary.host_only:
+        return []
     whole = run.whole_ns
     work = [*on_device(run, device), *precision(run, device), *tiles(run, device)]
     if run.summary.on_cpu or not whole:

@@ -83,8 +83,8 @@ def _elementwise(run: Run, device: Device | None) -> Iterator[Advice]:
     yield suggest(
         "Fuse elementwise work",
         f"{chains.kernels:,} {work} of elementwise work, norms and copies stand in {times(chains.count, 'chain')} "
-        f"and take {ms(chains.time_ns)}; as one a chain they must still move {format_bytes(chains.bytes)}; "
-        f"the longest operator among them is {chains.longest}",
+        f"and take {ms(chains.time_ns)}; as one a chain they must still move {format_bytes(chains.bytes)}"
+        + (f"; the longest operator among them is {chains.longest}" if chains.longest else ""),
         chains.time_ns - still,
         "torch.compile, or fused kernels for norm + modulation, gate + residual and rotary embedding; avoid "
         "permute().contiguous() between layers",

@@ -86,10 +86,14 @@ def _eight_bits(run: Run, device: Device, half: str) -> Iterator[Advice]:
     if eight > peaks[half] and wide:
         time = sum(row.time_ns for row in wide)
         limit = sum(row.flops or 0 for row in wide) / eight * 1e9
+        whole = sum(row.time_ns for row in run.shapes if row.class_ == "linear")
+        part = (
+            "" if time > 0.99 * whole else f" of {ms(whole)}, as far as they are in half precision and of known sizes"
+        )
         yield suggest(
             "Quantise linear layers to 8 bits",
-            f"linear layers take {ms(time)}; 8 bits have {eight / peaks[half]:.3g} times the dense peak and half the "
-            "bytes",
+            f"linear layers take {ms(time)}{part}; 8 bits have {eight / peaks[half]:.3g} times the dense peak and half "
+            "the bytes",
             min(time / 2, time - limit),
             "fp8 or int8 weights and activations for the large linears (torchao, torch._scaled_mm); check the latents",
             DEVICE,
