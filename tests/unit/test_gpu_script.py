@@ -10,7 +10,7 @@ import tarfile
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -356,7 +356,7 @@ class Missing:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Missing())
 sys.argv = ["gpu.py", "suite", "stream", "quant", *{CPU!r}, "--out", {str(tmp_path)!r}, "--only", "suite",
-            "stream/baseline", "estimate", "linear"]
+            "stream/baseline", "estimate", "linear", "decode/wan-frame"]
 runpy.run_path({str(ROOT / "benchmarks" / "gpu.py")!r}, run_name="__main__")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
@@ -365,3 +365,26 @@ runpy.run_path({str(ROOT / "benchmarks" / "gpu.py")!r}, run_name="__main__")
     stream = rows(tmp_path, "stream")
     assert stream["stream/estimate"]["state"] == "refused"
     assert len(stream["stream/baseline"]["samples_s"]) == 4
+    assert stream["decode/wan-frame"]["state"] == "measured"
+
+
+@pytest.mark.full
+def test_every_kernel_that_is_checked_first_compiles_for_a_gpu(gpu: Any, monkeypatch: Any, tmp_path: Path) -> None:
+    """At the odd sizes too, on tensors without data; `frameroof.stream.kernels.aot` has those of the full size."""
+    from frameroof.stream.kernels import aot
+
+    if reason := aot.why_not():
+        pytest.skip(reason)
+    from frameroof.stream.kernels import launch
+
+    found: dict[Any, Any] = {}
+    monkeypatch.setattr(launch.Launch, "run", lambda self: found.setdefault(aot.kind(self), self))
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    session = SimpleNamespace(device=torch.device("meta"), seed=0)
+    for shape in ((2, 2, 3, 3, 10), (1, 3, 1560, 12, 128)):
+        for dtype in (torch.float32, torch.bfloat16):
+            for _, call in gpu("check")._calls(session, shape, dtype).values():
+                call(launch)
+    assert len(found) > 40
+    for key, each in found.items():
+        assert aot._compiled(key[0], each, 90).spill_stores == 0, key

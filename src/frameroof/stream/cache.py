@@ -122,6 +122,16 @@ class RingCache:
         first, count = start // self.c.block, frames // self.c.block
         return self.plan_recache(first, count) if recache else self.plan(first, count)
 
+    def overwritten(self, plan: Plan, rows: slice) -> list[torch.Tensor]:
+        """The places, in all layers, that a forward reads before it writes them: those of its later parts."""
+        places = [
+            slice(piece.place, piece.place + piece.count)
+            for part in plan[1:]
+            for piece in part.pieces
+            if piece.place is not None
+        ]
+        return [x[:, rows, each] for each in places for x in (self.k, self.v)]
+
     def place(self, block: int) -> int:
         """The first place of a block."""
         c = self.c

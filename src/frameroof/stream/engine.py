@@ -126,6 +126,9 @@ class Maker:
     ) -> None:
         if str(device).startswith("cuda") and not torch.cuda.is_available():
             raise ValueError("No CUDA device is here; run on the CPU, or choose a machine that has one.")
+        number = torch.device(device).index if str(device).startswith("cuda") else None
+        if number is not None and number != torch.cuda.current_device():  # kernels and graphs go to the current one
+            raise ValueError(f"{device} is not the current CUDA device; call torch.cuda.set_device({number}) first.")
         self.c, self.files, self.device, self.dtype, self.seed = c, files, device, dtype, seed
         self.says: list[str] = []
 

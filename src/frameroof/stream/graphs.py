@@ -8,6 +8,7 @@ Shapes: latents are (B, C, frames, rows, columns).
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
@@ -76,11 +77,15 @@ class Graphs:
             inputs = self._inputs.setdefault(shape, _buffers(x_BCTHW, rotary, times))
             inputs.fill(x_BCTHW, rotary, times)
             layers = cache.open(what.start, frames, rows=what.samples, recache=what.recache)
+            overwritten = cache.overwritten(key[1], what.samples)
+            held = [x.clone() for x in overwritten]  # read before it is written: by a second run, what the first wrote
 
             def forward() -> None:
                 inputs.out.copy_(d.forward(inputs.x, inputs.times, inputs.rotary, layers, texts))
 
             self._replays[key] = (inputs, self._capture(forward))
+            for x, value in zip(overwritten, held, strict=True):
+                x.copy_(value)
         inputs, replay = self._replays[key]
         inputs.fill(x_BCTHW, rotary, times)
         replay()
@@ -88,21 +93,30 @@ class Graphs:
 
 
 class CudaCapture:
-    """Captures into graphs that share one pool of memory."""
+    """Captures into graphs that share one pool of memory, one at a time in this process, as CUDA wants it.
+
+    They have a stream of their own, since libraries keep memory for each stream (cuBLAS its workspace), which graphs
+    that are replayed beside each other must not share. Other threads may go on meanwhile, but for waiting for the whole
+    device: that is an error while anything is captured.
+    """
+
+    _one = threading.Lock()
 
     def __init__(self) -> None:
         self._pool = torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream()
 
     def __call__(self, forward: Callable[[], None]) -> Replay:
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(WARM):
+        with self._one:
+            side = self._stream
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(WARM):
+                    forward()
+            torch.cuda.current_stream().wait_stream(side)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=self._pool, stream=side, capture_error_mode="thread_local"):
                 forward()
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            forward()
         return graph.replay
 
 

@@ -141,6 +141,7 @@ def test_what_cannot_be_is_a_sentence(words: str, sentence: str, tmp_path: Path,
         ("--decoder vae", "No decoder is called 'vae'"),
         ("--batch one", "--batch is a number, or several such as 1,2,4; not 'one'."),
         ("--batch 0", "batch is 0; a stream has at least 1 sample."),
+        ("--batch 1,0", "batch is 0; a stream has at least 1 sample."),
         ("--decoder none --variant vae-block", "Variant 'vae-block' changes decoding, and no decoder is run."),
     ],
 )
@@ -163,3 +164,33 @@ def test_a_tune_that_cannot_be_is_a_sentence(words: str, sentence: str, capsys) 
     code, _, error = command(capsys, "tune", "--device", "cpu", *words.split())
     assert code == 2
     assert sentence in error
+
+
+def test_what_would_be_overwritten_is_said_before_anything_is_measured(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("frameroof.lab.stream.variants.Setup.engine", None)  # nothing is built
+    there = tmp_path / "stream.json"
+    there.write_text("{}")
+    for words in (("tune", "--out", str(there)), ("bench", "--variant", "ring", "--out", str(tmp_path))):
+        code, _, error = command(capsys, *words)
+        assert (code, error) == (2, f"frameroof: {there} exists; --force overwrites it\n")
+    assert there.read_text() == "{}"
+
+
+def test_an_empty_prompt_is_refused(capsys) -> None:
+    code, _, error = command(capsys, "run", "  ")
+    assert (code, error) == (2, "frameroof: The prompt is empty; say what the video is to show.\n")
+
+
+def test_the_log_names_the_file_that_is_none(tmp_path: Path, capsys) -> None:
+    (tmp_path / "a.json").write_text("{}")
+    code, _, error = command(capsys, "log", str(tmp_path / "a.json"))
+    assert code == 2
+    assert error.startswith(f"frameroof: {tmp_path / 'a.json'} is no JSON of this version of `frameroof stream bench`")
+
+
+def test_columns_of_which_nothing_is_known_are_left_out() -> None:
+    from frameroof.report.stream_bench import _filled
+
+    made = _filled(("variant", "memory peak", "switch"), [("baseline", "", ""), ("ring", "", "1 ms")])
+    assert [column.header for column in made.columns] == ["variant", "switch"]
+    assert list(made.columns[1].cells) == ["", "1 ms"]

@@ -15,7 +15,7 @@ from frameroof.stream import Engine, Session, compiled, preset
 from frameroof.stream.attention import NAMES, backend, choose
 from frameroof.stream.compiled import CompiledOps
 from frameroof.stream.fused import FusedOps
-from frameroof.stream.graphs import Graphs, Inputs
+from frameroof.stream.graphs import WARM, Graphs, Inputs
 from frameroof.stream.session import Block
 
 EQUAL = 1e-5
@@ -78,12 +78,18 @@ def test_compiled_operations_equal_the_baseline() -> None:
 
 
 class Rerun:
-    """In place of a CUDA graph on a CPU: what was captured runs again, over the same buffers and places."""
+    """In place of a CUDA graph on a CPU: what was captured runs again, over the same buffers and places.
+
+    As before a capture on CUDA, it runs some times beforehand, which must leave no trace.
+    """
 
     def __init__(self) -> None:
         self.runs = 0
 
     def __call__(self, forward):
+        for _ in range(WARM):
+            forward()
+
         def replay() -> None:
             self.runs += 1
             forward()

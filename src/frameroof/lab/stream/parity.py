@@ -5,7 +5,8 @@ The reference is the baseline in fp32, with the same weights and the same noise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -82,7 +83,8 @@ def latents(
     engine: Engine, prompts: Sequence[str], switches: Mapping[int, str], blocks: int = TESTED
 ) -> list[torch.Tensor]:
     """The blocks of a stream of its own, on the CPU."""
-    return [block.latents.cpu() for block in engine.prepare(prompts).run(blocks, switches)]
+    with without_tf32():
+        return [block.latents.cpu() for block in engine.prepare(prompts).run(blocks, switches)]
 
 
 def taught(
@@ -91,10 +93,23 @@ def taught(
     """The blocks of a stream that is given the reference's block after each of its own."""
     session = engine.prepare(prompts)
     made = []
-    for block, right in zip(session.run(len(reference), switches), reference, strict=True):
-        made.append(block.latents.cpu())
-        session.teach(right)
+    with without_tf32():
+        for block, right in zip(session.run(len(reference), switches), reference, strict=True):
+            made.append(block.latents.cpu())
+            session.teach(right)
     return made
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """On CUDA torch lets convolutions in fp32 round their inputs to 10 bits, in some algorithms and not in others."""
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, products.allow_tf32
+    cudnn.allow_tf32 = products.allow_tf32 = False
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, products.allow_tf32 = before
 
 
 def errors(reference: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> tuple[BlockError, ...]:

@@ -134,23 +134,24 @@ def text_of(setup: Setup, variant: str) -> str:
     return f"window {c.window}, sink {c.sink}, {variant}, {setup.precision}"
 
 
-def recommended(points: Sequence[Point], most_error: float) -> Point:
-    """Of the points whose free run drifts by at most `most_error` the fastest; ValueError where none does.
+def recommended(points: Sequence[Point], most_error: float) -> Point | None:
+    """Of the points whose free run drifts by at most `most_error` the fastest; None where none does.
 
     Of those that are not slower than it beyond the spread (their lower quartile lies at or below its median), the one
     that drifts least.
     """
     within = [point for point in points if point.quality.relative <= most_error]
     if not within:
-        least = min(point.quality.relative for point in points)
-        raise ValueError(f"No choice drifts by at most {most_error:g}; the least is {least:.2g}.")
+        return None
     fastest = min(point.median_s for point in within)
     near = [point for point in within if point.quartiles_s[0] <= fastest]
     return min(near, key=lambda point: (point.quality.relative, point.median_s))
 
 
-def reason(points: Sequence[Point], best: Point, most_error: float) -> str:
+def reason(points: Sequence[Point], best: Point | None, most_error: float) -> str:
     """Why the recommended point is taken: what it is beside the model's own window, and what drifts too much."""
+    if best is None:
+        return f"no choice drifts by at most {most_error:g}; the least is {_least(points):.2g}"
     within = [p for p in points if p.quality.relative <= most_error]
     own = [p for p in points if (p.window, p.sink) == _own(p.setup) and exact(p)]
     count = f"{len(within)} of {len(points)} choices"
@@ -164,6 +165,10 @@ def reason(points: Sequence[Point], best: Point, most_error: float) -> str:
             f"with {near.quality.relative:.2g}"
         )
     return text
+
+
+def _least(points: Sequence[Point]) -> float:
+    return min(point.quality.relative for point in points)
 
 
 def _own(setup: Setup) -> tuple[int, int]:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from frameroof.models.causal_wan import Attend, CausalWan, Ops, sdpa
 from frameroof.profiler.environment import free_bytes
-from frameroof.stream import Engine, Session, StreamConfig, preset
+from frameroof.stream import Engine, Session, StreamConfig, kernels, preset
 from frameroof.stream.attention import pick
 from frameroof.stream.compiled import CompiledOps
 from frameroof.stream.engine import Files
 from frameroof.stream.fused import FusedOps
 from frameroof.stream.quantise import quantise_linears
 from frameroof.units import format_bytes
+
+if TYPE_CHECKING:  # it needs msgspec, which a lent machine does not have
+    from .memory import Taken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +126,7 @@ PRECISIONS: Mapping[str, Mapping[str, Any]] = {
     "fp8-all": {"scheme": "fp8", "only": ("blocks.*",), "attention": "measured-fp8"},
 }
 PROMPT = "a cat runs"
+FAR = 1000  # weights, keys and values are never so small a part of all that a stream takes (`memory`): a 50th is
 SLOW_TO_BUILD = ("compiled", "vae-compiled")  # minutes of compilation on a CPU: only where it is named
 
 
@@ -189,26 +193,39 @@ class Setup:
         made.says += said
         return made
 
-    def needed_bytes(self, variants: int = 1) -> int:
-        """What the transformers' weights and the caches of so many variants take: the least that is needed."""
-        c = self.config()
-        element = torch.tensor([], dtype=self.dtype).element_size()
-        return variants * (self.batch * c.cache_bytes(element) + _elements(c) * element)
+    def least_bytes(self) -> int:
+        """What the transformer's weights and a stream's keys and values alone take."""
+        c, element = self.config(), self.dtype.itemsize
+        return self.batch * c.cache_bytes(element) + _elements(c) * element
 
-    def check_memory(self, variants: int = 1) -> None:
-        """ValueError where weights and caches alone are more than what is free."""
-        needed, free = self.needed_bytes(variants), free_bytes(self.device)
-        if free is not None and needed > free:
-            several = f" in {variants} variants" if variants > 1 else ""
+    def taken(self, variant: str = "baseline") -> Taken:
+        """What an engine of this variant takes of memory, and each of its streams."""
+        from .memory import taken
+
+        text, decoding = self.files is not None, self.variant(variant).decoding
+        decoding = {name: value for name, value in decoding.items() if name not in ("compiled", "graphs")}
+        c = self.config(variant)
+        return taken(c, self.dtype, self.batch, decoder=self.decoder, decoding=decoding, text=text)
+
+    def check_memory(self, engines: int = 1, variant: str = "baseline", streams: int = 1, advice: str = "") -> None:
+        """ValueError where what so many engines and streams of each take is more than what is free."""
+        free = free_bytes(self.device)
+        if free is None or engines * streams * self.least_bytes() * FAR < free:
+            return
+        needed = self.taken(variant)
+        if (total := needed.bytes(streams, engines)) > free:
+            many = f" in {engines} variants" if engines > 1 else f" with {streams} sessions" if streams > 1 else ""
             raise ValueError(
-                f"{self.model}{several} needs {format_bytes(needed)} for its weights and caches, and "
-                f"{format_bytes(free)} of memory are free on {self.device}."
+                f"{self.model}{many} needs at least {format_bytes(total)}{', each ' if engines > 1 else ': '}"
+                f"{needed.says(streams)}, and {format_bytes(free)} of memory are free on {self.device}{advice}."
             )
 
 
 def find(name: str) -> Variant:
     if name not in VARIANTS:
-        raise ValueError(f"No variant is called '{name}'; there are {', '.join(VARIANTS)}, and 'all'.")
+        raise ValueError(
+            f"No variant is called '{name}'; there are {', '.join(VARIANTS)}; bench also takes 'all', alone."
+        )
     return VARIANTS[name]
 
 
@@ -249,6 +266,9 @@ def _ops(v: Variant, c: StreamConfig, said: list[str]) -> Callable[[CausalWan], 
         if v.scheme:
             quantise_linears(model, v.scheme, v.only)
         if v.ops == "fused":
+            device = model.patch_embedding.weight.device
+            if device.type == "cuda" and kernels.backend(device) == "torch":
+                said.append("Triton is not installed here: the fused operations are plain PyTorch.")
             return FusedOps(model, attend)
         return CompiledOps(attend) if v.ops == "compiled" else Ops(attend)
 

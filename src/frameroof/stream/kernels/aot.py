@@ -12,16 +12,17 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Hashable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from frameroof.stream.kernels.records import ATTEND_ROWS, FORMATS, Affine, Ring, Rotary
+from frameroof.stream.kernels.records import ATTEND_ROWS, FORMATS, Affine, Format, Ring, Rotary
 
 FRAMES, PER_FRAME, SLOTS, HEADS, WIDTH, FFN = 3, 1560, 12, 12, 128, 8960
-TOKENS, CHANNELS = FRAMES * PER_FRAME, HEADS * WIDTH
+TOKENS, CHANNELS, TEXT = FRAMES * PER_FRAME, HEADS * WIDTH, 512
 
 _TYPES = {
     torch.bfloat16: "bf16",
@@ -85,48 +86,66 @@ def compile_all(capability: int = 90, only: str = "*") -> list[Compiled]:
 
 
 def launches() -> dict[str, Any]:
-    """Every variant's launch at full size in bf16, and the plain ones in fp32 too; nothing is allocated."""
+    """Every program of a stream at full size in bf16, and a step's plain ones in fp32 too; nothing is allocated.
+
+    A step has all of them: longer forwards differ in counts only, for which Triton does not compile again.
+    """
     from frameroof.stream.kernels import launch
 
     found: dict[str, Any] = {}
     for dtype in (torch.bfloat16, torch.float32):
         short = _TYPES[dtype]
         found[f"qk_norm_rope_write-{short}"] = launch.qk_launch(*_qk_arguments(dtype), 1e-6)[1]
-        x, y = (_meta((1, TOKENS, CHANNELS), dtype) for _ in range(2))
-        table = _meta((1, FRAMES, 6, CHANNELS), dtype)
-        gate, modulate = table[:, :, 2], Affine(table[:, :, 1], table[:, :, 0])
-        own = Affine(_meta((1, 1, CHANNELS), dtype), _meta((1, 1, CHANNELS), dtype), 0.0)
-        found[f"norm_modulate-{short}"] = launch.norm_launch((x, None, None), modulate, None, 1e-6)[1]
-        found[f"gate_residual_norm-{short}"] = launch.norm_launch((x, y, gate), own, None, 1e-6)[1]
-        found[f"residual_norm_modulate-{short}"] = launch.norm_launch((x, y, None), modulate, None, 1e-6)[1]
-        found[f"gate_residual-{short}"] = launch.norm_launch((x, y, gate), None, None, 0.0)[1]
-        found[f"gate_residual_norm_modulate-{short}"] = launch.norm_launch((x, y, gate), modulate, None, 1e-6)[1]
-    x, y = (_meta((1, TOKENS, CHANNELS), torch.bfloat16) for _ in range(2))
-    table = _meta((1, FRAMES, 6, CHANNELS), torch.bfloat16)
-    gate, modulate = table[:, :, 2], Affine(table[:, :, 1], table[:, :, 0])
-    wide = _meta((1, TOKENS, FFN), torch.bfloat16)
+        found |= _norms(dtype, None, short)
     for to in FORMATS.values():
-        found[f"norm_modulate-{to.name}"] = launch.norm_launch((x, None, None), modulate, to, 1e-6)[1]
-        found[f"gate_residual_norm_modulate-{to.name}"] = launch.norm_launch((x, y, gate), modulate, to, 1e-6)[1]
-        found[f"quantise_rows-{to.name}"] = launch.quantise_launch(x, to, gelu=False)[1]
-        found[f"gelu_quantise_rows-{to.name}"] = launch.quantise_launch(wide, to, gelu=True)[1]
-    q, k, v = (_meta((1, tokens, HEADS, WIDTH), torch.bfloat16) for tokens in (TOKENS, *(SLOTS * PER_FRAME,) * 2))
-    packed, found["pack_fp8-bf16"] = launch.pack_launch(k, v)
-    for queries in ATTEND_ROWS:
-        found[f"attend_fp8-{queries}-bf16"] = launch.attend_launch(q, packed, k.shape[1], queries)[1]
-    sums, rows, outputs = ((TOKENS, FFN), (TOKENS, 1), (FFN, 1))
-    scales = _meta(rows, torch.float32), _meta(outputs, torch.float32)
-    bias = _meta((FFN,), torch.bfloat16)
-    found["dequantise-bf16"] = launch.dequantise_launch(_meta(sums, torch.int32), scales, bias, torch.bfloat16)[1]
+        found |= _norms(torch.bfloat16, to, to.name)
+        for width in (CHANNELS, FFN):
+            rows = _meta((TOKENS, width), torch.bfloat16)
+            found[f"quantise_rows-{to.name}-{width}"] = launch.quantise_launch(rows, to, gelu=False)[1]
+        found[f"gelu_quantise_rows-{to.name}"] = launch.quantise_launch(rows, to, gelu=True)[1]
+    for outputs in (CHANNELS, 3 * CHANNELS, FFN):
+        scales = _meta((TOKENS, 1), torch.float32), _meta((outputs, 1), torch.float32)
+        sums, bias = _meta((TOKENS, outputs), torch.int32), _meta((outputs,), torch.bfloat16)
+        found[f"dequantise-{outputs}"] = launch.dequantise_launch(sums, scales, bias, torch.bfloat16)[1]
+    for keys in (SLOTS * PER_FRAME, TEXT):  # with a last tile that is short, and without
+        q, k, v = (_meta((1, tokens, HEADS, WIDTH), torch.bfloat16) for tokens in (TOKENS, keys, keys))
+        packed, pack = launch.pack_launch(k, v)
+        found.setdefault("pack_fp8", pack)
+        for queries in ATTEND_ROWS:
+            found[f"attend_fp8-{queries}-{keys}"] = launch.attend_launch(q, packed, keys, queries)[1]
+    return found
+
+
+def kind(launch: Any) -> Hashable:
+    """What Triton compiles a launch by: two of one kind run the same machine code."""
+    signature, constants, attributes = _signature(launch)
+    return launch.program.__name__, *map(tuple, (signature.items(), constants.items(), attributes)), launch.warps
+
+
+def _norms(dtype: torch.dtype, to: Format | None, name: str) -> dict[str, Any]:
+    """Every way in which a layer norms and sums; the norms in 8 bits where `to` says so."""
+    from frameroof.stream.kernels import launch
+
+    x, y = (_meta((1, TOKENS, CHANNELS), dtype) for _ in range(2))
+    table = _meta((1, 1, 6, CHANNELS), dtype)  # all frames of a step share a timestep
+    gate, modulate = table[:, :, 2], Affine(table[:, :, 1], table[:, :, 0])
+    found = {
+        f"norm_modulate-{name}": launch.norm_launch((x, None, None), modulate, to, 1e-6)[1],
+        f"gate_residual_norm-{name}": launch.norm_launch((x, y, gate), modulate, to, 1e-6)[1],
+        f"residual_norm_modulate-{name}": launch.norm_launch((x, y, None), modulate, to, 1e-6)[1],
+    }
+    if to is None:
+        found[f"gate_residual-{name}"] = launch.norm_launch((x, y, gate), None, None, 0.0)[1]
     return found
 
 
 def _qk_arguments(dtype: torch.dtype) -> tuple[Any, Any, Rotary, Ring]:
+    """The place of a block in the ring is one slot."""
     qkv = _meta((1, TOKENS, 3 * CHANNELS), dtype).chunk(3, -1)
     weights = tuple(_meta((CHANNELS,), dtype) for _ in range(2))
     angles = _meta((TOKENS, WIDTH // 2), torch.float32)
-    cache = _meta((1, SLOTS * PER_FRAME, HEADS, WIDTH), dtype)
-    return qkv, weights, Rotary(angles, angles), Ring(cache, cache, _meta((FRAMES,), torch.int64))
+    cache = _meta((1, SLOTS * PER_FRAME, HEADS, WIDTH), dtype)[:, :TOKENS]
+    return qkv, weights, Rotary(angles, angles), Ring(cache, cache, _meta((1,), torch.int64))
 
 
 def _meta(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
@@ -156,7 +175,7 @@ def _compiled(name: str, launch: Any, capability: int) -> Compiled:
 
 
 def _signature(launch: Any) -> tuple[dict[str, str], dict[str, Any], dict[tuple[int], list[list[Any]]]]:
-    """Types, constants and divisibility, specialised as Triton does at a launch: 1 becomes a constant.
+    """Types, constants and divisibility, specialised as Triton does at a launch: 1 becomes a constant, but for counts.
 
     Pointers are taken to be divisible by 16, as PyTorch's allocator makes them.
     """
@@ -165,6 +184,9 @@ def _signature(launch: Any) -> tuple[dict[str, str], dict[str, Any], dict[tuple[
     constants: dict[str, Any] = dict(launch.constants)
     attributes: dict[tuple[int], list[list[Any]]] = {}
     for i, (name, value) in enumerate(zip(names, launch.arguments, strict=False)):
+        if launch.program.params[i].do_not_specialize:
+            signature[name] = "i32"
+            continue
         if isinstance(value, torch.Tensor):
             signature[name] = f"*{_TYPES[value.dtype]}"
         elif isinstance(value, float):

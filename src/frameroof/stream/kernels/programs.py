@@ -2,7 +2,8 @@
 
 A program holds whole rows of C channels in registers (BLOCK = the next power of two). Element counts that
 may pass 2^31 are computed in 64 bits. A program takes pointers, strides and sizes one by one, so it has more
-arguments than other functions here. Shapes and letters: see ``records``.
+arguments than other functions here. Counts are not specialised: Triton would compile a program anew for those that are
+1 or multiples of 16, forward by forward. Shapes and letters: see ``records``.
 """
 
 # Triton reads annotations as objects, so this file has no `from __future__ import annotations`.
@@ -28,7 +29,7 @@ def _rms_rotated(row, weight, cos, sin, cols, mask, eps, C: tl.constexpr, BLOCK:
     return tl.reshape(tl.join(real * cos - imaginary * sin, real * sin + imaginary * cos), (BLOCK,))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens", "per_frame"])
 def qk_norm_rope_write(
     q, k, v, weight_q, weight_k, cos, sin, slots,
     q_out, k_cache, v_cache,
@@ -74,7 +75,7 @@ def _store_row(y, out, scales, row, valid, cols, mask, C: tl.constexpr, FORMAT: 
         tl.store(place, scaled.to(out.dtype.element_ty), mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["per_frame", "groups", "frames"])
 def norm(
     x, y, gate, scale, shift,
     sum_out, out, scales,

@@ -24,7 +24,7 @@ def _tile(x, scale_out, inside):
     return tl.minimum(tl.maximum(x * tl.div_rn(1.0, scale), -448.0), 448.0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["keys", "tiles", "heads"])
 def pack_fp8(
     k, v,
     k_codes, v_codes, k_scales, v_scales,
@@ -77,7 +77,7 @@ def _attend_tile(
     return higher, total, sums
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["queries", "keys", "tiles", "heads", "groups"])
 def attend_fp8(
     q, k_codes, v_codes, k_scales, v_scales, out,
     queries, keys, tiles, heads, groups, q_batch, q_token, q_head, factor,
