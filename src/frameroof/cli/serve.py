@@ -9,7 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .stream_options import Decoder, DeviceName, Dtype, Height, Model, Seed, Sink, Variant, Weights, Width, Window
+from .stream_options import (
+    Decoder,
+    DeviceName,
+    Dtype,
+    Height,
+    Model,
+    Seed,
+    Sink,
+    Variant,
+    Weights,
+    Width,
+    Window,
+    decoder_of,
+    setup_of,
+)
 
 if TYPE_CHECKING:
     from ..serve.app import App
@@ -55,13 +69,10 @@ def serve(  # more than five arguments: each is an option of the command
     limits.checked_prompt(prompt)
     _check_token(token)
     with listen(host, port) as sock:  # before torch is loaded and anything is built: a port in use is said at once
-        from ..serve.engine import check_memory
-        from .stream import _setup
-
-        setup = _setup(model, device, dtype, decoder=decoder or ("tiny" if model == "medium" else "wan"),
-                       weights=weights, seed=seed,
-                       changes={"window": window, "sink": sink, "height": height, "width": width})  # fmt: skip
-        check_memory(setup, sessions)
+        setup = setup_of(model, device, dtype, decoder=decoder_of(decoder, model), weights=weights, seed=seed,
+                         changes={"window": window, "sink": sink, "height": height, "width": width})  # fmt: skip
+        advice = "; allow fewer with --sessions" if sessions > 1 else ""
+        setup.check_memory(variant=variant, streams=sessions, advice=advice)
         _serve(_source(setup, variant), limits, sock, prompt, token)
 
 

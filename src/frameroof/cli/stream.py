@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from .serve import serve
-from .stream_options import Decoder, DeviceName, Dtype, Height, Model, Seed, Sink, Variant, Weights, Width, Window
-
-if TYPE_CHECKING:
-    from ..lab.stream.variants import Setup
+from .stream_options import (
+    Decoder,
+    DeviceName,
+    Dtype,
+    Height,
+    Model,
+    Seed,
+    Sink,
+    Variant,
+    Weights,
+    Width,
+    Window,
+    decoder_of,
+    setup_of,
+)
 
 stream = typer.Typer(
     name="stream",
@@ -78,18 +89,20 @@ def run(  # more than five arguments: each is an option of the command
     force: Annotated[bool, typer.Option("--force", help="Overwrite the video.")] = False,
 ) -> None:
     """Make a clip: blocks generated, prompts switched in flight, decoded and written as they come."""
-    setup = _setup(model, device, dtype, decoder=_decoder(decoder, model), weights=weights, seed=seed,
+    setup = setup_of(model, device, dtype, decoder=decoder_of(decoder, model), weights=weights, seed=seed,
                    changes={"window": window, "sink": sink, "height": height, "width": width})  # fmt: skip
     from ..lab.stream.clip import Clip, make
     from ..report.progress import status
     from ..report.stream_run import print_made
 
+    if not prompt.strip():
+        raise ValueError("The prompt is empty; say what the video is to show.")
     if preview and not sys.stdout.isatty():
         raise ValueError("--preview shows frames in a terminal, and the output is none.")
     switches = _switches(switch, blocks)
     c = setup.config(variant)
     clip = Clip(out, (c.height, c.width), c.fps, force)
-    setup.check_memory()
+    setup.check_memory(variant=variant)
     with status(f"building {model}") as say:
         engine = setup.engine(variant)
         say("encoding the prompt")
@@ -104,11 +117,6 @@ def run(  # more than five arguments: each is an option of the command
         with clip:
             made = make(session, blocks, switches, clip, told)
     print_made(made, clip, c, engine.says)
-
-
-def _decoder(asked: str | None, model: str) -> str:
-    """The decoder asked for; Wan's has one size for real latents, 45 s a block of medium on a CPU."""
-    return asked or ("tiny" if model == "medium" else "wan")
 
 
 def _show(video: Any) -> None:
@@ -140,63 +148,6 @@ def _switches(asked: list[str], blocks: int) -> dict[int, str]:
     return found
 
 
-def _setup(  # what the two verbs that run a stream share
-    model: str,
-    device: str | None,
-    dtype: str | None,
-    *,
-    decoder: str | None,
-    weights: list[str],
-    seed: int,
-    changes: dict[str, int | None],
-    batch: int = 1,
-) -> Setup:
-    from importlib.util import find_spec
-
-    if find_spec("torch") is None:
-        raise ValueError("running a stream needs PyTorch: pip install 'frameroof[torch]'.")
-    import torch
-
-    from ..lab.stream.variants import Setup
-    from .profile import _device
-
-    where = _device(device)
-    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
-    if dtype is not None and dtype not in dtypes:
-        raise ValueError(f"--dtype is fp32 or bf16, not {dtype!r}")
-    chosen = dtypes[dtype] if dtype else dtypes["bf16" if where == "cuda" else "fp32"]
-    made = Setup(
-        model=model,
-        changes={name: value for name, value in changes.items() if value is not None},
-        device=where,
-        dtype=chosen,
-        decoder=decoder,
-        files=_files(weights),
-        seed=seed,
-        batch=batch,
-    )
-    made.config()  # sizes are checked before anything is built
-    return made
-
-
-def _files(asked: list[str]) -> Any:
-    """Weights by part, or None where all are random."""
-    if not asked:
-        return None
-    from dataclasses import fields
-
-    from ..stream.engine import Files
-
-    parts = [field.name for field in fields(Files)]
-    found: dict[str, Path] = {}
-    for text in asked:
-        part, equals, path = text.partition("=")
-        if not equals or part not in parts:
-            raise ValueError(f"{text!r} names no weights; write PART=PATH with PART {', '.join(parts)}.")
-        found[part] = Path(path)
-    return Files(**found)
-
-
 @stream.command()
 def bench(  # more than five arguments: each is an option of the command
     model: Model = "tiny",
@@ -216,9 +167,9 @@ def bench(  # more than five arguments: each is an option of the command
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """The latency report of a stream here: latencies, breakdown and log of the baseline and of every variant."""
-    decoder = _decoder(decoder, model)
+    decoder = decoder_of(decoder, model)
     sizes = _batches(batch)
-    setup = _setup(model, device, dtype, decoder=None if decoder == "none" else decoder, weights=weights, seed=0,
+    setup = setup_of(model, device, dtype, decoder=None if decoder == "none" else decoder, weights=weights, seed=0,
                    changes={"window": window, "sink": sink}, batch=sizes[0])  # fmt: skip
     from ..lab.stream.bench import Plan
     from ..lab.stream.variants import chosen
@@ -227,8 +178,10 @@ def bench(  # more than five arguments: each is an option of the command
 
     names, left = chosen(variant, setup.device, setup.decoder)
     plan = Plan(setup=setup, variants=names, blocks=blocks, out=out, force=force)
-    for name in names if out is not None else ():
-        check_folder(out / name, force)  # type: ignore[operator]
+    if out is not None:
+        _check_new(out / "stream.json", force)
+        for name in names:
+            check_folder(out / name, force)
     with status(f"counting {model}") as say:
         data = _benched(plan, left, sizes, say)
     if out is not None:
@@ -267,12 +220,20 @@ def _batches(text: str) -> list[int]:
         found = [int(part) for part in text.split(",")]
     except ValueError:
         raise ValueError(f"--batch is a number, or several such as 1,2,4; not {text!r}.") from None
+    if any(size < 1 for size in found):
+        raise ValueError(f"batch is {min(found)}; a stream has at least 1 sample.")
     return list(dict.fromkeys(found))
 
 
 def dtype_name(dtype: Any) -> str:
     """torch's type as workloads name it."""
     return {"float32": "fp32", "bfloat16": "bf16"}[str(dtype).removeprefix("torch.")]
+
+
+def _check_new(path: Path, force: bool) -> None:
+    """ValueError where a file would be overwritten unasked; said before minutes of measuring, not after."""
+    if path.exists() and not force:
+        raise ValueError(f"{path} exists; --force overwrites it")
 
 
 def _write(path: Path, data: dict[str, Any], force: bool) -> None:
@@ -304,7 +265,9 @@ def tune(  # more than five arguments: each is an option of the command
     """Window, sinks, precision and variants against each other: latency beside quality, and the point to take."""
     if not most_error >= 0:
         raise ValueError(f"--most-error is 0 or more, not {most_error:g}.")
-    setup = _setup(model, device, dtype, decoder="wan" if weights else None, weights=weights, seed=0, changes={})
+    if out is not None:
+        _check_new(out, force)
+    setup = setup_of(model, device, dtype, decoder="wan" if weights else None, weights=weights, seed=0, changes={})
     from ..lab.stream.needed import machine
     from ..lab.stream.tune import Axes, grid, report
     from ..lab.stream.tune import tune as measure
@@ -350,7 +313,7 @@ def log(
             found.append(msgspec.json.decode(read_whole(path), type=dict[str, Any]))
         except msgspec.DecodeError as error:
             raise ValueError(f"{path} is no stream.json: {error}.") from error
-    text = optimisation_log(found, run(on))
+    text = optimisation_log(found, run(on), [str(path) for path in benches])
     if out is None:
         print(text)
     else:

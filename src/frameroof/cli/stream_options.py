@@ -1,10 +1,14 @@
-"""Options that several verbs of `frameroof stream` share."""
+"""Options that several verbs of `frameroof stream` share, and what is made of them."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from ..lab.stream.variants import Setup
 
 Model = Annotated[str, typer.Option(help="tiny, medium or longlive-1.3b.")]
 Variant = Annotated[str, typer.Option(help="How it is run: baseline, ring, fold, fused, graph, fp8 …")]
@@ -22,3 +26,69 @@ Weights = Annotated[
 DeviceName = Annotated[str | None, typer.Option(help="cpu or cuda; by default cuda where there is one.")]
 Dtype = Annotated[str | None, typer.Option(help="fp32 or bf16; by default bf16 on cuda.")]
 Seed = Annotated[int, typer.Option(help="Of the noise.")]
+
+
+def decoder_of(asked: str | None, model: str) -> str:
+    """The decoder asked for; Wan's has one size for real latents, 45 s a block of medium on a CPU."""
+    return asked or ("tiny" if model == "medium" else "wan")
+
+
+def setup_of(  # eight arguments: options of the verbs that run a stream
+    model: str,
+    device: str | None,
+    dtype: str | None,
+    *,
+    decoder: str | None,
+    weights: list[str],
+    seed: int,
+    changes: dict[str, int | None],
+    batch: int = 1,
+) -> Setup:
+    """What is run, where and with which weights; ValueError, a sentence, before anything is built."""
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise ValueError("running a stream needs PyTorch: pip install 'frameroof[torch]'.")
+    import torch
+
+    from ..lab.stream.variants import Setup
+    from ..stream.engine import DECODERS
+    from .profile import _device
+
+    if decoder is not None and decoder not in DECODERS:
+        raise ValueError(f"No decoder is called '{decoder}'; there are {', '.join(DECODERS)}.")
+    where = _device(device)
+    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    if dtype is not None and dtype not in dtypes:
+        raise ValueError(f"--dtype is fp32 or bf16, not {dtype!r}")
+    chosen = dtypes[dtype] if dtype else dtypes["bf16" if where == "cuda" else "fp32"]
+    made = Setup(
+        model=model,
+        changes={name: value for name, value in changes.items() if value is not None},
+        device=where,
+        dtype=chosen,
+        decoder=decoder,
+        files=_files(weights),
+        seed=seed,
+        batch=batch,
+    )
+    made.config()  # sizes are checked before anything is built
+    return made
+
+
+def _files(asked: list[str]) -> Any:
+    """Weights by part, or None where all are random."""
+    if not asked:
+        return None
+    from dataclasses import fields
+
+    from ..stream.engine import Files
+
+    parts = [field.name for field in fields(Files)]
+    found: dict[str, Path] = {}
+    for text in asked:
+        part, equals, path = text.partition("=")
+        if not equals or part not in parts:
+            raise ValueError(f"{text!r} names no weights; write PART=PATH with PART {', '.join(parts)}.")
+        found[part] = Path(path)
+    return Files(**found)

@@ -15,7 +15,7 @@ UsageError: Any = typer.BadParameter.__mro__[1]  # click's, or the copy of click
 def sentence(error: Any) -> str:
     """One sentence for a `UsageError`, with the nearest thing that is allowed."""
     context, kind = error.ctx, type(error).__name__
-    where = context.info_name if context is not None and context.parent is not None else ""
+    where = _verb(context)
     if kind == "BadOptionUsage":
         needs = "takes no value" if "not take" in _plain(error) else "needs a value"
         return f"{error.option_name} {needs}"
@@ -34,6 +34,15 @@ def sentence(error: Any) -> str:
         takes = [_name(p) for p in context.command.params if p.param_type_name == "argument"]
         return f"{where} takes {' '.join(takes) or 'no argument'} and options; {extra[1]!r} is too much"
     return f"{where}: {_plain(error)}"
+
+
+def _verb(context: Any) -> str:
+    """The verb that was typed, with the one that it belongs to: "stream serve"."""
+    names: list[str] = []
+    while context is not None and context.parent is not None:
+        names.insert(0, context.info_name)
+        context = context.parent
+    return " ".join(names)
 
 
 def _plain(error: Any) -> str:

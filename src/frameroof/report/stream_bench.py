@@ -53,9 +53,9 @@ def _latencies(data: Data) -> Any:
              _s(r["block_p99_s"]), _s(r["jitter_s"]), _s(r["inter_frame_s"]), _median(r["switch_s"]),
              _median(r["visible_s"]), _s(r["first_frame_s"]))
         )  # fmt: skip
-    columns = ("latency", "steady blocks", "p50", "p90", "p99", "jitter", "a frame", "switch", "prompt to visible",
-               "first frame")  # fmt: skip
-    return table(columns, rows)
+    last = ("prompt to visible", "first frame") if data["decoder"] else ("prompt to latents", "first latents")
+    columns = ("latency", "steady blocks", "p50", "p90", "p99", "jitter", "a frame", "switch", *last)
+    return _filled(columns, rows)
 
 
 def _throughput(data: Data) -> Any:
@@ -70,7 +70,7 @@ def _throughput(data: Data) -> Any:
         )  # fmt: skip
     columns = ("throughput", "FPS, generation", "FPS, decoded", "of real time", "memory peak", "cache operations",
                "apart")  # fmt: skip
-    return table(columns, rows, text=("apart",))
+    return _filled(columns, rows, text=("apart",))
 
 
 def _limits(data: Data) -> Any:
@@ -154,7 +154,7 @@ def _batches(data: Data) -> Any:
     ]  # fmt: skip
     columns = ("against batch", "batch", "block", "limit", "a frame", "FPS of all", "of one stream", "rate",
                "switch of all", "of one", "keys and values", "memory peak")  # fmt: skip
-    return table(columns, rows)
+    return _filled(columns, rows)
 
 
 def _log(data: Data) -> Any:
@@ -220,6 +220,12 @@ def findings(data: Data) -> Iterator[str]:
             f"a switch depends on when until the window is full: the baseline's recache takes {early}, and "
             f"{_s(median(forwards['recache']['measured_s']))} later"
         )
+
+
+def _filled(columns: Sequence[str], rows: Sequence[Sequence[str]], **how: Any) -> Any:
+    """A table without the columns of which nothing is known here: without a decoder, or memory on a CPU."""
+    shown = [at for at, _ in enumerate(columns) if any(row[at] for row in rows)]
+    return table([columns[at] for at in shown], [[row[at] for at in shown] for row in rows], **how)
 
 
 def _s(seconds: float | None) -> str:

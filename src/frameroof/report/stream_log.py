@@ -28,18 +28,21 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def optimisation_log(benches: Sequence[Mapping[str, Any]], prediction: StreamPrediction) -> str:
-    """The whole document; ValueError where a file is no bench."""
+def optimisation_log(
+    benches: Sequence[Mapping[str, Any]], prediction: StreamPrediction, names: Sequence[str] = ()
+) -> str:
+    """The whole document; ValueError where a file, called so in `names`, is no bench."""
     parts = [HEAD]
-    for data in benches:
+    for number, data in enumerate(benches):
         if data.get("schema") == TUNE:
             parts.append(_tuned(data))
             continue
         if data.get("schema") == GPU and data.get("section") == "stream":
             data = _of_gpu(data)
         elif data.get("schema") != BENCH:
+            name = names[number] if names else "A file"
             raise ValueError(
-                f"A file is no JSON of this version of `frameroof stream bench` ({BENCH}), `stream tune` or "
+                f"{name} is no JSON of this version of `frameroof stream bench` ({BENCH}), `stream tune` or "
                 "benchmarks/gpu.py."
             )
         parts.append(_measured(data))
@@ -98,6 +101,10 @@ def _measured(data: Mapping[str, Any]) -> str:
     )
 
 
+def _sweet(points: Sequence[Mapping[str, Any]]) -> str:
+    return next((_named(p) for p in points if p["recommended"]), "none")
+
+
 def _tuned(data: Mapping[str, Any]) -> str:
     """Window, sinks and precision: each choice against the slowest at the model's own, in full precision."""
     env, points = data["environment"], data["points"]
@@ -114,7 +121,7 @@ def _tuned(data: Mapping[str, Any]) -> str:
             "",
             *_table(columns, rows),
             "",
-            f"Sweet spot: {_named(next(p for p in points if p['recommended']))}: {data['reason']}.",
+            f"Sweet spot: {_sweet(points)}: {data['reason']}.",
             "",
         ]
     )
@@ -123,6 +130,9 @@ def _tuned(data: Mapping[str, Any]) -> str:
 def _choice(p: Mapping[str, Any], own: Mapping[str, Any] | None, most_error: float) -> tuple[str, ...]:
     before = own["block_s"][1] if own else None
     limit, less = own["predicted_s"] if own else None, p["predicted_s"]
+    predicted = (
+        _s(limit - less) if limit is not None and less is not None else "no peak is known here for such products"
+    )
     if p["recommended"]:
         keep, why = "keep", "recommended"
     elif p["quality"]["relative"] > most_error:
@@ -132,7 +142,7 @@ def _choice(p: Mapping[str, Any], own: Mapping[str, Any] | None, most_error: flo
     return (
         _named(p), _s(before) if before else "", _s(p["block_s"][1]),
         f"{_s(p['block_s'][0])} to {_s(p['block_s'][2])}",
-        _s(limit - less) if limit is not None and less is not None else "no peak is known here for such products",
+        predicted if own else "",
         f"{p['block_s'][1] / before - 1:+.0%}" if before else "", _drop(p["quality"]), keep, why,
     )  # fmt: skip
 

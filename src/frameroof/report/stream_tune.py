@@ -17,16 +17,30 @@ def print_tuned(data: Mapping[str, Any]) -> None:
     columns = ("window", "sink", "variant", "linears", "block", "middle half", "keys and values", "free run", "taught",
                "cosine", *(("PSNR", "SSIM") if real else ()), "")  # fmt: skip
     page.print(table(columns, [_row(p, real) for p in data["points"]], left=4, text=("",)))
+    page.print(f"Recommended: {_best(data)}{data['reason']}.")
     page.print(
-        f"Recommended: {data['reason']}. Free run, taught: relative error of the worst block beside the "
-        f"{ref['variant']} in {ref['dtype']} at window {ref['window']}, sink {ref['sink']}, same weights and noise; "
-        "taught, each block is given the reference's past. Unbeaten: none is faster and drifts less."
+        f"Free run, taught: relative error of the worst block's latents beside the {ref['variant']} in {ref['dtype']} "
+        f"at window {ref['window']}, sink {ref['sink']}, same weights and noise; taught, each block is given the "
+        "reference's past. Unbeaten: none is faster and drifts less."
     )
     page.print(f"Noise floor: the baseline drifts by {data['floor']:.2g} from run to run.")
     for text in data["says"]:
         page.print(text, style="dim")
     if not real:
-        page.print("Drift says how far the numbers move, not how a picture looks.", style="dim")
+        page.print(
+            f"Drift says how far the numbers move, not how a picture looks: the bound of {data['most_error']:g} "
+            "(--most-error) is no bound on quality. Choose a window, sinks and precision with weights of your own "
+            "(--weights transformer=FILE --weights vae=FILE): PSNR and SSIM of the pictures then stand beside them.",
+            style="dim",
+        )
+
+
+def _best(data: Mapping[str, Any]) -> str:
+    """The recommended choice in words; "" where none is."""
+    for p in data["points"]:
+        if p["recommended"]:
+            return f"window {p['window']}, sink {p['sink']}, {p['variant']}, linears {p['precision']}. "
+    return ""
 
 
 def _row(p: Mapping[str, Any], real: bool) -> tuple[str, ...]:

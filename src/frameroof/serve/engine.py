@@ -11,23 +11,9 @@ from collections.abc import Callable
 import torch
 
 from frameroof.lab.stream.variants import Setup, find
-from frameroof.profiler.environment import free_bytes
 from frameroof.stream import Block, Engine, Session
-from frameroof.units import format_bytes
 
 from .source import AbandonedError, Facts, Made, Pixels
-
-
-def check_memory(setup: Setup, sessions: int) -> None:
-    """ValueError where weights and the caches of so many sessions are more than what is free."""
-    element = torch.tensor([], dtype=setup.dtype).element_size()
-    needed = setup.needed_bytes() + (sessions - 1) * setup.config().cache_bytes(element)
-    free = free_bytes(setup.device)
-    if free is not None and needed > free:
-        raise ValueError(
-            f"{setup.model} with {sessions} sessions needs {format_bytes(needed)} for its weights and caches, and "
-            f"{format_bytes(free)} of memory are free on {setup.device}; allow fewer with --sessions."
-        )
 
 
 class EngineSource:

@@ -44,7 +44,7 @@ def _why(host: str, port: int, error: OSError) -> str:
         return f"Port {port} on {host} is in use; choose another with --port, or 0 for any free one."
     if number in (errno.EACCES, errno.EPERM):
         return f"Port {port} on {host} may not be opened by this user; choose one of 1024 or more."
-    if isinstance(error, socket.gaierror) or number == errno.EADDRNOTAVAIL:
+    if number == errno.EADDRNOTAVAIL or (number or 0) < 0:  # below 0: the resolver's
         return f"This machine has no address {host}; 127.0.0.1 is itself, 0.0.0.0 all its addresses."
     return f"Port {port} on {host} cannot be opened: {error}."
 

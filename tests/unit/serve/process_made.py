@@ -20,7 +20,7 @@ class Served:
         env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         command = [*(program or (*PROGRAM, "--port", "0")), *words]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
-        limit = threading.Timer(90, self._process.kill)
+        limit = threading.Timer(180, self._process.kill)
         limit.start()
         self.said, self.url = "", ""
         for line in self._process.stdout or ():
@@ -36,7 +36,7 @@ class Served:
     def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         """Ask it to end; its exit code, and what else it printed."""
         self._process.send_signal(number)
-        rest, _ = self._process.communicate(timeout=30)
+        rest, _ = self._process.communicate(timeout=60)
         return self._process.returncode, rest
 
     def __enter__(self) -> Served:

@@ -101,7 +101,7 @@ class MadeSource:
         return MadeStream(self, prompt)
 
 
-def until(true: Callable[[], bool], seconds: float = 10.0) -> None:
+def until(true: Callable[[], bool], seconds: float = 40.0) -> None:
     """Wait until something is so; it fails where it does not become so."""
     end = time.monotonic() + seconds
     while not true():

@@ -20,9 +20,15 @@ from frameroof.serve.limits import Limits
 TOKEN = "a-token-of-the-test"
 QUICK = facts(fps=FAST)
 PATIENT = 10 * FAST  # frames: on a machine with much else to do, none is late
+SLOW_S = 60.0  # and nobody is let go because its test had to wait for the processor
 KINDS = ("Start", "Switch", "Shown", "Pause", "Play", "Hello", "Switched", "Replaced", "Stats", "Error")
 WELL = {"status": "ok", "sessions": 0, "of": 4, "says": list(QUICK.says)}
 LIVE = "ws://localhost:8000/live"
+
+
+def patient(**changed: Any) -> Limits:
+    """Limits that a slow machine does not meet, but for those that a test is about."""
+    return Limits(**{"queue": PATIENT, "silence_s": SLOW_S, "start_s": SLOW_S, **changed})
 
 
 class Page:
@@ -101,7 +107,7 @@ class Site:
 @contextmanager
 def running(limits: Limits | None = None, **how: Any) -> Iterator[Site]:
     source = how.pop("source", None) or MadeSource(QUICK)
-    app = create_app(source, limits or Limits(queue=PATIENT), prompt="a cat", **how)
+    app = create_app(source, limits or patient(), prompt="a cat", **how)
     with TestClient(app, base_url="http://localhost:8000") as client:
         yield Site(app, client, source)
         source.gate.set()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from serve_made import FAST, MadeSource, until
-from site_made import LIVE, PATIENT, Page, Site, running
+from site_made import LIVE, Page, Site, patient, running
 
 from frameroof.serve.app import create_app
 from frameroof.serve.limits import Limits
@@ -37,6 +37,7 @@ def test_a_switch_is_acknowledged_before_its_first_frame(site: Site):
     with site.page() as page:
         page.wait("hello")
         page.play(3)
+        asked = time.monotonic()
         page.say(type="switch", prompt="  a fox ", id=5)
         answer = page.wait("switched")
         before = list(page.frames)
@@ -47,7 +48,7 @@ def test_a_switch_is_acknowledged_before_its_first_frame(site: Site):
         stats = page.wait("stats")
         while stats["visible_s"] is None:
             stats = page.wait("stats")
-        assert 0 < stats["visible_s"] < 5
+        assert 0 < stats["visible_s"] < time.monotonic() - asked
     assert ("a fox", answer["block"]) in site.source.begun
     assert ("a cat", answer["block"]) not in site.source.begun
 
@@ -79,7 +80,7 @@ def test_pause_and_play(site: Site):
 
 
 def test_one_session_too_many_is_refused_with_a_sentence():
-    with running(Limits(sessions=1, queue=PATIENT)) as site, site.page() as page:
+    with running(patient(sessions=1)) as site, site.page() as page:
         page.wait("hello")
         with site.page() as second:
             sentence = second.wait("error")["what"]
@@ -99,7 +100,7 @@ def test_one_session_too_many_is_refused_with_a_sentence():
     ],
 )
 def test_what_is_wrong_is_said_and_the_stream_goes_on(message: dict[str, str], sentence: str):
-    with running(Limits(prompt=50, queue=PATIENT)) as site, site.page() as page:
+    with running(patient(prompt=50)) as site, site.page() as page:
         page.wait("hello")
         page.say(**message)
         assert page.wait("error") == {"type": "error", "what": sentence, "final": False}
@@ -107,7 +108,7 @@ def test_what_is_wrong_is_said_and_the_stream_goes_on(message: dict[str, str], s
 
 
 def test_a_message_that_is_too_big_ends_the_connection_with_a_sentence():
-    with running(Limits(prompt=50, message=500, queue=PATIENT)) as site, site.page() as page:
+    with running(patient(prompt=50, message=500)) as site, site.page() as page:
         page.wait("hello")
         page.socket.send_text(json.dumps({"type": "switch", "prompt": "x" * 500}))
         sentence = "The message has 532 bytes; at most 500 are taken."
@@ -131,7 +132,7 @@ def test_a_binary_message_is_refused(site: Site):
 )
 def test_a_wrong_beginning_is_refused(first: dict[str, str], sentence: str):
     with (
-        running(Limits(prompt=50, queue=PATIENT)) as site,
+        running(patient(prompt=50)) as site,
         site.client.websocket_connect(LIVE) as socket,
     ):
         page = Page(socket)
@@ -143,7 +144,7 @@ def test_a_wrong_beginning_is_refused(first: dict[str, str], sentence: str):
 
 def test_a_connection_that_says_nothing_is_closed():
     with (
-        running(Limits(start_s=0.05, queue=PATIENT)) as site,
+        running(patient(start_s=0.05)) as site,
         site.client.websocket_connect(LIVE) as socket,
     ):
         assert Page(socket).closed() == (1008, "No 'start' came within 0.05 s.")
@@ -177,14 +178,18 @@ def test_a_queue_that_cannot_hold_two_blocks_is_refused():
 
 
 def test_a_viewer_that_answers_nothing_holds_nobody_up_and_is_let_go():
-    with running(Limits(queue=FAST, in_flight=4, silence_s=3.0)) as site, site.page() as slow:
+    with running(patient(queue=FAST, in_flight=4, silence_s=12.0)) as site, site.page() as slow:
         slow.wait("hello", answer=False)
+        while len(slow.frames) < 4:
+            slow.hear()
         with site.page() as quick:
             quick.wait("hello")
+            quick.play(20)
             lives = site.app.sessions.alive
+            lives[0]._clock = lambda: time.monotonic() + 12  # for this viewer alone, so long has gone by
             while lives[0].viewer is not None:  # the other's stream runs on until then, and after
                 quick.play(10)
-            assert slow.closed() == (4002, "Nothing was shown for 3 s.")
+            assert slow.closed() == (4002, "Nothing was shown for 12 s.")
             assert [frame for _, frame in slow.frames] == [0, 1, 2, 3]  # as many as may be on their way
             assert lives[0].waiting <= FAST
             block = lives[0].block
@@ -216,7 +221,7 @@ def test_who_comes_back_in_time_goes_on_where_the_session_was(site: Site):
 
 
 def test_who_comes_back_too_late_gets_a_new_session_and_is_told():
-    with running(Limits(grace_s=0.05, queue=PATIENT)) as site:
+    with running(patient(grace_s=0.05)) as site:
         with site.page() as page:
             key = page.wait("hello")["session"]
             page.socket.close(1001)
@@ -229,7 +234,7 @@ def test_who_comes_back_too_late_gets_a_new_session_and_is_told():
 
 
 def test_who_leaves_for_good_frees_the_place_at_once():
-    with running(Limits(sessions=1, grace_s=60, queue=PATIENT)) as site:
+    with running(patient(sessions=1, grace_s=60)) as site:
         for _ in range(2):
             with site.page() as page:
                 page.wait("hello")
@@ -239,7 +244,7 @@ def test_who_leaves_for_good_frees_the_place_at_once():
 
 
 def test_a_session_opened_elsewhere_moves_there():
-    with running(Limits(queue=PATIENT, grace_s=0.1)) as site, site.page() as first:
+    with running(patient(grace_s=0.1)) as site, site.page() as first:
         key = first.wait("hello")["session"]
         first.play(3)
         with site.page({"session": key}) as second:

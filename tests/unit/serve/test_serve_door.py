@@ -146,7 +146,7 @@ def test_a_server_at_home_goes_by_its_own_names_alone(host: str, status: int):
 
 def test_health_is_ill_when_the_worker_has_ended(site: Site):
     assert site.client.get("/health").json() == WELL
-    assert site.app.worker.stop(5)
+    assert site.app.worker.stop(40)
     found = site.client.get("/health")
     assert found.status_code == 503
     assert found.json()["why"] == "The worker does not run."
@@ -161,6 +161,7 @@ def test_metrics_are_what_was_counted_by_hand(site: Site):
         until(lambda: not live.playing)
         page.play(live.stats(1).sent - len(page.frames))  # what was on its way before the pause
         until(lambda: not live.stats(1).in_flight)
+        until(lambda: live.block == len(site.source.begun))  # the block that was being made is done
         shown, waiting = len(page.frames), live.waiting
         found = site.metrics()
         blocks = len(site.source.begun)
@@ -203,7 +204,7 @@ def test_blocks_are_made_off_the_event_loop(site: Site):
     site.source.gate.clear()
     with site.page() as page:
         page.wait("hello")
-        assert site.source.entered.wait(5)
+        assert site.source.entered.wait(40)
         assert site.client.get("/health").status_code == 200
         assert page.wait("stats")["made"] == 0
         site.source.gate.set()
@@ -219,4 +220,4 @@ def test_the_end_of_the_application_ends_its_worker():
         page.wait("hello")
         page.play(3)
         assert workers() == 1
-    assert workers() == 0
+    until(lambda: workers() == 0)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from frameroof.lab.stream.variants import Setup
-from frameroof.serve.engine import EngineSource, check_memory, pixels
+from frameroof.serve.engine import EngineSource, pixels
 from frameroof.serve.source import AbandonedError
 
 
@@ -71,14 +71,20 @@ def test_pixels_are_rounded_and_clamped():
 
 
 def test_more_sessions_than_memory_holds_are_refused(monkeypatch: pytest.MonkeyPatch):
-    from frameroof.serve import engine
+    """Each session has keys and values and a decoder's memory of its own; weights are shared."""
+    from frameroof.lab.stream import variants
 
-    setup = Setup(model="longlive-1.3b", dtype=torch.bfloat16)
-    # 1.418 B parameters and 3.45 GB of cache a session, in bf16: 2.84 + 4 x 3.45 = 16.64 GB
-    monkeypatch.setattr(engine, "free_bytes", lambda device: 16_700_000_000)
-    check_memory(setup, 4)
-    monkeypatch.setattr(engine, "free_bytes", lambda device: 16_600_000_000)
-    with pytest.raises(
-        ValueError, match=r"with 4 sessions needs 16\.6\d GB .* 16\.6\d? GB of memory are free on cpu; allow"
-    ):
-        check_memory(setup, 4)
+    setup = Setup(model="longlive-1.3b", dtype=torch.bfloat16, decoder="wan")
+    one = setup.taken("fold")
+    needed = sum(one.weights.values()) + 4 * one.stream + one.work
+    monkeypatch.setattr(variants, "free_bytes", lambda device: needed)
+    setup.check_memory(variant="fold", streams=4)
+    monkeypatch.setattr(variants, "free_bytes", lambda device: needed - 1)
+    sentence = (
+        r"longlive-1.3b with 4 sessions needs at least 28\.\d+ GB: "
+        r"weights \(transformer 2\.838 GB, decoder 146\.6 MB\), "
+        r"4 times 5\.43\d GB for keys, values and what the decoder remembers, 3\.\d+ GB while a block is made, and "
+        r"28\.\d+ GB of memory are free on cpu; fewer\."
+    )
+    with pytest.raises(ValueError, match=sentence):
+        setup.check_memory(variant="fold", streams=4, advice="; fewer")

@@ -224,7 +224,7 @@ def fleet() -> Iterator[Fleet]:
     made = Fleet()
     yield made
     made.source.gate.set()
-    assert made.worker.stop(5)
+    assert made.worker.stop(40)
 
 
 def test_sessions_take_turns_of_one_block(fleet: Fleet):
@@ -264,7 +264,7 @@ def test_a_block_that_nobody_waits_for_is_given_up_and_its_memory_freed(fleet: F
     fleet.source.gate.clear()
     live = fleet.join("a")
     fleet.worker.start()
-    assert fleet.source.entered.wait(5)
+    assert fleet.source.entered.wait(40)
     stream = weakref.ref(live._stream)  # type: ignore[arg-type]
     live.end()
     until(lambda: fleet.source.abandoned == 1)
@@ -276,8 +276,8 @@ def test_the_worker_stops_in_the_middle_of_a_block(fleet: Fleet):
     fleet.source.gate.clear()
     fleet.join("a")
     fleet.worker.start()
-    assert fleet.source.entered.wait(5)
-    assert fleet.worker.stop(5)
+    assert fleet.source.entered.wait(40)
+    assert fleet.worker.stop(40)
     assert fleet.source.abandoned == 1
     assert fleet.worker.ill() == "The worker does not run."
 
@@ -290,8 +290,8 @@ def test_a_block_that_does_not_end_is_reported():
     source.gate.clear()
     worker.add(live)
     worker.start()
-    assert source.entered.wait(5)
+    assert source.entered.wait(40)
     assert worker.ill() == ""
     clock.now += 75
     assert worker.ill() == "One block has been running for 75 s."
-    assert worker.stop(5)
+    assert worker.stop(40)
