@@ -16,13 +16,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from itertools import pairwise
-from statistics import median, quantiles
+from statistics import median
 from typing import Any
 
 import torch
 
 from frameroof.lab.stream.parity import EQUAL, Checks
 from frameroof.lab.stream.variants import SLOW_TO_BUILD, VARIANTS, Setup, find, refused
+from frameroof.lab.stream.verdict import Saved, saved
 from frameroof.stream import Engine, Session, StreamConfig
 from frameroof.stream.denoiser import Forward
 
@@ -37,8 +38,9 @@ NOTES = (
     "switch_s: the first block after a switch; switch_latency_s: that less the block before it.",
     "forwards_s: device seconds of each forward of the steady and switched blocks, by kind.",
     "saved_s: lower quartile, median and upper quartile of the variant `before` less this one, sample by sample, of "
-    "what the change is meant for; keep: the lower quartile is above 0, or numbers are equal and it is not slower "
-    "beyond the spread. log: the row of the optimisation log, for `frameroof stream log`.",
+    "what the change is meant for; keep: the lower quartile is above 0 (of fewer than eight samples all), or numbers "
+    "are equal and it is not slower beyond the spread. log: the row of the optimisation log, for `frameroof stream "
+    "log`.",
     "quality: latents beside the baseline's in the stream's own dtype, in a free run and taught (each block is given "
     "the baseline's past); floor: the baseline beside itself.",
     "published/…: the denoising steps of a block at 21 frames of keys, beside what others measured on an H100.",
@@ -280,11 +282,11 @@ def _compare(log: Log, name: str) -> None:
         row["keep"], row["why"] = None, f"{row['before']} was not measured"
         return
     of = "switch_latency_s" if row["of"] == "switch" else "samples_s"
-    saved = [b - a for b, a in zip(base[of], row[of], strict=False)]
-    row["saved_s"] = quantiles(saved, n=4, method="inclusive") if len(saved) > 1 else saved * 3
-    low, _, high = row["saved_s"]
-    row["keep"] = bool(row["ok"] and (low > 0 or (row["parity"] is not None and high >= 0)))
-    row["why"] = _why(row, base)
+    pairs = min(len(base[of]), len(row[of]))  # time may have been short for one of them
+    gain = saved(base[of][:pairs], row[of][:pairs])
+    row["saved_s"] = list(gain.quartiles)
+    row["keep"] = bool(row["ok"] and (gain.faster or (row["parity"] is not None and not gain.slower)))
+    row["why"] = _why(row, base, gain)
     limits = [x["prediction"].get("limit_s") for x in (base, row)]
     known = row["of"] == "block" and None not in limits
     row["log"] = {
@@ -299,12 +301,12 @@ def _compare(log: Log, name: str) -> None:
     }
 
 
-def _why(row: Row, base: Row) -> str:
+def _why(row: Row, base: Row, gain: Saved) -> str:
     if not row["ok"]:
         return f"its numbers are not the baseline's: relative error {row['parity']['relative']:.2g}"
-    if row["saved_s"][0] > 0:
+    if gain.faster:
         return "faster"
-    if row["saved_s"][2] >= 0:
+    if not gain.slower:
         return f"no gain of the {row['of']} beyond the spread" + (", and equal numbers" if row["parity"] else "")
     if row["of"] == "switch":
         return f"slower; {len(row['switch_latency_s'])} switches were timed"

@@ -107,7 +107,11 @@ def run(  # more than five arguments: each is an option of the command
         engine = setup.engine(variant)
         say("encoding the prompt")
         session = engine.prepare(prompt, seed=seed)
-        say("making block 0")
+        steps = len(c.steps)
+        session.on_step.append(
+            lambda block, step, _: say(f"block {block + 1} of {blocks}, step {step + 1} of {steps} done")
+        )
+        say(f"block 1 of {blocks}")
 
         def told(block: Any, video: Any) -> None:
             say(f"block {block.number + 1} of {blocks}, {clip.frames} frames, prompt {block.prompts[0]!r}")

@@ -22,7 +22,7 @@ class EngineSource:
     def __init__(self, engine: Engine, setup: Setup, variant: str) -> None:
         c = engine.c
         self.engine, self.seed = engine, setup.seed
-        self._graphs = find(variant).graphs
+        self._captures = find(variant).captures
         self.facts = Facts(
             model=setup.model,
             variant=variant,
@@ -47,7 +47,7 @@ class EngineSource:
     def open(self, prompt: str) -> EngineStream:
         """A stream with a cache of its own, and with its own CUDA graphs where the variant captures them."""
         session = self.engine.prepare(prompt, seed=self.seed)
-        if self._graphs:
+        if self._captures:
             session.warm()
         return EngineStream(session)
 
@@ -87,5 +87,6 @@ def pixels(video_CFHW: torch.Tensor) -> Pixels:
 
 
 def _settle(x: torch.Tensor) -> None:
+    """Wait for this thread's stream alone: to wait for the device is an error while another thread captures a graph."""
     if x.is_cuda:
-        torch.cuda.synchronize(x.device)
+        torch.cuda.current_stream(x.device).synchronize()

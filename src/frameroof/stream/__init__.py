@@ -1,7 +1,7 @@
 """A streaming video engine: blocks of frames beside a KV cache, prompts switched in flight, frames as they come."""
 
 from .config import PRESETS, StreamConfig, preset
-from .engine import Engine
+from .engine import Engine, Files
 from .session import Block, Session, Switch
 
-__all__ = ["PRESETS", "Block", "Engine", "Session", "StreamConfig", "Switch", "preset"]
+__all__ = ["PRESETS", "Block", "Engine", "Files", "Session", "StreamConfig", "Switch", "preset"]

@@ -41,6 +41,11 @@ class Files:
     text_encoder: Path | None = None
     tokenizer: Path | None = None
 
+    @property
+    def text(self) -> bool:
+        """Whether umT5 is run; else its place-holder is, for random features say no more and umT5 takes 11 GB."""
+        return bool(self.text_encoder or self.tokenizer)
+
 
 class Engine:
     """What streams share. Each `prepare` gives a session with its own cache, noise and decoder state."""
@@ -98,7 +103,7 @@ class Engine:
     ) -> Engine:
         """An engine with the weights of files; the LoRA is merged. What has no file is random, and said to be."""
         maker = Maker(c, files, device, dtype)
-        model, text, decoder = maker.transformer(), maker.text(True), maker.decoder(vae, decoding or {})
+        model, text, decoder = maker.transformer(), maker.text(files.text), maker.decoder(vae, decoding or {})
         made = ops(model) if ops else PLAIN
         return cls(c, model, text, decoder=decoder, ops=made, graphs=graphs, says=maker.says)
 

@@ -234,7 +234,14 @@ def test_an_engine_of_files_streams_with_their_weights_and_says_what_is_random(t
     merged = tensors["blocks.0.self_attn.q.weight"] + halves["lora_B.weight"] @ halves["lora_A.weight"]
     assert torch.allclose(engine.denoiser.model.blocks[0].self_attn.q.weight, merged, atol=1e-5)
     said = " ".join(engine.says)
-    assert "text encoder's weights are random" in said
+    assert "no text encoder is run" in said
     assert "decoder's weights are random" in said
     assert "transformer's" not in said
     assert len(list(engine.prepare("a cat").frames(1))) == 9
+
+    encoder = umt5(preset("tiny").model.text_dim, preset("tiny").text_tokens).model
+    save_file({name: torch.randn_like(t) for name, t in encoder.state_dict().items()}, tmp_path / "umt5.safetensors")
+    files = Files(transformer=tmp_path / "wan.safetensors", text_encoder=tmp_path / "umt5.safetensors")
+    engine = Engine.load(preset("tiny", "fold"), files, dtype=torch.float32, vae=None)
+    assert not any("text encoder" in sentence for sentence in engine.says)
+    assert torch.equal(engine.encode.model.shared.weight, read(tmp_path / "umt5.safetensors")["shared.weight"])

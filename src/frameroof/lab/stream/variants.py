@@ -48,6 +48,11 @@ class Variant:
         """Whether the same numbers are to come out, but for rounding."""
         return not self.scheme and "fp8" not in self.attention
 
+    @property
+    def captures(self) -> bool:
+        """Whether its forwards or its decoder are CUDA graphs, which each session captures for itself."""
+        return self.graphs or bool(self.decoding.get("graphs"))
+
 
 FUSED_CPU = "on a CPU the fused operations are plain PyTorch in fp32, without kernels of their own"
 EIGHT_CPU = "on a CPU the 8-bit products are exact sums in fp64, made for checking and not for speed"
@@ -202,7 +207,7 @@ class Setup:
         """What an engine of this variant takes of memory, and each of its streams."""
         from .memory import taken
 
-        text, decoding = self.files is not None, self.variant(variant).decoding
+        text, decoding = self.files is not None and self.files.text, self.variant(variant).decoding
         decoding = {name: value for name, value in decoding.items() if name not in ("compiled", "graphs")}
         c = self.config(variant)
         return taken(c, self.dtype, self.batch, decoder=self.decoder, decoding=decoding, text=text)
@@ -232,7 +237,7 @@ def find(name: str) -> Variant:
 def refused(name: str, device: str, decoder: str | None) -> str:
     """Why a variant cannot run on this device with this decoder; "" where it can."""
     v = find(name)
-    if (v.graphs or v.decoding.get("graphs")) and not device.startswith("cuda"):
+    if v.captures and not device.startswith("cuda"):
         return "captures CUDA graphs, and runs on a CUDA device only"
     if v.of == "decode" and decoder is None:
         return "changes decoding, and no decoder is run"
