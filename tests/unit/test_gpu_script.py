@@ -298,7 +298,7 @@ def test_a_block_is_counted_as_the_engine_counts_it(gpu: Any, h200: Any) -> None
     }
     engine = Needed(preset("longlive-1.3b"), parse_node("H200"), "bf16")
     for kind, sizes in counted.DECODED.items():
-        found = replace(engine, decoder=kind).decoding()
+        found = replace(engine, decoder=kind).decoding
         assert sizes == (found.flops, found.bytes)
     assert limits["baseline"] - limits["ring"] == pytest.approx(copies)
     assert limits["ring"] > limits["fp8-ffn"] > limits["fp8"] > limits["ring"] / 2

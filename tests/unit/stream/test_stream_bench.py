@@ -28,6 +28,7 @@ from frameroof.stream.config import preset
 from frameroof.stream.metrics import BlockTimes, Meter
 from frameroof.stream.quality import BlockError
 from frameroof.study.stream import copied
+from frameroof.trace.classify import CLASSES
 
 MS = 1_000_000
 NAMES = ("baseline", "ring", "fold")
@@ -112,6 +113,19 @@ def test_every_part_of_a_forward_has_the_limit_that_the_hand_gives() -> None:
     assert limits["step 1"]["cache.roll"].bytes == 2 * 4 * 6 * frame
     assert "cache.roll" not in limits["step"]
     assert limits["step"]["cache.update"].bytes == 2 * 2 * 3 * frame
+
+
+def test_the_parts_of_a_decoded_block_are_all_of_it() -> None:
+    """The Wan VAE at base 4: one attention a latent frame over 4 x 6 places, 16 wide; convolutions are the rest."""
+    needed = Needed(preset("tiny"), H100, "fp32", decoder="wan")
+    parts = needed.forwards()["decode"]
+    assert set(parts) == {*CLASSES, "all"}
+    assert parts["all"] == replace(needed.parts(6, 0)["decode"], name="all")
+    for figure in ("flops", "bytes", "limit_s"):
+        each = [getattr(parts[name], figure) for name in CLASSES]
+        assert sum(each) == pytest.approx(getattr(parts["all"], figure))
+    assert parts["attention"].flops == 3 * 4 * 24**2 * 16
+    assert parts["attention"].flops + parts["convolution"].flops + parts["linear"].flops == parts["all"].flops
 
 
 def test_what_a_change_should_save_is_predicted_from_counts() -> None:

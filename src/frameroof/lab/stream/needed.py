@@ -6,24 +6,27 @@ not needed. What the baseline copies beside it has limits of its own, at the mem
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import torch
 from torch import nn
 
-from frameroof.estimate import StageEstimate, estimate
+from frameroof.estimate import OpEstimate, StageEstimate, estimate
 from frameroof.hardware import Node, device
 from frameroof.profiler.probe import probe
 from frameroof.stream import StreamConfig
 from frameroof.stream.cost import workload
 from frameroof.stream.engine import Files, Maker
+from frameroof.study.characterize.classes import class_of
 from frameroof.study.predict import prepare
 from frameroof.study.stream import PARTS, Part, copied, part_of
+from frameroof.trace.classify import CLASSES
+from frameroof.workload.records import Op
 
 from .variants import Variant
-from .watch import at_fill
+from .watch import DECODE, at_fill
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 QUANTISED = {"fp8": "linear=fp8", "fp8-tensor": "linear=fp8", "int8": "linear=int8"}
@@ -67,6 +70,7 @@ class Needed:
         """Of what is no sink; a step where all of the window but the block is sinks."""
         return self.counted("recache") if self.c.window > self.c.sink else self.step
 
+    @cached_property
     def decoding(self) -> StageEstimate:
         """A block through the decoder that the engine would make."""
 
@@ -87,7 +91,7 @@ class Needed:
         step, switch = Part.of("steps", self.step), Part.of("switch", self.recache)
         found = {"steps": step, "block": replace(step, name="block").plus(step, forwards - 1), "switch": switch}
         if self.decoder:
-            found["decode"] = Part.of("decode", self.decoding())
+            found["decode"] = Part.of("decode", self.decoding)
         whole = replace(step, name="end_to_end").plus(step, forwards * max(0, blocks - self.c.window_blocks + 1) - 1)
         for filled in range(1, min(self.c.window_blocks, blocks + 1)):
             whole = whole.plus(Part.of("filling", self.filling(filled * self.c.block)), forwards)
@@ -97,7 +101,10 @@ class Needed:
         return {**found, "end_to_end": whole}
 
     def forwards(self) -> dict[str, dict[str, Part]]:
-        """By name of forward (`watch`), each part's limit, and "all"; what the baseline copies too."""
+        """By name of forward (`watch`), each part's limit, and "all"; what the baseline copies too.
+
+        Of a decoded block by classes of work, for its layers are of many kinds.
+        """
         c = self.c
         step = self._taken_apart(self.step)
         first = {"cache.roll": c.model.layers * self.copies["cache.roll"]}
@@ -118,15 +125,14 @@ class Needed:
                 found[at_fill("recache", frames)] = self._taken_apart(
                     self.counted("recache", replace(self.lean, window=frames))
                 )
+        if self.decoder:
+            decoding = self.decoding
+            found[DECODE] = _split(decoding.ops, class_of, CLASSES) | {"all": Part.of("all", decoding)}
         return found
 
     def _taken_apart(self, found: StageEstimate) -> dict[str, Part]:
         layers = [op for op in found.ops if "blocks." in op.op.path]
-        parts = {
-            name: Part.of(name, StageEstimate(name, 1, tuple(op for op in layers if part_of(op.op) == name)))
-            for name in PARTS
-        }
-        return {**parts, "all": Part.of("all", found)}
+        return {**_split(layers, part_of, PARTS), "all": Part.of("all", found)}
 
     @property
     def copies(self) -> dict[str, float]:
@@ -137,6 +143,11 @@ class Needed:
     def moved(self, sizes: Mapping[str, float]) -> dict[str, Part]:
         speed = self.node.bandwidth
         return {name: Part(name, 0, size, 0, size / speed, size / speed) for name, size in sizes.items()}
+
+
+def _split(ops: Sequence[OpEstimate], of: Callable[[Op], str], names: Iterable[str]) -> dict[str, Part]:
+    """The parts of these names that operations belong to."""
+    return {n: Part.of(n, StageEstimate(n, 1, tuple(op for op in ops if of(op.op) == n))) for n in names}
 
 
 def predicted(needed: Needed, c: StreamConfig, v: Variant) -> dict[str, float | None]:

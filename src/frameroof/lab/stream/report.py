@@ -143,7 +143,6 @@ def one(
     c = plan.setup.config(m.name)
     parts, cache = apart.per_block(WATCHED), apart.cache_ns(WATCHED)
     total = sum(parts.values())
-    decode = {"decode": {"all": needed["decode"]}} if "decode" in needed else {}
     return {
         "name": m.name,
         "change": v.change,
@@ -152,7 +151,7 @@ def one(
         **timed(m, needed, c.window_blocks),
         "report": {**figures, "apart_s": dict(figures["apart_s"])},
         "forwards": [
-            _forward(name, forwards, m.forwards.get(name, []), {**limits, **decode}.get(name, {}), c.model.layers)
+            _forward(name, forwards, m.forwards.get(name, []), limits.get(name, {}), c.model.layers)
             for name, forwards in apart.forwards.items()
         ],
         "kernels": [{"name": k.name, "part": k.part, "calls": k.calls, "seconds": k.ns / 1e9} for k in apart.kernels],
