@@ -309,6 +309,18 @@ def test_verdicts(other: Measured, keep: bool, why: str) -> None:
     assert found["predicted"]["what"] == "limit against limit"
 
 
+def test_a_slower_decoder_is_explained_by_its_own_parts() -> None:
+    def decoding(name: str, ms: int) -> Measured:
+        found = made(name, [10, 10, 10])
+        found.blocks = [replace(block, decode_ns=ms * MS) for block in found.blocks]
+        parts = {"convolution": (ms - 1) * MS, "copy": MS}
+        return replace(found, taken_apart=Breakdown({"decode": Forwards(WATCHED, parts)}))
+
+    found = logged(decoding("vae-block", 8), decoding("baseline", 5), "cpu")
+    assert (found["of"], found["before_s"], found["after_s"]) == ("decode", 0.005, 0.008)
+    assert (found["keep"], found["why"]) == (False, "slower; most in convolution, +3.00 ms a block in the trace")
+
+
 @pytest.mark.parametrize(
     ("after", "faster", "slower"),
     [

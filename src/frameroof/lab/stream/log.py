@@ -11,6 +11,7 @@ from .bench import WATCHED, Measured
 from .needed import Needed, predicted
 from .variants import Setup
 from .verdict import Saved, saved
+from .watch import DECODE
 
 
 def row(m: Measured, by_name: Mapping[str, Measured], setup: Setup, needed: Needed) -> dict[str, Any]:
@@ -68,20 +69,26 @@ def _verdict(m: Measured, before: Measured, gain: Saved, setup: Setup) -> tuple[
         return True, f"faster{error}"
     if gain.slower:
         because = v.why_cpu if v.why_cpu and setup.device == "cpu" else ""
-        timed = {"switch": f"{len(m.report.switch_s)} switches were timed", "decode": ""}
-        grown = _grown(m, before) if v.of == "block" else timed[v.of]
+        grown = f"{len(m.report.switch_s)} switches were timed" if v.of == "switch" else _grown(m, before, v.of)
         return False, "; ".join(text for text in ("slower", because, grown) if text)
     if m.parity is not None:
         return True, f"no difference of the {v.of} beyond the spread, and equal numbers"
     return False, f"no gain beyond the spread{error}"
 
 
-def _grown(m: Measured, before: Measured) -> str:
-    """The part of a block that grew most."""
-    ours, theirs = (x.taken_apart.per_block(WATCHED) for x in (m, before))
+def _grown(m: Measured, before: Measured, of: str) -> str:
+    """The part of a block, or of decoding it, that grew most."""
+    ours, theirs = (_parts(x, of) for x in (m, before))
     growth = {name: ns - theirs.get(name, 0) for name, ns in ours.items()}
     name, ns = max(growth.items(), key=lambda pair: pair[1], default=("", 0))
     return f"most in {name}, {ns / 1e6:+.2f} ms a block in the trace" if ns > 0 else "no part grew in the trace"
+
+
+def _parts(m: Measured, of: str) -> Mapping[str, int]:
+    """Nanoseconds of each part in the trace."""
+    if of == "decode":
+        return m.taken_apart.forwards[DECODE].parts_ns
+    return m.taken_apart.per_block(WATCHED)
 
 
 def seconds(times_ns: Sequence[int]) -> list[float]:
