@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tarfile
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -27,26 +26,6 @@ from frameroof.study.stream import predict
 ROOT = Path(__file__).parents[2]
 CPU = ["--device", "cpu", "--size", "tiny", "--samples", "3"]
 ONLY = ["kernels/gate", "linear", "attention", "fold", "stream/baseline", "gemm", "scale", "copy", "launch"]
-
-
-@pytest.fixture(scope="module")
-def gpu() -> Any:
-    """Imports a module of the script's package; the folder leaves the path again."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    yield lambda name: import_module(f"gpu.{name}")
-    sys.path.remove(str(ROOT / "benchmarks"))
-
-
-@pytest.fixture(scope="module")
-def script(gpu: Any) -> ModuleType:
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    spec = spec_from_file_location("gpu_script", ROOT / "benchmarks" / "gpu.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-import sys
 from collections.abc import Iterator
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +31,6 @@ BACKENDS = ("/efficient", "/cudnn")  # of SDPA, which a CPU has not
 def cuda() -> Iterator[Device]:
     with pretended_cuda() as device:
         yield device
-
-
-@pytest.fixture(scope="module")
-def script() -> Iterator[Any]:
-    """`benchmarks/gpu.py`; its folder leaves the path again."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    spec = spec_from_file_location("gpu_script", ROOT / "benchmarks" / "gpu.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(str(ROOT / "benchmarks"))
 
 
 def rows(folder: Path, section: str) -> dict[str, dict[str, Any]]:
