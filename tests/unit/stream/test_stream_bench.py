@@ -113,6 +113,11 @@ def test_every_part_of_a_forward_has_the_limit_that_the_hand_gives() -> None:
     assert limits["step 1"]["cache.roll"].bytes == 2 * 4 * 6 * frame
     assert "cache.roll" not in limits["step"]
     assert limits["step"]["cache.update"].bytes == 2 * 2 * 3 * frame
+    again = {name: part.bytes for name, part in limits["recache"].items() if name.startswith("cache.")}
+    layer = {"cache.clone": 12, "cache.insert": 9, "cache.concatenate": 12, "cache.update": 9}  # frames; 3 are sinks
+    for name, frames in layer.items():
+        assert again.pop(name) == 2 * 2 * frames * frame, name
+    assert set(again) == {"cache.write"}  # the ring's own
 
 
 def test_the_parts_of_a_decoded_block_are_all_of_it() -> None:

@@ -116,7 +116,7 @@ class Needed:
             "step": {**step, **self.moved({**later, **update})},
             "context": {**step, **self.moved({**later, **update})},
             "folded step 1": self._taken_apart(self.counted("fold", replace(self.lean, context="fold"))),
-            "recache": self._taken_apart(self.recache),
+            "recache": {**self._taken_apart(self.recache), **self.moved(self.recache_copies)},
         }
         for frames in range(c.block, c.window + 1, c.block):
             attended = self._taken_apart(self.filling(frames))
@@ -139,6 +139,17 @@ class Needed:
         c, item = self.c, 4 if self.dtype == "fp32" else 2
         frame = 2.0 * self.batch * c.frame_tokens * c.model.dim * item
         return copied(frame, c.window, c.sink, c.block, c.model.layers)
+
+    @property
+    def recache_copies(self) -> dict[str, float]:
+        """Bytes that the baseline copies in a recache of a full window: nothing is rolled, all but the sinks put in."""
+        layers, blocks = self.c.model.layers, (self.c.window - self.c.sink) // self.c.block
+        return {
+            "cache.clone": layers * self.copies["cache.clone"],
+            "cache.insert": blocks * layers * self.copies["cache.insert"],
+            "cache.concatenate": layers * self.copies["cache.concatenate"],
+            "cache.update": blocks * self.copies["cache.update"],
+        }
 
     def moved(self, sizes: Mapping[str, float]) -> dict[str, Part]:
         speed = self.node.bandwidth
@@ -177,7 +188,7 @@ def predicted(needed: Needed, c: StreamConfig, v: Variant) -> dict[str, float | 
         copies = c.model.layers * (each["cache.clone"] + each["cache.insert"] + each["cache.concatenate"])
         block += (steps + 1) * copies + steps * each["cache.update"]
         block += c.model.layers * each["cache.roll"] + each["cache.update, first step"]
-        switch += copies + each["cache.update"]
+        switch += sum(moved.limit_s for moved in needed.moved(needed.recache_copies).values())
     return {"block": block, "switch": switch}
 
 
