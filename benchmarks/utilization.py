@@ -1,8 +1,8 @@
-"""Where the default utilisation comes from: `python benchmarks/utilization.py [--out FILE]`.
+"""Where the default utilization comes from: `python benchmarks/utilization.py [--out FILE]`.
 
 For every published end-to-end time of one device (../shared/facts/published_numbers.json: high confidence,
 sixteen-bit, size and steps stated, model and device known here) the limit is predicted and divided by the
-time. The default utilisation is the median of these ratios over models (one model counts once, by its own
+time. The default utilization is the median of these ratios over models (one model counts once, by its own
 median, so that a model with many rows does not decide it); the quartiles say how far to trust it.
 """
 
@@ -76,7 +76,7 @@ def compare(row: dict[str, Any]) -> dict[str, Any]:
         "config": row["config"],
         "device": name,
         "source": row["source"],
-        "optimised": bool(OPTIMISED.search(f"{row['config']} {row['software'] or ''}")),
+        "optimized": bool(OPTIMISED.search(f"{row['config']} {row['software'] or ''}")),
         "published_s": row["value"],
         "limit_s": one.limit_s,
         "share": one.limit_s / row["value"],
@@ -113,8 +113,8 @@ def main() -> int:
         print(f"skipped {row['id']} {row['config']}: {row['why']}")
     groups = {
         "all": rows,
-        "optimised": [r for r in rows if r["optimised"]],
-        "eager": [r for r in rows if not r["optimised"]],
+        "optimized": [r for r in rows if r["optimized"]],
+        "eager": [r for r in rows if not r["optimized"]],
     }
     found = {name: summary(group) for name, group in groups.items()}
     for name, values in found.items():

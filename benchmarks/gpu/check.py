@@ -19,8 +19,8 @@ from frameroof.lab.stream.variants import SLOW_TO_BUILD, VARIANTS, Setup, refuse
 from frameroof.models.causal_wan import WanSize
 from frameroof.stream import kernels
 from frameroof.stream.attention import SDPA, backend
-from frameroof.stream.kernels import FORMATS, Affine, Quantised, Ring, Rotary, reference
-from frameroof.stream.quantise import SCHEMES, QuantisedLinear
+from frameroof.stream.kernels import FORMATS, Affine, Quantized, Ring, Rotary, reference
+from frameroof.stream.quantize import SCHEMES, QuantizedLinear
 
 from .clock import settle
 from .record import Log, Session
@@ -150,12 +150,12 @@ def _calls(s: Session, shape: tuple[int, ...], dtype: torch.dtype) -> dict[str, 
         return [module.gate_residual((rand(B, T * P, C), rand(B, T * P, C), rand(B, T, C)))]
 
     def rows(to: Any, gelu: bool) -> Callable[[Any], list[torch.Tensor]]:
-        return lambda module: _values(module.quantise_rows(rand(B, T * P, C), to, gelu))
+        return lambda module: _values(module.quantize_rows(rand(B, T * P, C), to, gelu))
 
     def sums(module: Any) -> list[torch.Tensor]:
         codes = torch.randint(-(2**24), 2**24, (T * P, C), device=s.device, dtype=torch.int32)
         scales = (torch.rand(n, 1, device=s.device) * 1e-4 for n in (T * P, C))
-        return [module.dequantise(codes, tuple(scales), rand(C), dtype)]
+        return [module.dequantize(codes, tuple(scales), rand(C), dtype)]
 
     def attend(rows_: int) -> Callable[[Any], list[torch.Tensor]]:
         return lambda module: [module.attend_fp8(rand(B, T * P, H, D), *rand(2, B, (T + 2) * P, H, D), rows_)]
@@ -165,19 +165,19 @@ def _calls(s: Session, shape: tuple[int, ...], dtype: torch.dtype) -> dict[str, 
         "norm_modulate": ("exact", norm()),
         "gate_residual_norm": ("exact", gated()),
         "gate_residual": ("exact", residual),
-        "dequantise": ("exact", sums),
+        "dequantize": ("exact", sums),
     }
     found |= {f"attend_fp8-{rows_}": ("fast", attend(rows_)) for rows_ in kernels.ATTEND_ROWS}
     for name, to in FORMATS.items():
         found[f"norm_modulate-{name}"] = ("codes", norm(to))
         found[f"gate_residual_norm-{name}"] = ("codes", gated(to))
-        found[f"quantise_rows-{name}"] = ("codes", rows(to, False))
-        found[f"quantise_rows-gelu-{name}"] = ("codes", rows(to, True))
+        found[f"quantize_rows-{name}"] = ("codes", rows(to, False))
+        found[f"quantize_rows-gelu-{name}"] = ("codes", rows(to, True))
     return found
 
 
-def _values(x: torch.Tensor | Quantised) -> list[torch.Tensor]:
-    return [x.dequantised(), x.scale] if isinstance(x, Quantised) else [x]
+def _values(x: torch.Tensor | Quantized) -> list[torch.Tensor]:
+    return [x.dequantized(), x.scale] if isinstance(x, Quantized) else [x]
 
 
 # ------------------------------------------------------------------- linears and attention
@@ -195,18 +195,18 @@ def _linear(s: Session, scheme: str, shape: tuple[int, int, int]) -> Check:
         rows, inputs, outputs = shape
         linear = torch.nn.Linear(inputs, outputs, device=s.device, dtype=torch.bfloat16)
         x_RK = torch.randn(rows, inputs, device=s.device, dtype=torch.bfloat16)
-        layer = QuantisedLinear.of(linear, scheme)
+        layer = QuantizedLinear.of(linear, scheme)
         got = layer(x_RK)
         # the same codes, multiplied in fp64 from the values that they stand for
         weight_OK = (layer.codes_NK.double() * layer.scale.double()).cpu()
-        codes = reference.quantise_rows(x_RK, layer.format) if layer.accepts else _one_scale(x_RK, layer)
-        meant = codes.dequantised().double().cpu() @ weight_OK.t() + linear.bias.double().cpu()
+        codes = reference.quantize_rows(x_RK, layer.format) if layer.accepts else _one_scale(x_RK, layer)
+        meant = codes.dequantized().double().cpu() @ weight_OK.t() + linear.bias.double().cpu()
         return {"error": relative(meant, got), "of_bf16": relative(linear(x_RK), got)}
 
     return check
 
 
-def _one_scale(x_RK: torch.Tensor, layer: QuantisedLinear) -> Quantised:
+def _one_scale(x_RK: torch.Tensor, layer: QuantizedLinear) -> Quantized:
     scale = (x_RK.abs().max().float() / layer.format.largest).clamp_min(1e-30)
     return reference.with_scale(x_RK, scale, layer.format)
 

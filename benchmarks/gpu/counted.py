@@ -12,7 +12,7 @@ from typing import Any
 from frameroof.lab.stream.variants import Variant
 from frameroof.stream import StreamConfig
 
-from .limits import UTILISATION, Machine
+from .limits import UTILIZATION, Machine
 
 # FLOPs and bytes of a steady block at 480 x 832 through each decoder, as frameroof counts them from the engine's own.
 DECODED = {"wan": (40_650_001_367_040, 92_103_025_190), "tiny": (1_632_455_884_800, 8_638_077_702)}
@@ -63,12 +63,12 @@ def block(machine: Machine, c: StreamConfig, dtype: str, v: Variant) -> dict[str
         "copied_bytes": copies,
         "limit_s": None,
         "expected_s": None,
-        "utilisation": UTILISATION,
+        "utilization": UTILIZATION,
     }
     if machine.bandwidth is None or dtype not in machine.peaks or (eight and eight not in machine.peaks):
         return found
     compute = (found["flops"] - in_eight) / machine.peaks[dtype]
     compute += in_eight / machine.peaks[eight] if eight else 0.0
     found["limit_s"] = max(compute, moved / machine.bandwidth) + copies / machine.bandwidth
-    found["expected_s"] = found["limit_s"] / UTILISATION
+    found["expected_s"] = found["limit_s"] / UTILIZATION
     return found

@@ -4,7 +4,7 @@
 and tests/unit/test_gpu_script.py holds peaks and bandwidths to what frameroof.hardware reads.
 *Limit*: the larger of FLOPs over the dense peak and bytes over the bandwidth. *Expected*: the same through the stated
 shares of `estimate/eager.toml` (each with its source there); for whole streams and models the limit over the stated
-utilisation (benchmarks/results/utilization-2026-11-21.json).
+utilization (benchmarks/results/utilization-2026-11-21.json).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 import frameroof
 
 PACKAGE = Path(frameroof.__file__).parent
-UTILISATION = 0.51  # median over 15 models: benchmarks/results/utilization-2026-11-21.json
+UTILIZATION = 0.51  # median over 15 models: benchmarks/results/utilization-2026-11-21.json
 EIGHT_BIT = ("fp8", "int8")
 
 
@@ -45,7 +45,7 @@ class Machine:
             "host_bytes_per_s": self.bus,
             "source": list(self.source),
             "expected_from": f"src/frameroof/estimate/eager.toml: {self.shares['name']}",
-            "utilisation": UTILISATION,
+            "utilization": UTILIZATION,
         }
 
     def predict(self, flops: float, moved: float, dtype: str = "bf16", kind: str = "matrix", **how: float) -> dict:
@@ -66,11 +66,11 @@ class Machine:
         return found | {"bound": "compute" if compute > memory else "memory"}
 
     def whole(self, flops: float, moved: float, dtype: str = "bf16") -> dict[str, Any]:
-        """The same of a program of many operations: compute and memory in turns at best, through one utilisation."""
+        """The same of a program of many operations: compute and memory in turns at best, through one utilization."""
         found = self.predict(flops, moved, dtype)
         if found["limit_s"]:
-            found["expected_s"] = found["limit_s"] / UTILISATION
-        return found | {"utilisation": UTILISATION}
+            found["expected_s"] = found["limit_s"] / UTILIZATION
+        return found | {"utilization": UTILIZATION}
 
     def _share(self, kind: str, flops: float, head: float) -> float:
         if kind == "attention":

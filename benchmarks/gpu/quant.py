@@ -10,15 +10,15 @@ from typing import Any
 
 import torch
 
-from frameroof.stream.kernels import quantise_rows
-from frameroof.stream.quantise import SCHEMES, QuantisedLinear
+from frameroof.stream.kernels import quantize_rows
+from frameroof.stream.quantize import SCHEMES, QuantizedLinear
 
 from .check import relative
 from .clock import Case, randn, timed
 from .record import Log, Session
 
 NOTES = (
-    "bf16: torch's linear. SCHEME: the whole layer, which quantises its input. SCHEME-product: its input is in 8 bits "
+    "bf16: torch's linear. SCHEME: the whole layer, which quantizes its input. SCHEME-product: its input is in 8 bits "
     "already, as a fused norm leaves it.",
     "On CUDA each is replayed from a graph of its own, so the host's launches are in no figure.",
     "error_of_bf16: relative L2 error of the layer's output against bf16's, for normal inputs and default weights.",
@@ -61,11 +61,11 @@ def _cases(s: Session, shape: tuple[int, int, int]) -> list[Case]:
     for scheme in SCHEMES:
         dtype = "int8" if scheme == "int8" else "fp8"
         sums = 8 * R * O if dtype == "int8" else 0  # int32 sums written, and read by another kernel
-        quantised = s.machine.predict(flops, product + sums, dtype)
+        quantized = s.machine.predict(flops, product + sums, dtype)
         whole = s.machine.predict(flops, product + sums + 3 * R * K, dtype)  # bf16 read, codes written, beside
         found.append(Case(f"{name}/{scheme}", whole, _layer(s, shape, scheme), about))
         if scheme != "fp8-tensor":
-            found.append(Case(f"{name}/{scheme}-product", quantised, _layer(s, shape, scheme, before=True), about))
+            found.append(Case(f"{name}/{scheme}-product", quantized, _layer(s, shape, scheme, before=True), about))
     return found
 
 
@@ -88,8 +88,8 @@ def _layer(
 ) -> Callable[[], Callable[[], Any]]:
     def make() -> Callable[[], Any]:
         linear, x_RK = _linear(s, shape)
-        layer = QuantisedLinear.of(linear, scheme)
-        given = quantise_rows(x_RK, layer.format) if before else x_RK
+        layer = QuantizedLinear.of(linear, scheme)
+        given = quantize_rows(x_RK, layer.format) if before else x_RK
         return lambda: layer(given)
 
     return make
@@ -98,4 +98,4 @@ def _layer(
 @torch.inference_mode()
 def _errors(s: Session, shape: tuple[int, int, int], scheme: str) -> dict[str, float]:
     linear, x_RK = _linear(s, shape)
-    return {"error_of_bf16": relative(linear(x_RK), QuantisedLinear.of(linear, scheme)(x_RK))}
+    return {"error_of_bf16": relative(linear(x_RK), QuantizedLinear.of(linear, scheme)(x_RK))}

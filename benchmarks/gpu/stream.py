@@ -39,14 +39,14 @@ NOTES = (
     "forwards_s: device seconds of each forward of the steady and switched blocks, by kind.",
     "saved_s: lower quartile, median and upper quartile of the variant `before` less this one, sample by sample, of "
     "what the change is meant for; keep: the lower quartile is above 0 (of fewer than eight samples all), or numbers "
-    "are equal and it is not slower beyond the spread. log: the row of the optimisation log, for `frameroof stream "
+    "are equal and it is not slower beyond the spread. log: the row of the optimization log, for `frameroof stream "
     "log`.",
     "quality: latents beside the baseline's in the stream's own dtype, in a free run and taught (each block is given "
     "the baseline's past); floor: the baseline beside itself.",
     "published/…: the denoising steps of a block at 21 frames of keys, beside what others measured on an H100.",
     "peak_bytes: the most memory from before the engine was built until its stream is warm; the L2 cache is not "
     "overwritten between blocks.",
-    "Predictions: counted by hand (counted.py), limit at 100 % of the peaks, expected through one utilisation.",
+    "Predictions: counted by hand (counted.py), limit at 100 % of the peaks, expected through one utilization.",
 )
 STREAMS = tuple(name for name, v in VARIANTS.items() if v.of != "decode")
 GROUP = 8  # variants beside the baseline on the device
@@ -275,7 +275,7 @@ def _row(log: Log, lane: Lane, baseline: Lane, checked: Row) -> None:
 
 
 def _compare(log: Log, name: str) -> None:
-    """The row of the optimisation log: what the change saved of what it is meant for, and what was predicted."""
+    """The row of the optimization log: what the change saved of what it is meant for, and what was predicted."""
     row = log.rows[f"stream/{name}"]
     base = log.rows.get(f"stream/{row['before']}", {})
     if base.get("state") != "measured":

@@ -271,7 +271,7 @@ class Advice(msgspec.Struct):
 
 
 class Run(msgspec.Struct):
-    """A measured run, analysed."""
+    """A measured run, analyzed."""
 
     source: dict[str, Any]
     summary: Summary

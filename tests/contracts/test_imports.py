@@ -59,7 +59,7 @@ def test_reproduce_loads_nothing_heavy(document: str):
     assert not loaded("reproduce", document) & set(HEAVY)
 
 
-def test_a_predicted_characterisation_loads_nothing_heavy_until_a_figure_is_drawn():
+def test_a_predicted_characterization_loads_nothing_heavy_until_a_figure_is_drawn():
     words = ("characterize", "--predict", "--models", "stable-diffusion", "--figure", "9")
     assert not loaded(*words) & {*HEAVY, "jinja2"}
 

@@ -8,7 +8,7 @@ import pytest
 from frameroof import catalogue
 from frameroof.estimate import estimate, similarity_matrix_bytes
 from frameroof.hardware import parse_node
-from frameroof.passes import materialise_attention
+from frameroof.passes import materialize_attention
 
 FACTS = json.loads((Path(__file__).parent / "model_facts.json").read_text())["components"]
 H100 = parse_node("H100")
@@ -92,7 +92,7 @@ def test_wan_self_attention_bytes():
     (op,) = [o for o in stage.ops if o.kind == "attention" and o.attrs["role"] == "self"]
     assert op.dims["q"](env) == 75600
     assert op.bits()(env) / 8 / 1e12 == pytest.approx(0.0031, abs=5e-5)
-    pieces = next(s for s in materialise_attention(workload).stages if s.name == "denoise").ops
+    pieces = next(s for s in materialize_attention(workload).stages if s.name == "denoise").ops
     eager = sum(o.bits()(env) / 8 for o in pieces if o.path == op.path and o.attrs.get("role") == "self")
     assert eager / 1e12 == pytest.approx(5, rel=0.1)
 

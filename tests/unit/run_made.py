@@ -52,7 +52,7 @@ def made(**changes: Any) -> Run:
             StageRow("denoise", "DiT", 60 * MS, 60 * MS, 3, [10 * MS, 20 * MS, 30 * MS],
                      {"attention": 40 * MS, "linear": 20 * MS}, 1.0)
         ],
-        "idle": {"host_launch": 30 * MS, "synchronisation": 10 * MS},
+        "idle": {"host_launch": 30 * MS, "synchronization": 10 * MS},
         "outside": {"before_first": 5 * MS, "after_last": 0},
         "idle_reliable": True,
         "launch": Launch(5000, 9000, 12000, 20000, 1.5, 4, 0, 0, 90 * MS, []),

@@ -135,7 +135,7 @@ def test_what_most_assume_is_said_once():
         (2_000_000, "held [byte]", "2.000 MB"),
         (0.002, "time_s [s]", "2.00 ms"),
         (1234, "tokens", "1,234"),
-        (7.6151, "memory_utilisation_over_llm", "7.615"),
+        (7.6151, "memory_utilization_over_llm", "7.615"),
         ([1, 2], "shape", "1, 2"),
         ({"batch": 16}, "sizes", "batch=16"),
     ],

@@ -90,7 +90,7 @@ def test_counters_stand_beside_the_counted_bytes_of_figure_8(source, tmp_path):
         figure_8(source, {"stable-diffusion": path})
 
 
-def test_the_example_of_figure_1_is_labelled_and_tests_nothing(source):
+def test_the_example_of_figure_1_is_labeled_and_tests_nothing(source):
     got = figure_1(source)
     assert "SYNTHETIC" in got.assumptions[0]
     assert {c.verdict for c in got.claims} == {"not tested"}

@@ -34,7 +34,7 @@ def found():
         ("run", "total", 100 * MS, 62 * MS, "changed"),
         ("run", "kernels", 100, 70, "changed"),
         ("idle", "host_launch", 30 * MS, 32 * MS, "changed"),
-        ("idle", "synchronisation", 10 * MS, None, "vanished"),
+        ("idle", "synchronization", 10 * MS, None, "vanished"),
         ("class", "linear", 20 * MS, 20 * MS, "same"),
         ("stage", "denoise", 60 * MS, 30 * MS, "changed"),
         ("call", "denoise", 20 * MS, 10 * MS, "changed"),
@@ -164,10 +164,10 @@ def test_advice_that_is_gone_stands_beside_what_it_brought(found):
     ("title", "concerns", "before"),
     [
         ("Copy inputs without waiting", "idle: copy", 0),
-        ("Quantise linear layers to 8 bits", "linear", 20 * MS),
+        ("Quantize linear layers to 8 bits", "linear", 20 * MS),
         ("Compute in bf16 instead of fp32", "attention", 40 * MS),
         ("Batch the tiny products of self attention over 8 positions", "self attention", 40 * MS),
-        ("Remove the wait for the device in somewhere else", "idle: synchronisation", 10 * MS),
+        ("Remove the wait for the device in somewhere else", "idle: synchronization", 10 * MS),
         ("Something new", "idle", 40 * MS),
     ],
 )
@@ -300,7 +300,7 @@ def test_json_holds_every_change(saved):
     assert [c["exceeded"] for c in data["checks"]] == [False]
 
 
-def test_traces_are_analysed_on_the_way(tmp_path):
+def test_traces_are_analyzed_on_the_way(tmp_path):
     for name, kernel in (("a.json", 10), ("b.json", 15)):
         events = [{"ph": "X", "cat": "kernel", "name": "k", "pid": 0, "tid": 7, "ts": 100, "dur": kernel}]
         (tmp_path / name).write_text(json.dumps({"traceEvents": events}))

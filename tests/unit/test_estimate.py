@@ -14,7 +14,7 @@ from frameroof.estimate import (
 )
 from frameroof.estimate.cost import devices_for
 from frameroof.hardware import parse_node
-from frameroof.passes import fuse_elementwise, materialise_attention, set_precision
+from frameroof.passes import fuse_elementwise, materialize_attention, set_precision
 from frameroof.workload.expr import Poly, poly
 from frameroof.workload.recipe import Size
 from frameroof.workload.records import Held, Op, Stage, Tensor, Workload
@@ -62,7 +62,7 @@ def test_the_limit_is_the_larger_of_the_two_for_each_operation_not_for_the_sum()
     assert total.limit_s > max(total.compute_s, total.memory_s)
 
 
-def test_repeats_and_devices_and_utilisation():
+def test_repeats_and_devices_and_utilization():
     once = estimate(workload(LINEAR), H100).total
     many = estimate(workload(LINEAR, repeat="steps*2"), parse_node("4xH100"), utilization=Utilization(0.25))
     assert many.total.flops == 6 * once.flops
@@ -105,11 +105,11 @@ def test_fused_attention_is_linear_in_sequence_and_baseline_quadratic():
     assert moved(2048) == 2 * moved(1024) == 2 * 4 * 2 * 8 * 1024 * 16 * 2
     scores = 2 * 8 * 1024**2 * 2
     # written, scaled (2), softmax to fp32 (1 + 2), cast (2 + 1), read: ten times the matrix in bf16
-    assert moved(1024, materialise_attention) == moved(1024) + 10 * scores
+    assert moved(1024, materialize_attention) == moved(1024) + 10 * scores
 
 
 def test_baseline_attention_computes_the_same():
-    before, after = (estimate(p(workload(ATTENTION)), H100).total for p in (lambda w: w, materialise_attention))
+    before, after = (estimate(p(workload(ATTENTION)), H100).total for p in (lambda w: w, materialize_attention))
     assert after.flops == before.flops
     assert {op.op.attrs["piece"] for op in after.ops} == {"scores", "scale", "softmax", "cast", "values"}
 
@@ -119,11 +119,11 @@ def test_baseline_attention_holds_the_matrix():
 
     made = workload(ATTENTION)
     before = memory_of(made, H100, made.sizes()).activation_bytes
-    after = memory_of(materialise_attention(made), H100, made.sizes()).activation_bytes
+    after = memory_of(materialize_attention(made), H100, made.sizes()).activation_bytes
     assert after - before == 2 * 8 * 1024**2 * (2 + 4)
     full = replace(made, dtype="fp32")
     assert (
-        memory_of(materialise_attention(full), H100, full.sizes()).activation_bytes
+        memory_of(materialize_attention(full), H100, full.sizes()).activation_bytes
         == 64 * 1024 * 4 + 2 * 8 * 1024**2 * 8
     )
 
@@ -149,10 +149,10 @@ def test_precision_changes_bytes_and_peak(choice, weight, activation, peak):
 
 
 def test_fp4_has_half_bytes_and_no_peak_on_an_h100():
-    quantised = set_precision(workload(LINEAR), "fp4")
+    quantized = set_precision(workload(LINEAR), "fp4")
     with pytest.raises(ValueError, match="H100-SXM5-80GB has no fp4 peak; it has"):
-        estimate(quantised, H100)
-    (op,) = estimate(quantised, parse_node("B200")).total.ops
+        estimate(quantized, H100)
+    (op,) = estimate(quantized, parse_node("B200")).total.ops
     assert op.bytes == (1024 * 64 + 32 * 64 + 1024 * 32) // 2
 
 
@@ -217,7 +217,7 @@ def test_baseline_attention_writes_weights_that_are_handed_on_once():
     handed = replace(ATTENTION, writes=(*ATTENTION.writes, scores))
     fused = [estimate(workload(op), H100).total.bytes for op in (ATTENTION, handed)]
     assert fused[1] - fused[0] == 2 * 16 * 1024**2
-    baseline = [estimate(materialise_attention(workload(op)), H100).total.bytes for op in (ATTENTION, handed)]
+    baseline = [estimate(materialize_attention(workload(op)), H100).total.bytes for op in (ATTENTION, handed)]
     assert baseline[0] == baseline[1]
 
 
@@ -237,12 +237,12 @@ def test_devices_for_a_rate():
 
 
 @pytest.mark.parametrize("text", ["0", "1.5", "-1", "x", "linear=2", "magic=0.5", ""])
-def test_utilisation_refuses_what_is_none(text):
-    with pytest.raises(ValueError, match=r"utilisation|unknown kind"):
+def test_utilization_refuses_what_is_none(text):
+    with pytest.raises(ValueError, match=r"utilization|unknown kind"):
         parse_utilization(text)
 
 
-def test_utilisation_by_kind():
+def test_utilization_by_kind():
     chosen = parse_utilization("0.5,attention=0.7")
     assert (chosen.of("linear"), chosen.of("attention")) == (0.5, 0.7)
 
@@ -259,7 +259,7 @@ def test_similarity_matrix_grows_with_the_fourth_power_of_the_side():
     assert bigger / big == pytest.approx(16, rel=1e-3)
 
 
-def test_the_default_utilisation_is_the_recorded_median(root):
+def test_the_default_utilization_is_the_recorded_median(root):
     import json
 
     from frameroof.estimate import DEFAULT_UTILIZATION

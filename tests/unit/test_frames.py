@@ -27,7 +27,7 @@ def test_every_table_is_there_and_adds_up():
     assert set(tables) >= TABLES
     for name in ("classes", "operators", "kernels", "attention"):
         assert tables[name]["time_ns"].sum() == sum(row.time_ns for row in getattr(run, name))
-    assert tables["idle"].rows() == [("host_launch", 30 * MS), ("synchronisation", 10 * MS)]
+    assert tables["idle"].rows() == [("host_launch", 30 * MS), ("synchronization", 10 * MS)]
     assert tables["outside"]["time_ns"].sum() == 5 * MS
     assert tables["stage_calls"].rows()[-1] == ("denoise", 3, 30 * MS)
     assert tables["stage_classes"]["time_ns"].sum() == tables["stages"]["time_ns"].sum() == 60 * MS

@@ -18,7 +18,7 @@ import torch
 from frameroof.hardware import parse_node
 from frameroof.lab.stream.needed import Needed
 from frameroof.lab.stream.variants import VARIANTS
-from frameroof.report.stream_log import optimisation_log
+from frameroof.report.stream_log import optimization_log
 from frameroof.stream import kernels
 from frameroof.stream.config import preset
 from frameroof.study.stream import predict
@@ -125,7 +125,7 @@ def test_a_row_of_the_log_says_what_was_saved_and_predicted(
 
 
 def test_the_log_takes_a_file_of_this_script(ran: Path) -> None:
-    text = optimisation_log([json.loads((ran / "stream.json").read_text("utf-8"))], predict("H100"))
+    text = optimization_log([json.loads((ran / "stream.json").read_text("utf-8"))], predict("H100"))
     assert "## Measured: tiny on cpu, float32" in text
     assert "- context pass folded into the next block's first step: not run; recache-needed was not measured." in text
 
@@ -165,7 +165,7 @@ def test_after_its_seconds_a_section_begins_nothing(script: ModuleType, tmp_path
 def test_a_wrong_kernel_is_found(script: ModuleType, tmp_path: Path, monkeypatch: Any, wrong: float) -> None:
     right = kernels.gate_residual
     monkeypatch.setattr(kernels, "gate_residual", lambda residual: right(residual) * wrong)
-    only = ["--only", "kernels/gate_residual/", "kernels/dequantise/"]
+    only = ["--only", "kernels/gate_residual/", "kernels/dequantize/"]
     assert script.main(["check", *CPU, "--out", str(tmp_path), *only]) == 1
     bad = {name for name, row in rows(tmp_path, "check").items() if not row["ok"]}
     assert bad == {f"kernels/gate_residual/odd/{dtype}" for dtype in ("float32", "bfloat16")}

@@ -164,7 +164,7 @@ def test_public_names_exist():
     assert all(hasattr(hardware, name) for name in hardware.__all__)
 
 
-def test_seed_devices_are_labelled_found_by_name_and_no_part_of_the_catalogue():
+def test_seed_devices_are_labeled_found_by_name_and_no_part_of_the_catalogue():
     h100, galaxy, n300 = (device(f"seed:{name}") for name in ("h100", "wh-galaxy", "n300"))
     assert seed_devices() == (h100, galaxy, n300)
     assert device("H100-as-in-movie-gen-post") is h100

@@ -9,7 +9,7 @@ from cli_said import run
 from frameroof.hardware import device, devices, load, seed_devices
 
 READING = "readings = [{ values = ['tdp'], at = 'vendor', document = 'a page', date = '2026-11-21' }]"
-DIFFERING = "differing = [{ value = 'tdp', says = '90 W', source = 'a rumour' }]"
+DIFFERING = "differing = [{ value = 'tdp', says = '90 W', source = 'a rumor' }]"
 ENTRY = f"""
 vendor = 'NVIDIA'
 [[device]]
@@ -58,7 +58,7 @@ def test_every_device_and_price_has_a_source_and_a_date():
         ("bf16 = 100", "bf16 = 0", "X1 has a value that is not above zero"),
         ("memory_gb = 10", "memory_gb = 'ten'", "nvidia.toml: Expected `float`"),
         ("kind = 'gpu'", "kind = 'toaster'", "Invalid enum value 'toaster'"),
-        ("kind = 'gpu'", "kind = 'gpu'\ncolour = 'green'", "unknown field `colour`"),
+        ("kind = 'gpu'", "kind = 'gpu'\ncolor = 'green'", "unknown field `color`"),
         ("kind = 'gpu'", "kind = ", "nvidia.toml: Invalid value"),
         ("memory_gb = 10\n", "memory_gb = inf\n", "X1 has a value that is not above zero"),
         ("'X1'", "' '", "has an empty name"),
@@ -71,7 +71,7 @@ def test_every_device_and_price_has_a_source_and_a_date():
             READING.replace("'tdp'", "'link'"),
             "X1 gives a source for 'link'; it has: bf16, memory, mem_bandwidth, tdp, price",
         ),
-        (DIFFERING, DIFFERING.replace("'a rumour'", "''"), "X1 has a differing value without its source"),
+        (DIFFERING, DIFFERING.replace("'a rumor'", "''"), "X1 has a differing value without its source"),
         (DIFFERING, DIFFERING.replace("'tdp'", "'l2'"), "X1 gives a source for 'l2'"),
     ],
 )

@@ -51,7 +51,7 @@ def test_every_table_adds_up(name):
     attention = sum(a.time_ns for a in run.attention)
     assert attention <= next((c.time_ns for c in run.classes if c.name == "attention"), 0)
     waits = sum(w.idle_ns for w in run.syncs)
-    assert waits <= run.idle.get("synchronisation", 0)
+    assert waits <= run.idle.get("synchronization", 0)
     assert all(0 <= a.max_gain_s * 1e9 <= s.span_ns for a in run.advice)
     assert max((d for d in (run.coverage.operator, run.coverage.module, run.coverage.stage)), default=0) <= 1
 
@@ -288,7 +288,7 @@ def test_half_and_eight_bits(tmp_path):
 
     peaks, flops = device("H100").dense_flops, 2 * 4096**3
     assert made("float") == {"Compute in bf16 instead of fp32": pytest.approx(1e-3 - flops / peaks["bf16"], rel=1e-3)}
-    assert made("c10::BFloat16") == {"Quantise linear layers to 8 bits": pytest.approx(0.5e-3)}
+    assert made("c10::BFloat16") == {"Quantize linear layers to 8 bits": pytest.approx(0.5e-3)}
     t = Made(**H100)
     t.one("aten::mm", 10_000, 1_000_000, dims=[[4096, 4096], [4096, 4096]], types=["c10::BFloat16"] * 2)
     t.one("aten::mm", 1_020_000, 3_000_000)  # nothing was recorded of it

@@ -90,7 +90,7 @@ def test_a_block_that_calls_attention_itself_is_told_by_the_projections_around(t
     assert Model().attend(path, 6, projections=projections).kinds(tmp_path) == [want]
 
 
-def test_a_module_is_not_told_by_its_neighbours(tmp_path):
+def test_a_module_is_not_told_by_its_neighbors(tmp_path):
     model = Model().attend("blocks.0.attn", 6, projections=["q", "out"])
     model.attend("blocks.0.cross_attn", 6, projections=["q", "out"]).attend("blocks.1.attn", 6, projections=["q", "o"])
     assert model.kinds(tmp_path) == ["self", "cross", "self"]

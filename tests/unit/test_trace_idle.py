@@ -52,7 +52,7 @@ def test_every_cause(tmp_path):
     assert run.idle == {
         #               gap 15-35   58-67   70-76   121-133      141-147
         "host_launch": 20_000 + 7_000 + 6_000 + 8_000 + 6_000,
-        "synchronisation": 18_000,  # 77-95: the host was inside cudaStreamSynchronize at 77
+        "synchronization": 18_000,  # 77-95: the host was inside cudaStreamSynchronize at 77
         #        100-108: until its launch could have arrived   109-120: the host was still copying
         "copy": 4_000 + 11_000,
         #              45-48   58-67: launched in time, late by 2   100-108
@@ -70,7 +70,7 @@ def test_the_wait_is_named_by_operator_and_line(tmp_path):
     waits = {(s.operator, s.call): s for s in run.syncs}
     item = waits["aten::item", "cudaStreamSynchronize"]
     assert (item.line, item.count, item.host_ns, item.idle_ns) == ("train.py(12): step", 1, 6_500, 18_000)
-    assert sum(s.idle_ns for s in run.syncs) == run.idle["synchronisation"]
+    assert sum(s.idle_ns for s in run.syncs) == run.idle["synchronization"]
     titles = [a.title for a in run.advice]
     assert "Remove the wait for the device in aten::item at train.py(12): step" in titles
 
@@ -95,21 +95,21 @@ def test_only_the_waiting_part_of_a_gap_is_put_down_to_the_wait(tmp_path):
     t.call(8_000, 500, 2)
     t.kernel(30_000, 1_000, 2)  # 13 us could be the wait's, 17 us more stand in the queue
     run = t.run(tmp_path)
-    assert run.idle == {"synchronisation": 7_000, "dependency": 17_000}
+    assert run.idle == {"synchronization": 7_000, "dependency": 17_000}
     assert [(s.operator, s.idle_ns) for s in run.syncs] == [("", 7_000)]
 
 
 @pytest.mark.parametrize(
     ("call", "copy", "cause"),
     [
-        ("cudaEventSynchronize", None, "synchronisation"),
-        ("hipStreamSynchronize", None, "synchronisation"),
-        ("cuCtxSynchronize", None, "synchronisation"),
-        ("cudaFree", None, "synchronisation"),
+        ("cudaEventSynchronize", None, "synchronization"),
+        ("hipStreamSynchronize", None, "synchronization"),
+        ("cuCtxSynchronize", None, "synchronization"),
+        ("cudaFree", None, "synchronization"),
         ("cudaFreeAsync", None, "host_launch"),
         ("cudaEventQuery", None, "host_launch"),
-        ("cudaMemcpy", "Memcpy DtoH (Device -> Pageable)", "synchronisation"),
-        ("hipMemcpyWithStream", "Memcpy DtoH (Device -> Host)", "synchronisation"),
+        ("cudaMemcpy", "Memcpy DtoH (Device -> Pageable)", "synchronization"),
+        ("hipMemcpyWithStream", "Memcpy DtoH (Device -> Host)", "synchronization"),
         ("cudaMemcpy", "Memcpy HtoD (Pageable -> Device)", "copy"),
         ("hipMemcpyWithStream", "Memcpy HtoD (Host -> Device)", "copy"),
     ],
@@ -128,7 +128,7 @@ def test_calls_that_wait(tmp_path, call, copy, cause):
     t.kernel(35_000, 1_000, 3)
     run = t.run(tmp_path)
     assert run.idle == {cause: 15_000}
-    assert bool(sum(s.idle_ns for s in run.syncs)) == (cause == "synchronisation")
+    assert bool(sum(s.idle_ns for s in run.syncs)) == (cause == "synchronization")
 
 
 def test_waits_of_the_host_cost_nothing_while_the_device_works(tmp_path):
@@ -153,7 +153,7 @@ def test_what_the_host_must_do_anyway_is_no_gain(tmp_path):
     t.call(1_500_000, 500, 30)
     t.kernel(1_505_000, 1_000, 30)
     run = t.run(tmp_path)
-    assert run.idle["synchronisation"] == 1_505_000 - 956_000
+    assert run.idle["synchronization"] == 1_505_000 - 956_000
     wait = next(a for a in run.advice if a.title.startswith("Remove the wait"))
     span, host = 1_506_000 - 5_000, 1_500_000 - 100_000
     assert wait.max_gain_s == pytest.approx((span - host) / 1e9)

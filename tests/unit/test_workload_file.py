@@ -75,7 +75,7 @@ def test_a_missing_file_is_a_sentence(tmp_path):
         ({"batch": 0}, "too small"),
         ({"batch": -1}, "too small"),
         ({"guidance": 3}, "largest is 2"),
-        ({"colour": 3}, "no size 'colour'; it has: batch, height"),
+        ({"color": 3}, "no size 'color'; it has: batch, height"),
         ({"batch": 1.5}, "must be a whole number"),
         ({"batch": True}, "must be a whole number"),
     ],

@@ -1,4 +1,4 @@
-"""Traces made by hand, event by event, and the real ones analysed once for all tests. Times are nanoseconds."""
+"""Traces made by hand, event by event, and the real ones analyzed once for all tests. Times are nanoseconds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRUTH = {entry["file"]: entry for entry in json.loads(INDEX.read_text("utf-8"))}
 
 @cache
 def real(name, capture=None):
-    """A real trace, analysed."""
+    """A real trace, analyzed."""
     return analyze(REAL / name, capture=capture and REAL / capture)
 
 

@@ -46,7 +46,7 @@ def analyze(
     known = _device(on) if on else None
     if not force:
         _check_new(out, csv, parquet, perfetto)
-    runs = [_analysed(path, capture, known, perfetto, force) for path in trace]
+    runs = [_analyzed(path, capture, known, perfetto, force) for path in trace]
     found = _beside(runs[0], against, parse_sizes(size), on) if against else None
     if out:
         from ..run import save_run
@@ -98,7 +98,7 @@ def _folders(out: str, runs: list[Run]) -> list[Path]:
     return [Path(out) / f"rank{rank if told else i}" for i, rank in enumerate(ranks)]
 
 
-def _analysed(path: str, capture: str | None, on: Device | None, perfetto: str | None, force: bool) -> Run:
+def _analyzed(path: str, capture: str | None, on: Device | None, perfetto: str | None, force: bool) -> Run:
     """One trace as a run; five: what `analyze` was asked about it."""
     from .heap import suit_large_files
 

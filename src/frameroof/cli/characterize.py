@@ -63,7 +63,7 @@ def characterize(  # more than five arguments: each is an option of the command
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Characterise models: every table and figure of Golden et al., each claim of theirs beside our number.
+    """Characterize models: every table and figure of Golden et al., each claim of theirs beside our number.
 
     Measured on this machine (reduced models on a CPU, full ones with CUDA), or predicted for any with --predict. The
     same command takes up an interrupted study: what was measured is not measured again.
@@ -78,7 +78,7 @@ def characterize(  # more than five arguments: each is an option of the command
     files = _inputs(jobs, counters, names)
     folder = out if predict else out or DEFAULT_OUT
     _ready(not predict, folder, force)
-    with status("characterising") as say:
+    with status("characterizing") as say:
         source, asked = _source(names, on, None if predict else folder, parse_sizes(size), say)
         inputs = tuple(f"{name}: {path}" for name, path in files.items())
         study = _study(source, asked, inputs, folder, force)

@@ -27,7 +27,7 @@ def count(  # more than five arguments: each is an option of the command
 ) -> None:
     """Count every operation of a module's forward: FLOPs, bytes, parameters; no weights, no GPU."""
     if dtype not in (None, "bf16", "fp16", "fp32"):
-        raise ValueError(f"a model is built in bf16, fp16 or fp32, not {dtype!r}; predict --dtype quantises")
+        raise ValueError(f"a model is built in bf16, fp16 or fp32, not {dtype!r}; predict --dtype quantizes")
     if out is not None and not out.name.endswith(".json"):
         raise ValueError(f"{out}: a workload file's name ends in .json, such as my-model.workload.json")
     if out is not None and out.exists() and not force:

@@ -1,4 +1,4 @@
-"""A run as a verb is given one: a folder, its JSON under any name, or a trace that is analysed now."""
+"""A run as a verb is given one: a folder, its JSON under any name, or a trace that is analyzed now."""
 
 from __future__ import annotations
 

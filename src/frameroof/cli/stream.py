@@ -304,11 +304,11 @@ def log(
     out: Annotated[Path | None, typer.Option(help="The Markdown file; without it the log is printed.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
-    """The optimisation log as Markdown: measured rows of benches, predicted rows of a machine."""
+    """The optimization log as Markdown: measured rows of benches, predicted rows of a machine."""
     import msgspec
 
     from ..files import read_whole, write_whole
-    from ..report.stream_log import optimisation_log
+    from ..report.stream_log import optimization_log
     from ..study.stream import predict as run
 
     found = []
@@ -317,7 +317,7 @@ def log(
             found.append(msgspec.json.decode(read_whole(path), type=dict[str, Any]))
         except msgspec.DecodeError as error:
             raise ValueError(f"{path} is no stream.json: {error}.") from error
-    text = optimisation_log(found, run(on), [str(path) for path in benches])
+    text = optimization_log(found, run(on), [str(path) for path in benches])
     if out is None:
         print(text)
     else:

@@ -1,4 +1,4 @@
-"""From counted work to seconds, bytes and dollars: limits, utilisation, memory, cost."""
+"""From counted work to seconds, bytes and dollars: limits, utilization, memory, cost."""
 
 from .cost import Cost, cost_of
 from .efficiency import DEFAULT_UTILIZATION, Utilization, parse_utilization

@@ -1,6 +1,6 @@
 """Expected time of each operation under PyTorch's eager execution: efficiency by kind and size, and launches.
 
-One utilisation for everything cannot say what flash attention brings or why small work is slow. Here each operation has
+One utilization for everything cannot say what flash attention brings or why small work is slow. Here each operation has
 
     time = max(launch, compute / share of peak, bytes / share of bandwidth)
 

@@ -1,6 +1,6 @@
 """What share of a limit is reached: one stated number, or one for each kind of operation.
 
-Kept apart from peaks: a peak is what the silicon can do, a utilisation is what was seen of it.
+Kept apart from peaks: a peak is what the silicon can do, a utilization is what was seen of it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Utilization:
         for share in (self.default, *self.by_kind.values()):
             if not LEAST <= share <= 1:
                 raise ValueError(
-                    f"a utilisation is above 0 (at least {LEAST:g}) and at most 1, not {share:g}: "
+                    f"a utilization is above 0 (at least {LEAST:g}) and at most 1, not {share:g}: "
                     "nothing runs above its limit"
                 )
 
@@ -57,7 +57,7 @@ def parse_utilization(text: str) -> Utilization:
         try:
             share = float(number)
         except ValueError:
-            raise ValueError(f"{item!r} is not a utilisation; write 0.5 or attention=0.7") from None
+            raise ValueError(f"{item!r} is not a utilization; write 0.5 or attention=0.7") from None
         if not equals:
             default, source = share, "chosen by the user"
         elif kind in KINDS:

@@ -1,7 +1,7 @@
 """The roofline of every operation: what compute and memory each need, the larger of the two, summed.
 
-*Limit* is the roofline at 100 %; *expected* divides it by a stated utilisation. Several devices share
-the work perfectly: an idealisation, said in every output. Dense peaks only; an operation's peak is
+*Limit* is the roofline at 100 %; *expected* divides it by a stated utilization. Several devices share
+the work perfectly: an idealization, said in every output. Dense peaks only; an operation's peak is
 that of the widest type among its operands. Causal attention is limited by the triangle its kernel
 computes, while its FLOPs count the full square.
 """
@@ -84,7 +84,7 @@ class StageEstimate:
 
     @cached_property
     def expected_s(self) -> float:
-        """The limit through the utilisation."""
+        """The limit through the utilization."""
         return float(self._sum("expected_s"))
 
     @property
@@ -162,7 +162,7 @@ def estimate(
     stages = tuple(_stage(stage, values, machine, utilization) for stage in workload.stages)
     assumptions = [*machine.assumptions]
     if node.count > 1:
-        assumptions.append(f"{node.count} devices share the work perfectly, without communication (an idealisation)")
+        assumptions.append(f"{node.count} devices share the work perfectly, without communication (an idealization)")
     if any(op.op.attrs.get("causal") for stage in stages for op in stage.ops):
         assumptions.append(
             "causal attention: FLOPs count the full square, its limit the triangle that a kernel computes"

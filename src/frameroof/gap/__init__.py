@@ -135,7 +135,7 @@ def _limit(
     dtype: str | None,
     bandwidth: float,
 ) -> None:
-    """Set limit, distance and utilisations from (FLOPs executed, FLOPs counted, bytes) of all calls.
+    """Set limit, distance and utilizations from (FLOPs executed, FLOPs counted, bytes) of all calls.
 
     Where the bytes of a product are not known, its FLOPs alone limit it: that is no longer than its true limit.
     """

@@ -85,7 +85,7 @@ def devices() -> tuple[Device, ...]:
 
 @cache
 def seed_devices() -> tuple[Device, ...]:
-    """The machines as the seed documents assumed them, labelled, to reproduce those documents.
+    """The machines as the seed documents assumed them, labeled, to reproduce those documents.
 
     They are never among `devices()`: their figures are no dense peaks of the work they were used for.
     `device` finds them by name (``seed:n300``).

@@ -93,7 +93,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
     `dense_flops` holds dense peaks of matrix work by dtype, in FLOP/s (integer operations for int8);
     a dtype without hardware support or without a known figure is absent. `sparse_flops` holds the
-    with-sparsity figures of vendor sheets: they are kept to recognise such a figure when it is met,
+    with-sparsity figures of vendor sheets: they are kept to recognize such a figure when it is met,
     and no estimate uses them. `link_bandwidth` and `pcie_bandwidth` are bytes per second in one
     direction; vendors usually quote the sum of both. `vector_peak` is the fp32 rate outside of
     matrix units, which bounds elementwise work, None when unknown. Every value comes from `source`

@@ -1,1 +1,1 @@
-"""What measures: whole pipelines that run with random weights, and the characterisation of them by running."""
+"""What measures: whole pipelines that run with random weights, and the characterization of them by running."""

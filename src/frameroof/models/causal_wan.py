@@ -248,7 +248,7 @@ def sinusoid(t_BT: torch.Tensor, width: int) -> torch.Tensor:
 
 
 def rotated(x_BNHD: torch.Tensor, rotary: Rotary) -> torch.Tensor:
-    """Neighbouring pairs of x turned by the angles; fp32 inside, the dtype of x outside."""
+    """Neighboring pairs of x turned by the angles; fp32 inside, the dtype of x outside."""
     even, odd = x_BNHD.float().unflatten(-1, (-1, 2)).unbind(-1)
     cos, sin = rotary
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).to(x_BNHD.dtype)

@@ -92,7 +92,7 @@ SR_1024 = UNetConfig(
 
 
 class ResBlock(nn.Module):
-    """Two convolutions, the second normalised by scale and shift from the timestep."""
+    """Two convolutions, the second normalized by scale and shift from the timestep."""
 
     def __init__(self, config: UNetConfig, layers: Layers, channels_in: int, channels: int) -> None:
         super().__init__()

@@ -122,7 +122,7 @@ class JointAttention:
 def _projected(
     attn: nn.Module, x: torch.Tensor, linears: tuple[str, str, str], norm: str
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Queries, keys and values by head; queries and keys normalised."""
+    """Queries, keys and values by head; queries and keys normalized."""
     q, k, v = (getattr(attn, name)(x).unflatten(2, (attn.heads, -1)) for name in linears)
     return getattr(attn, norm.format("q"))(q), getattr(attn, norm.format("k"))(k), v
 

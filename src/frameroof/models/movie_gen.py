@@ -95,7 +95,7 @@ class TimestepEmbedding(nn.Module):
         return time_BD, self.shared(time_BD).unflatten(1, (self.modulations, -1))
 
 
-class FactorisedPosition(nn.Module):
+class FactorizedPosition(nn.Module):
     """A learned embedding per frame, per row and per column; their sum is a token's position."""
 
     def __init__(self, config: DiTConfig) -> None:
@@ -118,7 +118,7 @@ class MovieGenTransformer(nn.Module):
             nn.Sequential(nn.Linear(width, dim, bias=False), nn.LayerNorm(dim)) for width in config.text_dims
         )
         self.time = TimestepEmbedding(config)
-        self.position = FactorisedPosition(config)
+        self.position = FactorizedPosition(config)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.RMSNorm(dim)
         self.final_modulation = nn.Linear(dim, 2 * dim)
@@ -155,7 +155,7 @@ class TAEResBlock(nn.Module):
 
 
 class TAEDecoder(nn.Module):
-    """Latent video to pixels: three times nearest-neighbour doubling in time and space, then convolution."""
+    """Latent video to pixels: three times nearest-neighbor doubling in time and space, then convolution."""
 
     def __init__(self, channels: tuple[int, ...] = TAE_CHANNELS, blocks: int = 3) -> None:
         super().__init__()
@@ -291,7 +291,7 @@ EACH_FRAME = {"batch": "batch*frames", **UPSAMPLED}
 NOTES = (
     "Published: 48 layers, width 6144, SwiGLU of 16384, 48 heads of 128, full bidirectional attention, "
     "cross-attention in every block, patches of 1x2x2 on 16 latent channels, autoencoder strides 8x8x8, "
-    "learned factorised positions added before every block, 50 steps.",
+    "learned factorized positions added before every block, 50 steps.",
     "Timestep modulation is one shared projection plus a table per block: a projection per block, as in "
     "DiT, would add 11 billion parameters to the published 30. The transformer counts 29.4 billion.",
     "The seed's table (200.3 TFLOP a layer) leaves cross-attention out; with it a layer counts 212.8 TFLOP.",

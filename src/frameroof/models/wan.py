@@ -19,7 +19,7 @@ from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
 BASE = Setting(width=832, height=480, frames=81, steps=50, guidance=2, text_tokens=512)
 TWO_EXPERTS = ("wan2.2-t2v-a14b", "wan2.2-i2v-a14b")
 IMAGE_NOTE = (
-    "The image is encoded by the VAE as the first frame of a video that is otherwise grey, so all frames are encoded."
+    "The image is encoded by the VAE as the first frame of a video that is otherwise gray, so all frames are encoded."
 )
 TITLES = {
     "wan2.1-t2v-1.3b": "Wan 2.1 T2V 1.3B",

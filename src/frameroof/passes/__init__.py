@@ -1,7 +1,7 @@
 """Workload -> Workload: one idea a file. Each writes its name into `Workload.passes`."""
 
-from .attention import materialise_attention
+from .attention import materialize_attention
 from .fusion import fuse_elementwise
 from .precision import set_precision
 
-__all__ = ["fuse_elementwise", "materialise_attention", "set_precision"]
+__all__ = ["fuse_elementwise", "materialize_attention", "set_precision"]

@@ -15,7 +15,7 @@ from ..workload.records import DTYPE_BITS, Held, Op, Stage, Tensor, Workload
 ZERO = Poly()
 
 
-def materialise_attention(workload: Workload) -> Workload:
+def materialize_attention(workload: Workload) -> Workload:
     """The workload with every attention cut into the kernels of its baseline form."""
     stages = tuple(_stage(stage, stage.dtype or workload.dtype) for stage in workload.stages)
     return workload.with_stages(stages, "baseline attention (similarity matrix written and read)")

@@ -1,4 +1,4 @@
-"""Quantise: other dtypes for weights and activations, for all of a workload or for named parts.
+"""Quantize: other dtypes for weights and activations, for all of a workload or for named parts.
 
 A choice is ``fp8`` (everything that has the pipeline's dtype), or a comma-separated list of
 ``PART=DTYPE`` with PART one of: weights, activations, kv (keys and values of attention, with their

@@ -1,4 +1,4 @@
-"""`frameroof.profile`: a block, a function or a piece of work, recorded, timed, analysed and saved whole."""
+"""`frameroof.profile`: a block, a function or a piece of work, recorded, timed, analyzed and saved whole."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def profile(
 
 
 class Profile:
-    """One recording: `result` is the analysed `Run`, `save` writes it; before the end of the block there is neither."""
+    """One recording: `result` is the analyzed `Run`, `save` writes it; before the end of the block there is neither."""
 
     def __init__(
         self,
@@ -173,7 +173,7 @@ class Profile:
 
     @property
     def result(self) -> Run:
-        """The recording, analysed (torch-free data, as of `frameroof analyze`)."""
+        """The recording, analyzed (torch-free data, as of `frameroof analyze`)."""
         trace = self.trace
         if self._result is None:
             from ..trace.advice import advise

@@ -18,7 +18,7 @@ from .memory import Peak, StagePeaks, on_cuda
 Say = Callable[[str], None]
 
 
-def synchronise() -> None:
+def synchronize() -> None:
     """Wait until the device has done all that it was given."""
     if on_cuda():
         torch.cuda.synchronize()
@@ -26,10 +26,10 @@ def synchronise() -> None:
 
 @dataclass
 class Clock:
-    """Time on the host, with both ends synchronised, and marks that a device can pass without waiting."""
+    """Time on the host, with both ends synchronized, and marks that a device can pass without waiting."""
 
     now: Callable[[], int] = time.perf_counter_ns
-    wait: Callable[[], None] = synchronise
+    wait: Callable[[], None] = synchronize
     cuda: bool = field(default_factory=on_cuda)
 
     def mark(self) -> Any:
@@ -114,7 +114,7 @@ def measure(
         if at == 0:
             timing.cold_ns = taken
         timing.stage_peaks = peaks.found
-    clock.cuda = clock.cuda or (clock.wait is synchronise and on_cuda())  # the first call may be what starts it
+    clock.cuda = clock.cuda or (clock.wait is synchronize and on_cuda())  # the first call may be what starts it
     peak = Peak()
     for at in range(repeat):
         say(f"repetition {at + 1} of {repeat}")

@@ -15,7 +15,7 @@ import torch
 from torch.profiler import ProfilerActivity
 
 from . import hooks
-from .timing import synchronise
+from .timing import synchronize
 
 BLOCK = 1 << 24
 _AS_OPERATOR = re.compile(rf'"cat": "cpu_op",(\s*)"name": "{hooks.PREFIX}'.encode())
@@ -28,12 +28,12 @@ def profiled(path: Path, shapes: bool = True) -> Iterator[None]:
     """Record the block and write its trace to `path` (.json.gz); nothing is written where the block fails."""
     _warm_up()
     profiler = _profiler(shapes)
-    synchronise()
+    synchronize()
     with without_marks():
         profiler.start()
     try:
         yield
-        synchronise()
+        synchronize()
     except BaseException:
         with suppress(Exception), without_marks():  # the block's own error is what the user must see
             profiler.stop()

@@ -14,7 +14,7 @@ MOST_ROWS = 12
 
 CAUSES = {
     "host_launch": "the host had not launched the next kernel yet",
-    "synchronisation": "the host had waited for the device",
+    "synchronization": "the host had waited for the device",
     "copy": "the host was busy with a copy",
     "dependency": "launched, but waiting in the device's queue",
     "graph": "between kernels of a graph replay",
@@ -24,7 +24,7 @@ CAUSES = {
 
 
 def print_run(run: Run, most: int = MOST_ROWS) -> None:
-    """Print one analysed run for a person."""
+    """Print one analyzed run for a person."""
     out = console()
     s = run.summary
     device = s.device or "unknown device"

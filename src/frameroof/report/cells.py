@@ -9,7 +9,7 @@ from typing import Any
 from ..study.characterize.source import Column
 from ..units import format_bandwidth, format_bytes, format_count, format_flops, format_rate, format_seconds, format_usd
 
-SHARES = ("share", "utilisation", "hit_rate", "of_baseline", "bandwidth_mean")
+SHARES = ("share", "utilization", "hit_rate", "of_baseline", "bandwidth_mean")
 
 
 def cell(value: Any, column: Column) -> str:

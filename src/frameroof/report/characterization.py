@@ -14,7 +14,7 @@ from ..study.characterize.source import Experiment
 from .cells import cell, heading
 from .console import console, table
 
-COLOURS = {"agrees": "green", "differs": "red", "contradicts itself": "magenta", "not tested": "dim"}
+COLORS = {"agrees": "green", "differs": "red", "contradicts itself": "magenta", "not tested": "dim"}
 FEW, MOST_ROWS, WIDE = 2, 120, 170
 
 
@@ -58,7 +58,7 @@ def _claims(experiment: Experiment, why: bool) -> Table:
     if why:
         made.add_column("why", min_width=30, overflow="fold")
     for claim in experiment.claims:
-        verdict = Text(claim.verdict, style=COLOURS[claim.verdict])
+        verdict = Text(claim.verdict, style=COLORS[claim.verdict])
         made.add_row(claim.text, claim.paper, claim.ours, verdict, *([claim.why] if why else []))
     return made
 

@@ -1,4 +1,4 @@
-"""A frame of video as text: two rows of pixels to a line, as coloured half blocks. H rows, W columns."""
+"""A frame of video as text: two rows of pixels to a line, as colored half blocks. H rows, W columns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HALF = "\u2580"
 
 
 def frame_text(rgb_HW3: np.ndarray[Any, Any], columns: int = 64) -> Text:
-    """A picture of bytes (H, W, 3), at most so many columns wide, as text for a terminal with colours."""
+    """A picture of bytes (H, W, 3), at most so many columns wide, as text for a terminal with colors."""
     height, width, _ = rgb_HW3.shape
     columns = max(1, min(columns, width))
     rows = max(2, round(height * columns / width) // 2 * 2)

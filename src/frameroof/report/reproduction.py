@@ -14,7 +14,7 @@ from ..units import format_seconds
 from .console import console, table
 from .json import print_json
 
-COLOURS = {
+COLORS = {
     "same": "green",
     "holds": "green",
     "partly": "yellow",
@@ -59,7 +59,7 @@ def _rows(title: str, rows: list[Row], width: int) -> Any:
     for row in rows:
         published, ours, corrected = _numbers(row)
         ratio = "" if row.ratio is None else f"{row.ratio:.3f}"
-        verdict = Text(row.verdict, style=COLOURS[row.verdict])
+        verdict = Text(row.verdict, style=COLORS[row.verdict])
         made.add_row(row.quantity, row.unit, published, ours, ratio, corrected, verdict, row.why)
     return made
 

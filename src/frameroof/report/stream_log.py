@@ -1,4 +1,4 @@
-"""The optimisation log as Markdown, from the JSON of benches: one row a change, predicted gains apart from measured."""
+"""The optimization log as Markdown, from the JSON of benches: one row a change, predicted gains apart from measured."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..study.latency_report import gains
 from ..study.stream import StreamPrediction
 from ..units import format_seconds
 
-HEAD = """# Optimisation log
+HEAD = """# Optimization log
 
 Made by `frameroof stream log` from the JSON of `frameroof stream bench`, `stream tune` and `benchmarks/gpu.py stream`;
 nothing here is typed by hand.
@@ -28,7 +28,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def optimisation_log(
+def optimization_log(
     benches: Sequence[Mapping[str, Any]], prediction: StreamPrediction, names: Sequence[str] = ()
 ) -> str:
     """The whole document; ValueError where a file, called so in `names`, is no bench."""

@@ -59,7 +59,7 @@ def print_stream_prediction(p: StreamPrediction) -> None:
     for text in remarks():
         page.print(f"- {text}")
     page.print()
-    for text in (*p.assumptions, f"Expected: limit over utilisation {p.utilization}."):
+    for text in (*p.assumptions, f"Expected: limit over utilization {p.utilization}."):
         page.print(text, style="dim")
 
 

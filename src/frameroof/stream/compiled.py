@@ -90,7 +90,7 @@ class CompiledOps(Ops):
     def ffn(self, ffn: nn.Sequential, x_BNC: torch.Tensor) -> torch.Tensor:
         first, _, last = ffn
         if not (isinstance(first, nn.Linear) and isinstance(last, nn.Linear)):
-            return super().ffn(ffn, x_BNC)  # quantised, or with a LoRA beside
+            return super().ffn(ffn, x_BNC)  # quantized, or with a LoRA beside
         return self._ffn(x_BNC, first.weight, first.bias, last.weight, last.bias)
 
 

@@ -142,7 +142,7 @@ PRESETS: dict[str, StreamConfig] = {
     ),
     "longlive-1.3b": StreamConfig(),
 }
-# What each optimised variant changes of the baseline.
+# What each optimized variant changes of the baseline.
 RING = {"cache": "ring", "tabulate": True}
 VARIANTS: dict[str, dict[str, Any]] = {
     "baseline": {},

@@ -12,17 +12,17 @@ from torch.nn import functional as F
 
 from frameroof.models.causal_wan import KV, QKV, Attend, Attention, CausalWan, Ops, Residual, Rotary, sdpa
 from frameroof.stream import kernels
-from frameroof.stream.kernels import Affine, Format, Quantised, Ring
+from frameroof.stream.kernels import Affine, Format, Quantized, Ring
 from frameroof.stream.kernels.linear import gelu_linear, joined
-from frameroof.stream.quantise import QuantisedLinear
+from frameroof.stream.quantize import QuantizedLinear
 
 
 class FusedOps(Ops):
     """Fused kernels for one model, on the device on which it lies when this is made.
 
     q, k and v of each self-attention become one product; their weights stay the model's own, as views into
-    the joined one. Where all layers that read a norm are quantised, the norm gives 8 bits itself. Make it
-    after ``quantise_linears`` and after moving the model.
+    the joined one. Where all layers that read a norm are quantized, the norm gives 8 bits itself. Make it
+    after ``quantize_linears`` and after moving the model.
     """
 
     def __init__(self, model: CausalWan, attend: Attend = sdpa) -> None:
@@ -52,13 +52,13 @@ class FusedOps(Ops):
 
     def norm_modulate(
         self, norm: nn.LayerNorm, x_BNC: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor
-    ) -> torch.Tensor | Quantised:
+    ) -> torch.Tensor | Quantized:
         """LayerNorm and modulation, in 8 bits where its reader takes them: one kernel."""
         return kernels.norm_modulate(_rows(x_BNC), Affine(scale, shift), self._to[norm])
 
     def residual_norm(
         self, summed: Residual, norm: nn.LayerNorm, modulate: tuple[torch.Tensor, torch.Tensor] | None
-    ) -> tuple[torch.Tensor, torch.Tensor | Quantised]:
+    ) -> tuple[torch.Tensor, torch.Tensor | Quantized]:
         """The sum and its norm, modulated or with the norm's own weight and bias: one kernel."""
         if modulate is None:
             affine = Affine(norm.weight[None, None], norm.bias[None, None], 0.0)
@@ -70,14 +70,14 @@ class FusedOps(Ops):
         """x + gate*y: one kernel."""
         return kernels.gate_residual((_rows(summed[0]), *summed[1:]))
 
-    def ffn(self, ffn: nn.Sequential, x_BNC: torch.Tensor | Quantised) -> torch.Tensor:
-        """Linear, GELU, linear: GELU in the first product's epilogue, or before the second one's quantisation."""
+    def ffn(self, ffn: nn.Sequential, x_BNC: torch.Tensor | Quantized) -> torch.Tensor:
+        """Linear, GELU, linear: GELU in the first product's epilogue, or before the second one's quantization."""
         first, _, last = ffn
         if isinstance(first, nn.Linear):
             return last(gelu_linear(x_BNC, first))
         y_BNC = first(x_BNC)
-        if isinstance(last, QuantisedLinear) and last.accepts is not None:
-            return last(kernels.quantise_rows(y_BNC, last.accepts, gelu=True))
+        if isinstance(last, QuantizedLinear) and last.accepts is not None:
+            return last(kernels.quantize_rows(y_BNC, last.accepts, gelu=True))
         return last(F.gelu(y_BNC, approximate="tanh"))
 
 
@@ -88,7 +88,7 @@ def _join(attn: Attention) -> nn.Module | None:
         one: nn.Module = joined(parts)
         shared = ["weight", "bias"]
     elif len({getattr(part, "scheme", None) for part in parts}) == 1 and attn.q.accepts is not None:
-        one = QuantisedLinear.joined(parts)
+        one = QuantizedLinear.joined(parts)
         shared = ["codes_NK", "scale", "bias"]
     else:
         return None
@@ -103,7 +103,7 @@ def _join(attn: Attention) -> nn.Module | None:
 
 def _accepted(layers: list[nn.Module]) -> Format | None:
     """The 8-bit format that all these layers take, if there is one."""
-    formats = {layer.accepts if isinstance(layer, QuantisedLinear) else None for layer in layers}
+    formats = {layer.accepts if isinstance(layer, QuantizedLinear) else None for layer in layers}
     return formats.pop() if len(formats) == 1 else None
 
 

@@ -41,7 +41,7 @@ class Rope:
         self._last: tuple[tuple[int, int], Rotary] | None = None
 
     def at(self, start: int, frames: int) -> Rotary:
-        """Frames start .. start+frames-1 of the stream; no synchronisation with the device.
+        """Frames start .. start+frames-1 of the stream; no synchronization with the device.
 
         A block's later steps get what its first one got; nobody may write into it.
         """

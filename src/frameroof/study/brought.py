@@ -67,7 +67,7 @@ def _wait(title: str, before: Run) -> tuple[str, Measure]:
     places = ((sync.operator or sync.call, sync.line) for sync in before.syncs)
     wanted = next((p for p in places if title == f"{WAIT} {p[0]}" + (f" at {p[1]}" if p[1] else "")), None)
     if wanted is None:
-        return _idle("synchronisation")
+        return _idle("synchronization")
     return f"idle after {wanted[0]}", lambda run: sum(
         s.idle_ns for s in run.syncs if (s.operator or s.call, s.line) == wanted
     )
@@ -92,7 +92,7 @@ TIMES: dict[str, tuple[str, Measure]] = {
     "Use fused attention": ("attention", _classes(("attention",))),
     "Cache the text's keys and values": ("repeated keys and values of the text", lambda run: run.text_kv.repeated_ns),
     "Run the VAE in": ("the VAE", lambda run: sum(s.time_ns for s in decoders(run))),
-    "Quantise linear layers": ("linear", _classes(("linear",))),
+    "Quantize linear layers": ("linear", _classes(("linear",))),
     "Fuse elementwise work": (", ".join(LOOSE), _classes(LOOSE)),
     "Keep convolutions in channels-last": (
         "kernels that change the layout",

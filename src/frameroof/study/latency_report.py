@@ -213,5 +213,5 @@ def as_dict(p: StreamPrediction) -> dict[str, Any]:
         "reported_by": SETTING,
         "published": published(),
         "remarks": list(remarks()),
-        "assumptions": [*p.assumptions, f"Expected: limit over utilisation {p.utilization}."],
+        "assumptions": [*p.assumptions, f"Expected: limit over utilization {p.utilization}."],
     }

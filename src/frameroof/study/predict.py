@@ -11,7 +11,7 @@ from .. import catalogue
 from ..estimate import DEFAULT_UTILIZATION, Cost, Estimate, Memory, Utilization, cost_of, estimate, memory_of
 from ..estimate.cost import LLM_SOURCE
 from ..hardware import Node, parse_node
-from ..passes import fuse_elementwise, materialise_attention, set_precision
+from ..passes import fuse_elementwise, materialize_attention, set_precision
 from ..workload.records import Workload
 
 SCHEMA = "frameroof.predict/1"
@@ -34,7 +34,7 @@ class Prediction:
 
     @property
     def expected_s(self) -> float:
-        """Seconds of one run through the utilisation."""
+        """Seconds of one run through the utilization."""
         return self.estimate.total.expected_s
 
     @property
@@ -147,7 +147,7 @@ def prepare(
     if dtype is not None and dtype != workload.dtype:
         workload = set_precision(workload, dtype)
     if attention == "baseline":
-        workload = materialise_attention(workload)
+        workload = materialize_attention(workload)
     return workload, choices
 
 
@@ -166,7 +166,7 @@ def predict(  # eight arguments: one an option of the command
 
     `model` is a name or alias of the catalogue, a workload file, or a `Workload`. `on` is a machine
     such as ``"H200"`` or ``"8xH100"``. `sizes` override the workload's default parameters (``batch``,
-    ``height``, ``steps`` …; pixels, frames, tokens). `dtype` quantises (see `passes.precision`).
+    ``height``, ``steps`` …; pixels, frames, tokens). `dtype` quantizes (see `passes.precision`).
     `attention` is ``fused`` or ``baseline``, `elementwise` ``fused`` or ``eager``. Times are seconds,
     memory bytes, prices US dollars. Raises `ValueError`, a sentence, for anything that is not
     admissible. Method: the roofline of Williams et al. (2009) for every operation, summed.

@@ -139,7 +139,7 @@ def predict(
 ) -> StreamPrediction:
     """Limits and expected times of LongLive 1.3B on one device.
 
-    `dtype` quantises as `frameroof predict --dtype` does (``linear=fp8`` …). Raises ValueError, a sentence.
+    `dtype` quantizes as `frameroof predict --dtype` does (``linear=fp8`` …). Raises ValueError, a sentence.
     """
     s = sizes or Sizes()
     node = on if isinstance(on, Node) else parse_node(on)

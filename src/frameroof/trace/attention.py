@@ -86,7 +86,7 @@ _HELPER = re.compile(r"quant|combine|splitkv_reduce|preprocess|convert_dq", re.I
 
 
 def _with_helpers(placed: Placed, calls: list[Attention]) -> list[Attention]:
-    """Kernels that only prepare or finish an attention (quantise its inputs, combine its parts) join that call."""
+    """Kernels that only prepare or finish an attention (quantize its inputs, combine its parts) join that call."""
     joined: list[Attention] = []
     pending: list[int] = []
     helpers = {name for name in {placed.kernel[call.rows[0]] for call in calls} if _HELPER.search(name)}

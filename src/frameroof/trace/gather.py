@@ -213,7 +213,7 @@ class Gatherer:
         if self.texts:
             problems.append(Problem("events whose times are written as text", self.texts, "read as numbers"))
         if not self.host and not self.work:
-            problems.append(Problem("the file holds no timed event", 1, "there is nothing to analyse"))
+            problems.append(Problem("the file holds no timed event", 1, "there is nothing to analyze"))
         host = _joined(self.host, Host)
         self._sort_out(host["kind"], host["name"])
         work = _joined(self.work, Work)

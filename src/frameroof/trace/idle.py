@@ -4,7 +4,7 @@ A gap ends with the start of some work. That work could not have started before 
 latency floor of the run (the least time that any launch took to reach the idle device). So of a gap,
 
     up to launch + floor   the device waited for the host: because the host itself had waited for the device
-                           (synchronisation) or sat in a copy when the gap began, or else because it had only now come
+                           (synchronization) or sat in a copy when the gap began, or else because it had only now come
                            to the launch (host_launch)
     the rest               the work was queued and the device still waited (dependency: streams, events, the hardware)
 
@@ -24,7 +24,7 @@ from .intervals import covered, merged, overlap
 from .placed import Placed
 from .schema import Kind
 
-CAUSES = ("host_launch", "synchronisation", "copy", "dependency", "graph", "profiler", "unknown")
+CAUSES = ("host_launch", "synchronization", "copy", "dependency", "graph", "profiler", "unknown")
 BUCKETS_US = (1, 10, 100)
 
 BLOCKING_SYNC = re.compile(r"Synchronize|^(cuda|hip)Free(Host)?(_v\d+)?$")
@@ -58,7 +58,7 @@ class Idle:
     gap_cause: list[str] = field(default_factory=list)
     """The cause of the larger part of each gap."""
     gap_wait: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    """Of each gap, the part that is `synchronisation`."""
+    """Of each gap, the part that is `synchronization`."""
     gap_row: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """The work that ends each gap."""
     reliable: bool = True
@@ -174,7 +174,7 @@ def _split(placed: Placed, idle: Idle, lo: Array, hi: Array) -> None:
     overhead = _profiler(placed, lo, lo + waiting)
     kind = _blocked(placed, lo)
     parts = {name: np.zeros(len(lo), dtype=np.int64) for name in CAUSES}
-    for cause in ("host_launch", "synchronisation", "copy"):
+    for cause in ("host_launch", "synchronization", "copy"):
         parts[cause] = np.where(kind == cause, waiting - overhead, 0)
     parts["profiler"] = overhead
     parts["graph"] = np.where(in_graph, length, 0)
@@ -183,7 +183,7 @@ def _split(placed: Placed, idle: Idle, lo: Array, hi: Array) -> None:
     idle.causes = {name: int(values.sum()) for name, values in parts.items() if values.any()}
     table = np.stack([parts[name] for name in CAUSES]) if len(lo) else np.zeros((len(CAUSES), 0))
     idle.gap_cause = [CAUSES[i] for i in table.argmax(axis=0).tolist()] if len(lo) else []
-    idle.gap_start, idle.gap_end, idle.gap_row, idle.gap_wait = lo, hi, row, parts["synchronisation"]
+    idle.gap_start, idle.gap_end, idle.gap_row, idle.gap_wait = lo, hi, row, parts["synchronization"]
     idle.reliable = not (bool(in_graph.any()) and placed.trace.is_rocm)
 
 
@@ -197,12 +197,12 @@ def _profiler(placed: Placed, lo: Array, hi: Array) -> Array:
 
 
 def _blocked(placed: Placed, at: Array) -> Array:
-    """What the host was doing when each gap began: "synchronisation", "copy", or "host_launch" for anything else.
+    """What the host was doing when each gap began: "synchronization", "copy", or "host_launch" for anything else.
 
-    A device-to-host copy that the host waits for is a synchronisation; one that only stages data is a copy.
+    A device-to-host copy that the host waits for is a synchronization; one that only stages data is a copy.
     """
     out = np.full(len(at), "host_launch", dtype=object)
-    for cause, pattern in (("copy", COPY_CALL), ("synchronisation", BLOCKING_SYNC)):
+    for cause, pattern in (("copy", COPY_CALL), ("synchronization", BLOCKING_SYNC)):
         rows = calls(placed, pattern)
         if len(rows):
             host = placed.trace.host
@@ -211,7 +211,7 @@ def _blocked(placed: Placed, at: Array) -> Array:
             inside = (i >= 0) & (at < end[np.maximum(i, 0)])
             out[inside] = cause
     back = placed.end[copies_to_host(placed)]
-    out[(out == "copy") & np.isin(at, back)] = "synchronisation"
+    out[(out == "copy") & np.isin(at, back)] = "synchronization"
     return out
 
 

@@ -20,7 +20,7 @@ class Ranges:
     start: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     end: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     thread: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    """Serialised GlobalId."""
+    """Serialized GlobalId."""
     aside: Array = field(default_factory=lambda: np.zeros(0, dtype=bool))
     """Ranges that overlap others of their thread without nesting."""
     read: list[Range] = field(default_factory=list)

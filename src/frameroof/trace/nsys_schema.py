@@ -76,12 +76,12 @@ _EMITTED = re.compile(
 
 
 def process(global_id: int) -> int:
-    """The process of a serialised GlobalId (hardware 8 bits, machine 8, process 24, thread 24)."""
+    """The process of a serialized GlobalId (hardware 8 bits, machine 8, process 24, thread 24)."""
     return (global_id >> 24) & 0xFFFFFF
 
 
 def thread(global_id: int) -> int:
-    """The thread of a serialised GlobalId."""
+    """The thread of a serialized GlobalId."""
     return global_id & 0xFFFFFF
 
 

@@ -143,7 +143,7 @@ class Poly:
     __rmul__ = __mul__
 
     def __call__(self, env: Mapping[str, Any]) -> Any:
-        """The value with every name bound: exact for Python integers, vectorised for arrays."""
+        """The value with every name bound: exact for Python integers, vectorized for arrays."""
         total: Any = 0
         for m, c in self.terms.items():
             value: Any = c

@@ -90,10 +90,10 @@ def test_it_plays(page: Page):
     seen = set()
     for frame in (0, 3, 20):
         wait_for(page, "where-frame", frame)
-        width, height, *colours = page.evaluate(PIXELS)
+        width, height, *colors = page.evaluate(PIXELS)
         assert (width, height) == (48, 32)
-        assert len(set(colours)) > 50  # a picture, and no plain colour
-        seen.add(tuple(colours))
+        assert len(set(colors)) > 50  # a picture, and no plain color
+        seen.add(tuple(colors))
     assert len(seen) == 3  # pixels change
     wait_for_block(page, 5)
     expect(page.locator("#inter")).to_have_text(re.compile(r"^\d+(\.\d)?$"))

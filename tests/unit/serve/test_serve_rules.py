@@ -97,15 +97,15 @@ def test_a_picture_has_a_head_of_twelve_bytes_and_is_a_jpeg_of_its_pixels():
     import numpy as np
     from PIL import Image
 
-    colours = np.zeros((16, 32, 3), np.uint8)
-    colours[:, :16] = (250, 20, 20)
-    colours[:, 16:] = (20, 20, 250)
-    message = picture_of(258, 70_000, jpeg(colours))
+    colors = np.zeros((16, 32, 3), np.uint8)
+    colors[:, :16] = (250, 20, 20)
+    colors[:, 16:] = (20, 20, 250)
+    message = picture_of(258, 70_000, jpeg(colors))
     assert struct.unpack("<BBHII", message[:12]) == (1, 1, 0, 258, 70_000)
     with Image.open(BytesIO(message[12:])) as picture:
         assert (picture.format, picture.size) == ("JPEG", (32, 16))
         found = np.asarray(picture).astype(int)
-    assert np.abs(found - colours).max() <= 6  # at quality 90; without chroma subsampling the edge stays sharp too
+    assert np.abs(found - colors).max() <= 6  # at quality 90; without chroma subsampling the edge stays sharp too
 
 
 # ----------------------------------------------------------------------------------- the clock

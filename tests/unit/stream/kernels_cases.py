@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from frameroof.stream import kernels
-from frameroof.stream.kernels import FORMATS, Affine, Quantised, Ring, Rotary
+from frameroof.stream.kernels import FORMATS, Affine, Quantized, Ring, Rotary
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 EPS = 1e-6
@@ -54,7 +54,7 @@ def norm_case(size: str, dtype: str, gate: str = "gate", affine: str = "modulate
 
 
 def sums_case(dtype: str, biased: bool) -> tuple[Any, ...]:
-    """Arguments of ``dequantise``: 3 rows of 2,100 sums, which is one more than one program takes."""
+    """Arguments of ``dequantize``: 3 rows of 2,100 sums, which is one more than one program takes."""
     g = torch.Generator().manual_seed(3)
     sums = torch.randint(-(2**27), 2**27, (3, 2100), generator=g, dtype=torch.int32)
     scales = torch.rand(3, 1, generator=g) * 1e-4, torch.rand(2100, 1, generator=g) * 1e-4
@@ -130,8 +130,8 @@ def norm_oracle(x: torch.Tensor, affine: Affine) -> np.ndarray:
     """LayerNorm, scale and shift in fp64."""
     values = x.double().numpy()
     scale, shift = (np.repeat(m.double().numpy(), values.shape[1] // m.shape[1], 1) for m in affine[:2])
-    centred = values - values.mean(-1, keepdims=True)
-    normed = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + EPS)
+    centerd = values - values.mean(-1, keepdims=True)
+    normed = centerd / np.sqrt((centerd**2).mean(-1, keepdims=True) + EPS)
     return normed * (affine.base + scale) + shift
 
 
@@ -153,11 +153,11 @@ def run(module: Any, device: str = "cpu") -> dict[str, torch.Tensor]:
         for fmt in FORMATS.values() if (size, dtype) in EIGHT_BIT else ():
             _put(out, f"{name}/{fmt.name}", module.gate_residual_norm(**case, to=fmt)[1])
             _put(out, f"{name}/alone-{fmt.name}", module.norm_modulate(x, case["affine"], fmt))
-            _put(out, f"{name}/rows-{fmt.name}", module.quantise_rows(y, fmt))
-            _put(out, f"{name}/gelu-{fmt.name}", module.quantise_rows(y, fmt, gelu=True))
+            _put(out, f"{name}/rows-{fmt.name}", module.quantize_rows(y, fmt))
+            _put(out, f"{name}/gelu-{fmt.name}", module.quantize_rows(y, fmt, gelu=True))
     for dtype in DTYPES:
         for bias in (True, False):
-            out[f"sums-{dtype}-{bias}"] = module.dequantise(*moved(sums_case(dtype, bias), device))
+            out[f"sums-{dtype}-{bias}"] = module.dequantize(*moved(sums_case(dtype, bias), device))
     for rows in kernels.ATTEND_ROWS:
         for name in ATTENTION:
             out[f"attend-{name}/{rows}"] = module.attend_fp8(*moved(attention_case(name), device), rows)
@@ -166,7 +166,7 @@ def run(module: Any, device: str = "cpu") -> dict[str, torch.Tensor]:
         out[f"attend-even/{rows}"] = module.attend_fp8(*moved(even_attention_case(), device), rows)
     zeros = torch.zeros(2, 48, device=device)
     for fmt in FORMATS.values():
-        _put(out, f"zeros/{fmt.name}", module.quantise_rows(zeros, fmt))
+        _put(out, f"zeros/{fmt.name}", module.quantize_rows(zeros, fmt))
     return {name: tensor.cpu() for name, tensor in out.items()}
 
 
@@ -182,7 +182,7 @@ def moved(value: Any, device: str) -> Any:
     return value
 
 
-def _put(out: dict[str, torch.Tensor], name: str, rows: Quantised) -> None:
+def _put(out: dict[str, torch.Tensor], name: str, rows: Quantized) -> None:
     out[f"{name}.codes"] = rows.codes
     out[f"{name}.scale"] = rows.scale
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from frameroof.stream import kernels
-from frameroof.stream.kernels import FORMATS, FP8, INT8, Affine, Quantised, Ring, Rotary, reference
+from frameroof.stream.kernels import FORMATS, FP8, INT8, Affine, Quantized, Ring, Rotary, reference
 from frameroof.stream.kernels.check import check_format
 
 EXACT = {"fp32": 1e-5, "bf16": 2.0**-8}  # one rounding to the type, beside fp32 arithmetic
@@ -53,7 +53,7 @@ def close_codes(outputs: dict[str, torch.Tensor], name: str, want: np.ndarray) -
     largest = np.abs(want).max(-1, keepdims=True)
     np.testing.assert_allclose(scale.numpy(), largest / to.largest, rtol=1e-5)
     np.testing.assert_array_equal(codes.float().abs().amax(-1).numpy(), to.largest)
-    off = np.abs(Quantised(codes, scale).dequantised().double().numpy() - want)
+    off = np.abs(Quantized(codes, scale).dequantized().double().numpy() - want)
     # e4m3: 3 bits of mantissa, and steps of 2^-9 below 2^-6; int8: steps of 1
     half_step = np.maximum(np.abs(want) / 16, scale.numpy() / 1024) if to is FP8 else scale.numpy() / 2
     assert (off <= half_step * (1 + 1e-3)).all()
@@ -141,10 +141,10 @@ def test_norms_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match=r"y has the shape \[2, 5, 4\]"):
         kernels.gate_residual_norm((x, x[:, 1:], None), Affine(row, row))
     with pytest.raises(ValueError, match="no rows"):
-        kernels.quantise_rows(torch.ones(0, 4), FP8)
+        kernels.quantize_rows(torch.ones(0, 4), FP8)
     sums = torch.ones(2, 3, dtype=torch.int32)
     with pytest.raises(ValueError, match=r"take scales \[2, 1\] and \[3, 1\]"):
-        kernels.dequantise(sums, (torch.ones(2, 1), torch.ones(1, 3)), None, torch.float32)
+        kernels.dequantize(sums, (torch.ones(2, 1), torch.ones(1, 3)), None, torch.float32)
 
 
 def test_compiled_callers_see_one_graph() -> None:
@@ -152,7 +152,7 @@ def test_compiled_callers_see_one_graph() -> None:
     case = cases.norm_case("odd", "fp32")
 
     def norm(residual: tuple[torch.Tensor, ...], affine: Affine) -> torch.Tensor:
-        return kernels.gate_residual_norm(residual, affine, FP8)[1].dequantised()
+        return kernels.gate_residual_norm(residual, affine, FP8)[1].dequantized()
 
     traced = torch.compile(norm, fullgraph=True, backend="eager")
     args = (case["residual"], case["affine"])

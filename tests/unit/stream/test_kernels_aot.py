@@ -14,8 +14,8 @@ needs_ptxas = pytest.mark.skipif(aot.why_not() is not None, reason=str(aot.why_n
 SOME = (
     "qk_norm_rope_write-bf16",
     "gate_residual_norm-fp8",
-    "gelu_quantise_rows-int8",
-    "dequantise-1536",
+    "gelu_quantize_rows-int8",
+    "dequantize-1536",
     "attend_fp8-128-18720",
 )
 # Programs that fit on a multiprocessor of 65,536 registers and 227 KiB, the pipeline of tiles of attention included.
@@ -60,8 +60,8 @@ def test_the_programs_registers_are_those_in_the_machine_code(tmp_path, monkeypa
     import triton
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    row = aot.compile_all(only="quantise_rows-fp8-1536")[0]
-    cubin = next(tmp_path.rglob("quantise.cubin"))
+    row = aot.compile_all(only="quantize_rows-fp8-1536")[0]
+    cubin = next(tmp_path.rglob("quantize.cubin"))
     tool = triton.knobs.nvidia.cuobjdump.path
     usage = subprocess.run([tool, "--dump-resource-usage", cubin], check=True, capture_output=True, text=True).stdout
     assert f"REG:{row.registers} STACK:0 " in usage
@@ -91,7 +91,7 @@ def test_prints_json(tmp_path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     printed = capsys.readouterr()
     if reason is None:
         assert code == 0
-        assert [row["name"] for row in json.loads(printed.out)["kernels"]] == ["dequantise-1536"]
+        assert [row["name"] for row in json.loads(printed.out)["kernels"]] == ["dequantize-1536"]
     else:
         assert (code, printed.err.strip()) == (2, reason)
 
@@ -100,7 +100,7 @@ def test_prints_json(tmp_path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 def test_other_machines_have_their_own_compiler(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     for capability, target in ((89, "sm_89"), (100, "sm_100a")):
-        (row,) = aot.compile_all(capability, "dequantise-1536")
+        (row,) = aot.compile_all(capability, "dequantize-1536")
         assert (row.target, row.spill_stores) == (target, 0)
 
 

@@ -12,7 +12,7 @@ from stream_made import engine, latents
 from frameroof.models.causal_wan import PLAIN, CausalWan, Ops
 from frameroof.stream import Engine
 from frameroof.stream.fused import FusedOps
-from frameroof.stream.quantise import QuantisedLinear, error, quantise_linears
+from frameroof.stream.quantize import QuantizedLinear, error, quantize_linears
 
 SWITCH = (2, "filling")
 LAYERS = ["blocks.*attn.[qo]", "blocks.*.self_attn.[kv]", "blocks.*.ffn.*"]
@@ -60,15 +60,15 @@ def test_the_joined_weights_are_the_models_own() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["fp8", "fp8-tensor", "int8"])
-def test_quantised_by_the_producer_equals_quantised_by_the_layer(scheme: str) -> None:
+def test_quantized_by_the_producer_equals_quantized_by_the_layer(scheme: str) -> None:
     """In fp32 the two see the same values but for the last bit, which moves single codes."""
     plain, fused = copied(), copied()
     for model in (plain, fused):
-        assert len(quantise_linears(model, scheme, LAYERS)) == 2 * 8
+        assert len(quantize_linears(model, scheme, LAYERS)) == 2 * 8
     want = with_ops(plain, PLAIN)
     ops = FusedOps(fused)
     got = with_ops(fused, ops)
-    assert isinstance(fused.blocks[0].ffn[0], QuantisedLinear)
+    assert isinstance(fused.blocks[0].ffn[0], QuantizedLinear)
     assert (ops._qkv[fused.blocks[0].self_attn] is None) == (scheme == "fp8-tensor")
     distance = error(full(), want).relative
     assert 1e-3 < distance < 0.2

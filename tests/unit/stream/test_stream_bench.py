@@ -374,7 +374,7 @@ def test_a_slower_switch_is_not_explained_by_steady_blocks() -> None:
     assert found["why"].startswith("not told: blocks differ by more than a switch costs")
 
 
-def test_quantised_variants_drift_and_say_so() -> None:
+def test_quantized_variants_drift_and_say_so() -> None:
     setup = Setup()
     checks = Checks(setup, setup.engine("baseline"))
     parity, away = checks.of("fp8-ffn", setup.engine("fp8-ffn"))

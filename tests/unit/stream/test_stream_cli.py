@@ -58,7 +58,7 @@ def test_a_clip_plays(tmp_path: Path, capsys) -> None:
     assert (code, error) == (2, f"frameroof: {out} exists; --force overwrites it.\n")
 
 
-def test_a_clip_has_the_colours_that_it_was_given(tmp_path: Path) -> None:
+def test_a_clip_has_the_colors_that_it_was_given(tmp_path: Path) -> None:
     av = pytest.importorskip("av")
     given = torch.tensor([0.5, -0.5, 0.0]).view(3, 1, 1).expand(3, 32, 48)
     with Clip(tmp_path / "a.mp4", (32, 48), 16) as clip:
@@ -67,7 +67,7 @@ def test_a_clip_has_the_colours_that_it_was_given(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "a.mp4")) as made:
         frames = [frame.to_ndarray(format="rgb24") for frame in made.decode(video=0)]
     assert len(frames) == 5
-    assert np.abs(frames[2].reshape(-1, 3).mean(0) - [191, 64, 128]).max() < 4  # 4:2:0, 8 bits of luma and colour
+    assert np.abs(frames[2].reshape(-1, 3).mean(0) - [191, 64, 128]).max() < 4  # 4:2:0, 8 bits of luma and color
 
 
 def test_a_clip_that_failed_leaves_nothing(tmp_path: Path) -> None:

@@ -174,4 +174,4 @@ def test_what_would_be_seen(wrong: Callable[[torch.Tensor], Any]) -> None:
 def test_a_tensor_of_the_host_in_a_launch_is_seen(launches: Launches) -> None:
     x = torch.zeros(4, 32)
     with pytest.raises(AssertionError, match="x lies on cpu"):
-        launch.quantise_rows(x, launch.FP8)
+        launch.quantize_rows(x, launch.FP8)

@@ -22,7 +22,7 @@ from frameroof.stream.decoder import Decoder
 from frameroof.stream.denoiser import Denoiser
 from frameroof.stream.fused import FusedOps
 from frameroof.stream.graphs import Graphs
-from frameroof.stream.quantise import quantise_linears
+from frameroof.stream.quantize import quantize_linears
 
 META = "meta"
 
@@ -68,7 +68,7 @@ def session(
 
 
 def fp8(model: CausalWan) -> Ops:
-    quantise_linears(model, "fp8", ["blocks.*"])
+    quantize_linears(model, "fp8", ["blocks.*"])
     return FusedOps(model)
 
 

@@ -30,7 +30,7 @@ def test_padding_is_zero_and_changes_nothing() -> None:
     assert not b[:, 4:].any()
 
 
-def test_a_prompt_does_not_depend_on_its_neighbours() -> None:
+def test_a_prompt_does_not_depend_on_its_neighbors() -> None:
     encoder = umt5(24, 8)
     both = encoder(["one two three four", "rain"])
     assert torch.allclose(both[1:], encoder(["rain"]), atol=1e-5)

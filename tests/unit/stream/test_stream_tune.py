@@ -13,7 +13,7 @@ from frameroof.hardware import parse_node
 from frameroof.lab.stream.parity import Quality
 from frameroof.lab.stream.tune import TIMED, Axes, Point, grid, reason, recommended, report, tune
 from frameroof.lab.stream.variants import Setup
-from frameroof.report.stream_log import optimisation_log
+from frameroof.report.stream_log import optimization_log
 from frameroof.report.stream_tune import print_tuned
 from frameroof.stream.quality import BlockError
 from frameroof.study.stream import predict
@@ -42,7 +42,7 @@ def test_a_precision_is_set_beside_any_variant() -> None:
     assert (v.scheme, v.only, v.ops, v.exact) == ("int8", ("blocks.*.ffn.*",), "plain", False)
     model = eight.engine("ring").denoiser.model
     kinds = {type(model.blocks[0].ffn[0]).__name__, type(model.blocks[0].self_attn.q).__name__}
-    assert kinds == {"QuantisedLinear", "Linear"}
+    assert kinds == {"QuantizedLinear", "Linear"}
 
 
 def test_the_fastest_within_the_drift_is_recommended() -> None:
@@ -86,7 +86,7 @@ def test_points_are_measured_and_shown(capsys) -> None:
     saved = fixed["predicted_s"] - next(p for p in data["points"] if p["window"] == 6)["predicted_s"]
     keys_values = 2 * (72 - 36) * 32 * 4  # bytes less: 36 tokens of width 32 in fp32, which is what bounds so few
     assert saved == pytest.approx(5 * 2 * keys_values / 3.35e12)  # 5 times 2 layers attend to them
-    log = optimisation_log([data], predict("H100"))
+    log = optimization_log([data], predict("H100"))
     assert "Of a steady block, against window 12, sink 3, fold; torch" in log
     assert "| window 6, sink 3, fold, fp8 |" in log
     assert "Sweet spot: window 12, sink 3, fold: 1 of 4 choices drift by at most 1e-05" in log
@@ -124,7 +124,7 @@ BENCH = {
 
 
 def test_the_log_has_a_row_a_change_and_says_where() -> None:
-    text = optimisation_log([BENCH], predict("H100"))
+    text = optimization_log([BENCH], predict("H100"))
     assert (
         "| ring | baseline | block | 40.0 ms | 30.0 ms | 9.00 ms to 11.0 ms | 8.00 ms | -25% | 75% | equal | none | "
         "keep | faster |"
@@ -139,7 +139,7 @@ def test_the_log_has_a_row_a_change_and_says_where() -> None:
     assert "Measured on a CPU" in text
     assert "## Predicted: LongLive 1.3B on H100-SXM5-80GB" in text
     with pytest.raises(ValueError, match="A file is no JSON of this version"):
-        optimisation_log([{"schema": "frameroof.predict/1"}], predict("H100"))
+        optimization_log([{"schema": "frameroof.predict/1"}], predict("H100"))
 
 
 def test_the_command_writes_the_log(tmp_path: Path, monkeypatch) -> None:
@@ -151,4 +151,4 @@ def test_the_command_writes_the_log(tmp_path: Path, monkeypatch) -> None:
     with pytest.raises(SystemExit) as stop:
         main()
     assert not stop.value.code
-    assert out.read_text().startswith("# Optimisation log")
+    assert out.read_text().startswith("# Optimization log")

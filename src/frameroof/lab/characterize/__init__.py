@@ -1,4 +1,4 @@
-"""Golden et al.'s characterisation by running: pipelines under the profiler, as a `Source` of measured frames."""
+"""Golden et al.'s characterization by running: pipelines under the profiler, as a `Source` of measured frames."""
 
 from .source import measured_source
 

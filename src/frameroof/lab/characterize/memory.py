@@ -17,7 +17,7 @@ from frameroof.estimate.memory import memory_of
 from frameroof.hardware import parse_node
 from frameroof.lab.attention import attention, baseline_attention
 from frameroof.lab.pipelines import Pipeline
-from frameroof.passes import materialise_attention
+from frameroof.passes import materialize_attention
 from frameroof.profiler.build import DTYPES
 from frameroof.profiler.environment import free_bytes
 from frameroof.profiler.trace import without_marks
@@ -60,7 +60,7 @@ def needed_bytes(pipeline: Pipeline, how: str, sizes: Mapping[str, int], reduced
     """
     if not reduced:
         workload = catalogue.load(pipeline.workload)
-        workload = materialise_attention(workload) if how == "baseline" else workload
+        workload = materialize_attention(workload) if how == "baseline" else workload
         scale = {"fp32": 2, "bf16": 1, "fp16": 1}[dtype]
         chosen = {name: sizes[name] for name in workload.params}
         if "guidance" in chosen:  # its halves run as one batch

@@ -1,4 +1,4 @@
-"""The production image model of Golden et al. is not public: SDXL stands in for it, and is labelled so.
+"""The production image model of Golden et al. is not public: SDXL stands in for it, and is labeled so.
 
 What is known of it is that it is a text-to-image model deployed at scale, with little attention (the least speed-up by
 flash attention of the image models). SDXL is a latent diffusion model of that use with none at its highest resolution.

@@ -1,4 +1,4 @@
-"""The optimisation log's rows: a latency before and after a change, what was predicted, whether to keep it."""
+"""The optimization log's rows: a latency before and after a change, what was predicted, whether to keep it."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ def predicted(needed: Needed, c: StreamConfig, v: Variant) -> dict[str, float | 
 
 
 def _mixed(needed: Needed, v: Variant, c: StreamConfig, stage: str, how: Mapping[str, str | None]) -> float:
-    """Seconds at the limit of a stage whose linears may be quantised in part: only the MLPs'."""
+    """Seconds at the limit of a stage whose linears may be quantized in part: only the MLPs'."""
     found = needed.counted(stage, c, **how)
     if v.exact or v.only == ("blocks.*",):
         return found.limit_s

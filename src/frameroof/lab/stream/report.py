@@ -99,7 +99,7 @@ def configuration(setup: Setup, name: str) -> dict[str, Any]:
         "variant": name,
         "dtype": str(setup.dtype).removeprefix("torch."),
         "linears": v.scheme or "as dtype",
-        "quantised": list(v.only) if v.scheme else [],
+        "quantized": list(v.only) if v.scheme else [],
         "operations": v.ops,
         "attention": v.attention,
         "decoding": dict(v.decoding),

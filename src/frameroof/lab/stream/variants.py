@@ -16,7 +16,7 @@ from frameroof.stream.attention import pick
 from frameroof.stream.compiled import CompiledOps
 from frameroof.stream.engine import Files
 from frameroof.stream.fused import FusedOps
-from frameroof.stream.quantise import quantise_linears
+from frameroof.stream.quantize import quantize_linears
 from frameroof.units import format_bytes
 
 if TYPE_CHECKING:  # it needs msgspec, which a lent machine does not have
@@ -269,7 +269,7 @@ def _ops(v: Variant, c: StreamConfig, said: list[str]) -> Callable[[CausalWan], 
             attend, sentence = pick(v.attention, c, weight.device, weight.dtype)
             said.append(sentence)
         if v.scheme:
-            quantise_linears(model, v.scheme, v.only)
+            quantize_linears(model, v.scheme, v.only)
         if v.ops == "fused":
             device = model.patch_embedding.weight.device
             if device.type == "cuda" and kernels.backend(device) == "torch":

@@ -11,7 +11,7 @@ from .style import (
     BLACK,
     BLUE,
     CYCLE,
-    GREY,
+    GRAY,
     MARKERS,
     ORANGE,
     RED,
@@ -30,7 +30,7 @@ from .style import (
 
 ROLES = {
     "text encoder": BLACK, "generator": BLUE, "super-resolution, interpolation": ORANGE, "decoder": RED,
-    "other": GREY,
+    "other": GRAY,
 }  # fmt: skip
 
 
@@ -40,8 +40,8 @@ def beyond_video(experiment: Experiment) -> Figure:
     parts = {name: [row[f"{name}_share"] for row in rows] for name in ("attention", "linear", "convolution")}
     parts["other"] = [1 - sum(values) for values in zip(*parts.values(), strict=True)]
     texts = [f"{r['flash_s']:,.4g} s, flash {r['speedup']:.3g}x; longest sequence {r['sequence_len']:,}" for r in rows]
-    colours = {"attention": RED, "linear": ORANGE, "convolution": BLUE, "other": YELLOW}
-    return _shares(experiment, {row["title"]: text for row, text in zip(rows, texts, strict=True)}, parts, colours)
+    colors = {"attention": RED, "linear": ORANGE, "convolution": BLUE, "other": YELLOW}
+    return _shares(experiment, {row["title"]: text for row, text in zip(rows, texts, strict=True)}, parts, colors)
 
 
 def beyond_pipeline(experiment: Experiment) -> Figure:
@@ -57,11 +57,11 @@ def beyond_pipeline(experiment: Experiment) -> Figure:
 
 
 def _shares(
-    experiment: Experiment, texts: Mapping[str, str], parts: Mapping[str, list[float]], colours: Mapping[str, str]
+    experiment: Experiment, texts: Mapping[str, str], parts: Mapping[str, list[float]], colors: Mapping[str, str]
 ) -> Figure:
     """A horizontal bar for each title of `texts`, cut into shares of a run, its text beside it."""
     made, (axes,) = sheet(experiment, 9.5, 1.7 + 0.42 * len(texts))
-    stacked(axes, list(texts), parts, colours)
+    stacked(axes, list(texts), parts, colors)
     for at, text in enumerate(texts.values()):
         axes.text(1.01, at, text, va="center", fontsize=8)
     axes.set_xlim(0, 1)
@@ -102,7 +102,7 @@ def beyond_cost(experiment: Experiment) -> Figure:
         plain(panel.xaxis)
         for row, machine in enumerate(machines):
             if column == "usd" and not any(r["usd"] for r in rows if r["machine"] == machine):
-                panel.text(0.5, row, "no price known", transform=panel.get_yaxis_transform(), color=GREY, fontsize=8,
+                panel.text(0.5, row, "no price known", transform=panel.get_yaxis_transform(), color=GRAY, fontsize=8,
                            ha="center", va="center")  # fmt: skip
     panels[0].set_yticks(range(len(machines)), [wrapped(machine, 28) for machine in machines])
     panels[0].invert_yaxis()
@@ -114,7 +114,7 @@ def beyond_staggering(experiment: Experiment) -> Figure:
     """Mean use of bandwidth and speed-up of concurrent requests, in step and staggered."""
     kinds = named(experiment.rows, "attention")
     made, axes = sheet(experiment, 8.5, 5.4, 2, len(kinds), sharey="row")
-    colours = {"in step": GREY, "staggered": BLUE}
+    colors = {"in step": GRAY, "staggered": BLUE}
     for at, kind in enumerate(kinds):
         mine = [row for row in experiment.rows if row["attention"] == kind]
         requests = list(dict.fromkeys(str(row["requests"]) for row in mine))
@@ -124,7 +124,7 @@ def beyond_staggering(experiment: Experiment) -> Figure:
             ("speedup", "speed-up over one by one [x]", digits),
         )):  # fmt: skip
             panel = axes[at + down * len(kinds)]
-            clusters(panel, requests, {n: [r[column] for r in mine if r["staggered"] is s] for n, s in both}, colours,
+            clusters(panel, requests, {n: [r[column] for r in mine if r["staggered"] is s] for n, s in both}, colors,
                      text)  # fmt: skip
             panel.set_ylabel(label, fontsize=8)
             panel.margins(y=0.15)
@@ -141,11 +141,11 @@ def beyond_staggering_series(experiment: Experiment) -> Figure:
     made, axes = sheet(experiment, 10, 5.4, 2, len(kinds), sharey="row")
     requests = experiment.rows[0]["requests"]
     for at, kind in enumerate(kinds):
-        for staggered, label, colour, width in ((False, "in step", GREY, 2.2), (True, "staggered", BLUE, 1.1)):
+        for staggered, label, color, width in ((False, "in step", GRAY, 2.2), (True, "staggered", BLUE, 1.1)):
             mine = [r for r in experiment.rows if r["attention"] == kind and r["staggered"] is staggered]
             times = [row["time_s"] for row in mine]
-            axes[at].plot(times, [r["bandwidth_demand"] for r in mine], color=colour, linewidth=width, label=label)
-            axes[at + len(kinds)].plot(times, [r["held_bytes"] for r in mine], color=colour, linewidth=width)
+            axes[at].plot(times, [r["bandwidth_demand"] for r in mine], color=color, linewidth=width, label=label)
+            axes[at + len(kinds)].plot(times, [r["held_bytes"] for r in mine], color=color, linewidth=width)
         axes[at].axhline(1, color=RED, linewidth=0.9)
         axes[at].set_title(f"{kind} attention, {requests} requests; red: what the device gives", fontsize=8)
         axes[at].set_ylabel("bandwidth asked for over bandwidth", fontsize=8)
@@ -167,11 +167,11 @@ def beyond_published(experiment: Experiment) -> Figure:
     groups = list(dict.fromkeys((row["model"], row["attention"]) for row in rows))
     for at, (name, kind) in enumerate(groups):
         mine = [row for row in rows if (row["model"], row["attention"]) == (name, kind)]
-        colour, marker = CYCLE[at % len(CYCLE)], MARKERS[at % len(MARKERS)]
+        color, marker = CYCLE[at % len(CYCLE)], MARKERS[at % len(MARKERS)]
         published = [row["published_s"] for row in mine]
-        axes.plot(published, [r["device_s"] for r in mine], marker, color=colour, markerfacecolor="white",
+        axes.plot(published, [r["device_s"] for r in mine], marker, color=color, markerfacecolor="white",
                   label=f"{name}, {kind}: device")  # fmt: skip
-        axes.plot(published, [r["wall_s"] for r in mine], marker, color=colour, label=f"{name}, {kind}: wall")
+        axes.plot(published, [r["wall_s"] for r in mine], marker, color=color, label=f"{name}, {kind}: wall")
     axes.set_xscale("log")
     axes.set_yscale("log")
     plain(axes.xaxis)

@@ -11,8 +11,8 @@ from .style import (
     ATTENTION,
     BLUE,
     FAMILY,
+    GRAY,
     GREEN,
-    GREY,
     ORANGE,
     OVER_LINES,
     PURPLE,
@@ -30,7 +30,7 @@ from .style import (
 
 CLASSES = {
     "attention": RED, "convolution": BLUE, "linear": ORANGE, "group norm": GREEN, "layer norm": SKY,
-    "elementwise": YELLOW, "copy": PURPLE, "other": GREY,
+    "elementwise": YELLOW, "copy": PURPLE, "other": GRAY,
 }  # fmt: skip
 LEAN = "ours, leaner baseline"
 
@@ -44,9 +44,9 @@ def figure_7(experiment: Experiment) -> Figure:
         for side, kind in ((-0.21, "baseline"), (0.21, "flash")):
             parts = _folded([r for r in experiment.rows if r["model"] == name and r["attention"] == kind])
             bottom = 0.0
-            for each, colour in CLASSES.items():
+            for each, color in CLASSES.items():
                 height = parts.get(each, 0.0)
-                axes.bar(at + side, height, 0.38, bottom=bottom, color=colour, edgecolor="white", linewidth=0.4,
+                axes.bar(at + side, height, 0.38, bottom=bottom, color=color, edgecolor="white", linewidth=0.4,
                          hatch="///" if kind == "flash" else "")  # fmt: skip
                 if height > 0.06 and each in ("attention", "convolution", "linear"):
                     axes.text(at + side, bottom + height / 2, f"{height / (sum(parts.values()) or 1) * 100:.0f}",
@@ -57,13 +57,13 @@ def figure_7(experiment: Experiment) -> Figure:
     axes.set_ylabel("time over the run with baseline attention")
     axes.set_title("left bar: baseline attention, right bar (hatched): flash; numbers: percent of that run", fontsize=8)
     axes.grid(axis="x", visible=False)
-    handles = [Patch(color=colour, label=name) for name, colour in CLASSES.items()]
+    handles = [Patch(color=color, label=name) for name, color in CLASSES.items()]
     axes.legend(handles=handles[::-1], loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
     return made
 
 
 def _folded(rows: list[Row]) -> dict[str, float]:
-    """Heights by class, those without a colour of their own as other."""
+    """Heights by class, those without a color of their own as other."""
     out: dict[str, float] = {}
     for row in rows:
         name = row["class"] if row["class"] in CLASSES else "other"
@@ -76,11 +76,11 @@ def table_2(experiment: Experiment) -> Figure:
     made, (whole, alone) = sheet(experiment, 11.5, 6.2, 2, 1)
     rows = experiment.rows
     titles = [row["title"] for row in rows]
-    columns = {"paper": ("paper, Table II", GREY), "speedup": ("ours", BLUE), "lean_speedup": (LEAN, GREEN)}
+    columns = {"paper": ("paper, Table II", GRAY), "speedup": ("ours", BLUE), "lean_speedup": (LEAN, GREEN)}
     known = {c: label for c, label in columns.items() if any(row.get(c) is not None for row in rows)}
     series = {name: [row.get(column) for row in rows] for column, (name, _) in known.items()}
-    colours = dict(known.values())
-    clusters(whole, titles, series, colours, lambda value: f"{value:.2f}")
+    colors = dict(known.values())
+    clusters(whole, titles, series, colors, lambda value: f"{value:.2f}")
     whole.axhline(1, color="black", linewidth=0.8)
     whole.set_ylabel("speed-up end to end [x]")
     whole.margins(y=0.12)
@@ -137,17 +137,17 @@ def section_5a(experiment: Experiment) -> Figure:
     rows = experiment.rows
     sides = [row["latent"] for row in rows]
     lines = (
-        ("formula_bytes", "closed form of the paper", "-", GREY),
+        ("formula_bytes", "closed form of the paper", "-", GRAY),
         ("counted_bytes", "counted: one head, one call a level", "o", BLUE),
         ("counted_all_bytes", "counted: all heads and calls", "s", ORANGE),
         ("largest_bytes", "counted: largest single call", "^", GREEN),
         ("matrix_bytes", "one matrix of the call that was measured", "-", PURPLE),
         ("allocated_bytes", "measured peak allocation of that call", "D", RED),
     )
-    for column, label, look, colour in lines:
+    for column, label, look, color in lines:
         known = [(side, row[column]) for side, row in zip(sides, rows, strict=True) if row.get(column)]
         if known:
-            axes.plot([x for x, _ in known], [y for _, y in known], look, color=colour, label=label)
+            axes.plot([x for x, _ in known], [y for _, y in known], look, color=color, label=label)
     last = [row["formula_bytes"] for row in rows if row.get("formula_bytes")]
     if last and len(sides) > 1:
         axes.plot(sides, [last[-1] * (s / sides[-1]) ** 4 * 3 for s in sides], ":", color="black", linewidth=0.9,

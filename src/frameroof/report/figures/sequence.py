@@ -19,9 +19,9 @@ def table_3(experiment: Experiment) -> Figure:
     rows = experiment.rows
     made, (axes,) = sheet(experiment, 9, 1.6 + 0.27 * len(rows))
     for at, row in enumerate(rows):
-        for shift, what, colour in ((-0.16, "query", BLUE), (0.16, "key", ORANGE)):
+        for shift, what, color in ((-0.16, "query", BLUE), (0.16, "key", ORANGE)):
             ends = (row[f"{what}_min"], row[f"{what}_max"])
-            axes.plot(ends, (at + shift, at + shift), "-o", color=colour, markersize=4, linewidth=2)
+            axes.plot(ends, (at + shift, at + shift), "-o", color=color, markersize=4, linewidth=2)
     names = [f"{row['title'].split(' (')[0]}: {row['stage']}" for row in rows]
     axes.set_yticks(range(len(rows)), [f"{n}  [{r['phase']}]" for n, r in zip(names, rows, strict=True)], fontsize=8)
     axes.set_ylim(len(rows) - 0.4, -0.6)
@@ -34,7 +34,7 @@ def table_3(experiment: Experiment) -> Figure:
 
 
 def figure_8(experiment: Experiment) -> Figure:
-    """Sequence length over one fundamental period, with memory-bandwidth utilisation along it, a panel a model."""
+    """Sequence length over one fundamental period, with memory-bandwidth utilization along it, a panel a model."""
     names = named(experiment.rows)
     across = min(4, len(names))
     down = ceil(len(names) / across)

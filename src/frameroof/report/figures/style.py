@@ -1,4 +1,4 @@
-"""How every figure looks: colours that the colour-blind can tell apart (Okabe and Ito), axes with units, one title."""
+"""How every figure looks: colors that the color-blind can tell apart (Okabe and Ito), axes with units, one title."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ STYLE: Any = {
 }
 OVER_LINES = {"facecolor": "white", "linewidth": 0, "pad": 0.4}
 """The box of a number that stands where a line may run."""
-BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW, BLACK, GREY = (
+BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW, BLACK, GRAY = (
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000", "#9a9a9a",
 )  # fmt: skip
-CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, BLACK, YELLOW, GREY)
+CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, BLACK, YELLOW, GRAY)
 MARKERS = "osD^vP*Xh"
 FAMILY = {"llm": BLACK, "diffusion": BLUE, "transformer": ORANGE}
 ATTENTION = {"baseline": RED, "flash": BLUE, "lean": PURPLE}
@@ -103,7 +103,7 @@ def clusters(
     axes: Axes,
     groups: Sequence[str],
     series: Mapping[str, Sequence[float | None]],
-    colours: Mapping[str, str],
+    colors: Mapping[str, str],
     text: Callable[[float], str],
 ) -> None:
     """Bars side by side, a cluster a group; each bar says its value as `text` has it; None leaves a gap."""
@@ -112,21 +112,19 @@ def clusters(
         where = [i + (at - (len(series) - 1) / 2) * width for i in range(len(groups))]
         heights = [value if value is not None else 0.0 for value in values]
         hatch = "" if at % 2 == 0 else "///"
-        bars = axes.bar(where, heights, width * 0.94, label=name, color=colours[name], hatch=hatch, edgecolor="white")
+        bars = axes.bar(where, heights, width * 0.94, label=name, color=colors[name], hatch=hatch, edgecolor="white")
         labels = [text(value) if value is not None else "" for value in values]
         axes.bar_label(bars, labels=labels, fontsize=7, padding=1, bbox=OVER_LINES)
     axes.set_xticks(range(len(groups)), [wrapped(name) for name in groups])
     axes.grid(axis="x", visible=False)
 
 
-def stacked(
-    axes: Axes, groups: Sequence[str], parts: Mapping[str, Sequence[float]], colours: Mapping[str, str]
-) -> None:
+def stacked(axes: Axes, groups: Sequence[str], parts: Mapping[str, Sequence[float]], colors: Mapping[str, str]) -> None:
     """Horizontal bars, one a group from the top, cut into parts."""
     left = np.zeros(len(groups))
     for at, (name, values) in enumerate(parts.items()):
         hatch = "" if at < len(CYCLE) - 1 else "///"
-        axes.barh(range(len(groups)), values, left=left, label=name, color=colours[name], hatch=hatch,
+        axes.barh(range(len(groups)), values, left=left, label=name, color=colors[name], hatch=hatch,
                   edgecolor="white", linewidth=0.5)  # fmt: skip
         left = left + np.asarray(values, dtype=float)
     axes.set_yticks(range(len(groups)), [wrapped(name, 22) for name in groups])

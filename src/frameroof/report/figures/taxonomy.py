@@ -7,19 +7,19 @@ from matplotlib.lines import Line2D
 
 from ...study.characterize.source import Experiment
 from ...units import format_rate
-from .style import BLACK, BLUE, FAMILY, GREY, ORANGE, clusters, engineering, named, sheet, wrapped
+from .style import BLACK, BLUE, FAMILY, GRAY, ORANGE, clusters, engineering, named, sheet, wrapped
 
 
 def figure_1(experiment: Experiment) -> Figure:
-    """GPUs per parameter and memory utilisation, relative to LLMs."""
+    """GPUs per parameter and memory utilization, relative to LLMs."""
     made, (axes,) = sheet(experiment, 6.5, 3.6)
     kinds = named(experiment.rows, "kind")
     series = {
         "GPUs per parameter": [row["gpus_per_billion_over_llm"] for row in experiment.rows],
-        "memory utilisation": [row["memory_utilisation_over_llm"] for row in experiment.rows],
+        "memory utilization": [row["memory_utilization_over_llm"] for row in experiment.rows],
     }
     clusters(
-        axes, kinds, series, {"GPUs per parameter": BLUE, "memory utilisation": ORANGE}, lambda value: f"{value:.3g}x"
+        axes, kinds, series, {"GPUs per parameter": BLUE, "memory utilization": ORANGE}, lambda value: f"{value:.3g}x"
     )
     axes.set_ylabel("relative to LLM jobs")
     axes.set_xlabel("kind of model trained")
@@ -38,8 +38,8 @@ def table_1(experiment: Experiment) -> Figure:
     )
     for panel, (column, label, unit, kind) in zip(axes, panels, strict=True):
         for at, row in enumerate(experiment.rows):
-            colour = FAMILY[str(row["architecture"]).split()[0]]
-            panel.plot(row[column], at, "o", color=colour)
+            color = FAMILY[str(row["architecture"]).split()[0]]
+            panel.plot(row[column], at, "o", color=color)
             if row[kind]:
                 panel.annotate(row[kind], (row[column], at), xytext=(0, 6), textcoords="offset points", fontsize=8,
                                ha="center")  # fmt: skip
@@ -67,7 +67,7 @@ def figure_4(experiment: Experiment) -> Figure:
         axes.annotate(row["title"], (row["fid"], row["parameters"]), textcoords="offset points",
                       xytext=(6, -11) if crowded else (6, 4), fontsize=8)  # fmt: skip
     front = sorted((row["fid"], row["parameters"]) for row in experiment.rows if row["pareto"])
-    axes.step([x for x, _ in front], [y for _, y in front], color=GREY, linewidth=1, where="post", zorder=0)
+    axes.step([x for x, _ in front], [y for _, y in front], color=GRAY, linewidth=1, where="post", zorder=0)
     axes.set_yscale("log")
     axes.margins(x=0.2, y=0.15)
     engineering(axes.yaxis, "")
@@ -75,7 +75,7 @@ def figure_4(experiment: Experiment) -> Figure:
     axes.set_ylabel("trainable parameters, published")
     handles = [
         *(Line2D([], [], marker="o", linestyle="", color=FAMILY[f], label=f) for f in ("diffusion", "transformer")),
-        Line2D([], [], color=GREY, label="front: none is smaller and better"),
+        Line2D([], [], color=GRAY, label="front: none is smaller and better"),
         Line2D([], [], marker="s", linestyle="", color=BLACK, markerfacecolor="white", label="not on the front"),
     ]
     axes.legend(handles=handles, fontsize=8, loc="upper right")
@@ -93,11 +93,11 @@ def figure_5(experiment: Experiment) -> Figure:
         axes.annotate(f"dense peak {format_rate(peak)}, ridge at {peak / bandwidth:.0f} FLOP/byte",
                       (ends[2], peak), xytext=(0, 4), textcoords="offset points", fontsize=8, ha="right")  # fmt: skip
     for number, row in enumerate(experiment.rows, 1):
-        colour, rate = FAMILY[row["family"]], row["achieved"]
+        color, rate = FAMILY[row["family"]], row["achieved"]
         both = (row["intensity_bytes"], row["intensity_capacity"])
-        axes.plot(both, (rate, rate), color=colour, linewidth=0.6, linestyle=":")
-        axes.plot(both[0], rate, "o", color=colour)
-        axes.plot(both[1], rate, "s", color=colour, markerfacecolor="white")
+        axes.plot(both, (rate, rate), color=color, linewidth=0.6, linestyle=":")
+        axes.plot(both[0], rate, "o", color=color)
+        axes.plot(both[1], rate, "s", color=color, markerfacecolor="white")
         axes.annotate(str(number), (both[1], rate), xytext=(7, 0), textcoords="offset points", fontsize=8, va="center")
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -107,8 +107,8 @@ def figure_5(experiment: Experiment) -> Figure:
     axes.set_xlabel("arithmetic intensity [FLOP/byte]")
     axes.set_ylabel("rate of the whole run [FLOP/s]")
     handles = [
-        Line2D([], [], marker="o", linestyle="", color=GREY, label="FLOPs over bytes moved"),
-        Line2D([], [], marker="s", linestyle="", color=GREY, markerfacecolor="white", label="over capacity (paper)"),
+        Line2D([], [], marker="o", linestyle="", color=GRAY, label="FLOPs over bytes moved"),
+        Line2D([], [], marker="s", linestyle="", color=GRAY, markerfacecolor="white", label="over capacity (paper)"),
         *(
             Line2D([], [], marker=f"${n}$", linestyle="", color=FAMILY[row["family"]], label=row["title"])
             for n, row in enumerate(experiment.rows, 1)

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from ...study.characterize.source import Experiment
 from ...units import format_flops, format_seconds
 from ..cells import cell
-from .style import ATTENTION, AXIS, BLUE, GREY, MARKERS, clusters, digits, engineering, named, plain, sheet
+from .style import ATTENTION, AXIS, BLUE, GRAY, MARKERS, clusters, digits, engineering, named, plain, sheet
 
 
 def figure_11(experiment: Experiment) -> Figure:
@@ -21,7 +21,7 @@ def figure_11(experiment: Experiment) -> Figure:
     rows = [row for row in experiment.rows if row["tensor"] == "q"]
     for at, name in enumerate(named(rows)):
         mine = [row for row in rows if row["model"] == name]
-        axes.plot([r["tokens"] for r in mine], [r["batch"] for r in mine], ":", color=GREY, linewidth=1)
+        axes.plot([r["tokens"] for r in mine], [r["batch"] for r in mine], ":", color=GRAY, linewidth=1)
         for row in mine:
             axes.plot(row["tokens"], row["batch"], MARKERS[at], color=AXIS[row["kind"]], markersize=8)
             text = f"{name}, {row['kind']}\nshape {row['shape']}\nstride {row['stride']}"
@@ -120,7 +120,7 @@ def figure_14(experiment: Experiment) -> Figure:
         for name, look in looks.items():
             panel.plot(frames, [row[name] for row in mine], look, color=AXIS[name], linewidth=1.6)
         cross = mine[0]["crossover_frames"]
-        panel.axvline(cross, color=GREY, linewidth=0.8)
+        panel.axvline(cross, color=GRAY, linewidth=0.8)
         panel.annotate(f"temporal = spatial\nat {cross:,.0f} frames", (cross, 0.03), xytext=(-3, 0), ha="right",
                        xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=7.5,
                        bbox={"facecolor": "white", "linewidth": 0, "pad": 1})  # fmt: skip

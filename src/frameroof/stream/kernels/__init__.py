@@ -23,7 +23,7 @@ from frameroof.stream.kernels.records import (
     Affine,
     Format,
     Normed,
-    Quantised,
+    Quantized,
     Residual,
     Ring,
     Rotary,
@@ -36,17 +36,17 @@ __all__ = [
     "INT8",
     "Affine",
     "Format",
-    "Quantised",
+    "Quantized",
     "Ring",
     "Rotary",
     "attend_fp8",
     "backend",
-    "dequantise",
+    "dequantize",
     "gate_residual",
     "gate_residual_norm",
     "norm_modulate",
     "qk_norm_rope_write",
-    "quantise_rows",
+    "quantize_rows",
 ]
 
 _TRITON = importlib.util.find_spec("triton") is not None
@@ -101,20 +101,20 @@ def attend_fp8(q_BNHD: torch.Tensor, k_BLHD: torch.Tensor, v_BLHD: torch.Tensor,
     return result
 
 
-def quantise_rows(x: torch.Tensor, to: Format, gelu: bool = False) -> Quantised:
+def quantize_rows(x: torch.Tensor, to: Format, gelu: bool = False) -> Quantized:
     """Each row in 8 bits with its own scale, after GELU (tanh form) where asked."""
     check_rows(x)
     check_format(x.device, to)
-    result: Quantised = _module(x).quantise_rows(x, to, gelu)
+    result: Quantized = _module(x).quantize_rows(x, to, gelu)
     return result
 
 
-def dequantise(
+def dequantize(
     sums_RN: torch.Tensor, scales: tuple[torch.Tensor, torch.Tensor], bias_N: torch.Tensor | None, dtype: torch.dtype
 ) -> torch.Tensor:
     """An int8 product's int32 sums, times the scale of the row [R, 1] and of the output [N, 1], plus bias [N]."""
     check_sums(sums_RN, scales, bias_N)
-    result: torch.Tensor = _module(sums_RN).dequantise(sums_RN, scales, bias_N, dtype)
+    result: torch.Tensor = _module(sums_RN).dequantize(sums_RN, scales, bias_N, dtype)
     return result
 
 

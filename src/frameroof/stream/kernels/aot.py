@@ -101,12 +101,12 @@ def launches() -> dict[str, Any]:
         found |= _norms(torch.bfloat16, to, to.name)
         for width in (CHANNELS, FFN):
             rows = _meta((TOKENS, width), torch.bfloat16)
-            found[f"quantise_rows-{to.name}-{width}"] = launch.quantise_launch(rows, to, gelu=False)[1]
-        found[f"gelu_quantise_rows-{to.name}"] = launch.quantise_launch(rows, to, gelu=True)[1]
+            found[f"quantize_rows-{to.name}-{width}"] = launch.quantize_launch(rows, to, gelu=False)[1]
+        found[f"gelu_quantize_rows-{to.name}"] = launch.quantize_launch(rows, to, gelu=True)[1]
     for outputs in (CHANNELS, 3 * CHANNELS, FFN):
         scales = _meta((TOKENS, 1), torch.float32), _meta((outputs, 1), torch.float32)
         sums, bias = _meta((TOKENS, outputs), torch.int32), _meta((outputs,), torch.bfloat16)
-        found[f"dequantise-{outputs}"] = launch.dequantise_launch(sums, scales, bias, torch.bfloat16)[1]
+        found[f"dequantize-{outputs}"] = launch.dequantize_launch(sums, scales, bias, torch.bfloat16)[1]
     for keys in (SLOTS * PER_FRAME, TEXT):  # with a last tile that is short, and without
         q, k, v = (_meta((1, tokens, HEADS, WIDTH), torch.bfloat16) for tokens in (TOKENS, keys, keys))
         packed, pack = launch.pack_launch(k, v)
@@ -175,7 +175,7 @@ def _compiled(name: str, launch: Any, capability: int) -> Compiled:
 
 
 def _signature(launch: Any) -> tuple[dict[str, str], dict[str, Any], dict[tuple[int], list[list[Any]]]]:
-    """Types, constants and divisibility, specialised as Triton does at a launch: 1 becomes a constant, but for counts.
+    """Types, constants and divisibility, specialized as Triton does at a launch: 1 becomes a constant, but for counts.
 
     Pointers are taken to be divisible by 16, as PyTorch's allocator makes them.
     """

@@ -67,8 +67,8 @@ def check_norm(residual: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor |
 def check_rows(x: torch.Tensor) -> None:
     """Raise ValueError for a tensor without rows, or whose rows are not contiguous."""
     if not x.dim() or not x.numel():
-        raise ValueError(f"there are no rows to quantise in a tensor of shape {list(x.shape)}")
-    _rows_contiguous(x, "the tensor to quantise")
+        raise ValueError(f"there are no rows to quantize in a tensor of shape {list(x.shape)}")
+    _rows_contiguous(x, "the tensor to quantize")
 
 
 def check_sums(sums_RN: torch.Tensor, scales: tuple[torch.Tensor, torch.Tensor], bias_N: torch.Tensor | None) -> None:

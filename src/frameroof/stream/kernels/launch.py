@@ -14,7 +14,7 @@ import torch
 import triton
 
 from frameroof.stream.kernels import programs, programs_fp8
-from frameroof.stream.kernels.records import FP8, QKV, TILE, Affine, Format, Normed, Quantised, Residual, Ring, Rotary
+from frameroof.stream.kernels.records import FP8, QKV, TILE, Affine, Format, Normed, Quantized, Residual, Ring, Rotary
 
 ROWS = 4  # tokens a program of `norm` takes, so that a frame's scale and shift are read a quarter as often
 
@@ -66,18 +66,18 @@ def gate_residual(residual: Residual) -> torch.Tensor:
     return total
 
 
-def quantise_rows(x: torch.Tensor, to: Format, gelu: bool = False) -> Quantised:
-    """As ``reference.quantise_rows``, in one launch."""
-    out, launch = quantise_launch(x, to, gelu)
+def quantize_rows(x: torch.Tensor, to: Format, gelu: bool = False) -> Quantized:
+    """As ``reference.quantize_rows``, in one launch."""
+    out, launch = quantize_launch(x, to, gelu)
     launch.run()
     return out
 
 
-def dequantise(
+def dequantize(
     sums_RN: torch.Tensor, scales: tuple[torch.Tensor, torch.Tensor], bias_N: torch.Tensor | None, dtype: torch.dtype
 ) -> torch.Tensor:
-    """As ``reference.dequantise``, in one launch."""
-    out, launch = dequantise_launch(sums_RN, scales, bias_N, dtype)
+    """As ``reference.dequantize``, in one launch."""
+    out, launch = dequantize_launch(sums_RN, scales, bias_N, dtype)
     launch.run()
     return out
 
@@ -114,7 +114,7 @@ def norm_launch(
     affine: Affine | None,
     to: Format | None,
     eps: float,
-) -> tuple[tuple[torch.Tensor, torch.Tensor | Quantised], Launch]:
+) -> tuple[tuple[torch.Tensor, torch.Tensor | Quantized], Launch]:
     """Where the sum and its norm will be, and the launch: one program for ROWS tokens of a frame.
 
     What is not there (y, the gate, the norm without an ``affine``) is replaced by x, and not read or written.
@@ -128,9 +128,9 @@ def norm_launch(
     gate_BTC = x if gate is None else rows[-1]
     branch = x if y is None else y
     total = x if y is None else torch.empty((samples, tokens, channels), dtype=x.dtype, device=x.device)
-    out: torch.Tensor | Quantised = total
+    out: torch.Tensor | Quantized = total
     if affine:
-        out = torch.empty(total.shape, dtype=x.dtype, device=x.device) if to is None else _empty_quantised(x, to)
+        out = torch.empty(total.shape, dtype=x.dtype, device=x.device) if to is None else _empty_quantized(x, to)
     codes, scales = (out, out) if isinstance(out, torch.Tensor) else out
     groups = triton.cdiv(tokens // frames, ROWS)
     strides = [stride for values in (x, branch, gate_BTC, scale, shift) for stride in values.stride()[:2]]
@@ -144,16 +144,16 @@ def norm_launch(
     return (total, out), Launch(programs.norm, samples * frames * groups, arguments, constants, warps)
 
 
-def quantise_launch(x: torch.Tensor, to: Format, gelu: bool) -> tuple[Quantised, Launch]:
+def quantize_launch(x: torch.Tensor, to: Format, gelu: bool) -> tuple[Quantized, Launch]:
     """Where the 8-bit rows will be, and the launch: one program a row."""
     rows_RC = x.reshape(-1, x.shape[-1])
-    out = _empty_quantised(x, to)
+    out = _empty_quantized(x, to)
     block, warps = _spread(rows_RC.shape[1])
     constants = {"C": rows_RC.shape[1], "BLOCK": block, "GELU": gelu, "FORMAT": _code(to)}
-    return out, Launch(programs.quantise, len(rows_RC), (rows_RC, *out, rows_RC.stride(0)), constants, warps)
+    return out, Launch(programs.quantize, len(rows_RC), (rows_RC, *out, rows_RC.stride(0)), constants, warps)
 
 
-def dequantise_launch(
+def dequantize_launch(
     sums_RN: torch.Tensor, scales: tuple[torch.Tensor, torch.Tensor], bias_N: torch.Tensor | None, dtype: torch.dtype
 ) -> tuple[torch.Tensor, Launch]:
     """Where the values will be, and the launch: one program for 2,048 outputs of a row."""
@@ -164,7 +164,7 @@ def dequantise_launch(
     bias = scales[1] if bias_N is None else bias_N  # not read without a bias
     constants = {"N": outputs, "BLOCK": block, "CHUNKS": chunks, "BIASED": bias_N is not None}
     arguments = (sums_RN, *scales, bias, out_RN, sums_RN.stride(0))
-    return out_RN, Launch(programs.dequantise, rows * chunks, arguments, constants, warps)
+    return out_RN, Launch(programs.dequantize, rows * chunks, arguments, constants, warps)
 
 
 def pack_launch(k_BLHD: torch.Tensor, v_BLHD: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], Launch]:
@@ -211,6 +211,6 @@ def _code(to: Format) -> int:
     return programs.FP8 if to == FP8 else programs.INT8
 
 
-def _empty_quantised(x: torch.Tensor, to: Format) -> Quantised:
+def _empty_quantized(x: torch.Tensor, to: Format) -> Quantized:
     codes = torch.empty(x.shape, dtype=to.dtype, device=x.device)
-    return Quantised(codes, torch.empty((*x.shape[:-1], 1), dtype=torch.float32, device=x.device))
+    return Quantized(codes, torch.empty((*x.shape[:-1], 1), dtype=torch.float32, device=x.device))

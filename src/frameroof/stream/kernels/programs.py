@@ -2,7 +2,7 @@
 
 A program holds whole rows of C channels in registers (BLOCK = the next power of two). Element counts that
 may pass 2^31 are computed in 64 bits. A program takes pointers, strides and sizes one by one, so it has more
-arguments than other functions here. Counts are not specialised: Triton would compile a program anew for those that are
+arguments than other functions here. Counts are not specialized: Triton would compile a program anew for those that are
 1 or multiples of 16, forward by forward. Shapes and letters: see ``records``.
 """
 
@@ -86,7 +86,7 @@ def norm(
 ):  # fmt: skip
     """ROWS tokens of one frame: (x + gate * y), LayerNorm, times (base + scale), plus shift.
 
-    Without RESIDUAL only x is normalised, without NORMED only summed; without GATED the gate is 1. The
+    Without RESIDUAL only x is normalized, without NORMED only summed; without GATED the gate is 1. The
     frame's rows of gate, scale and shift stay in registers.
     """
     program = tl.program_id(0)
@@ -114,13 +114,13 @@ def norm(
             tl.store(sum_out + row * C + cols, rounded, mask=inside)
             h = rounded.to(tl.float32)
         if NORMED:
-            centred = tl.where(mask, h - tl.sum(h, 0) / C, 0.0)
-            normed = centred * tl.rsqrt(tl.sum(centred * centred, 0) / C + eps)
+            centerd = tl.where(mask, h - tl.sum(h, 0) / C, 0.0)
+            normed = centerd * tl.rsqrt(tl.sum(centerd * centerd, 0) / C + eps)
             _store_row(normed * times + plus, out, scales, row, valid, cols, inside, C, FORMAT)
 
 
 @triton.jit
-def quantise(
+def quantize(
     x, codes, scales, x_row,
     C: tl.constexpr, BLOCK: tl.constexpr, GELU: tl.constexpr, FORMAT: tl.constexpr,
 ):  # fmt: skip
@@ -136,7 +136,7 @@ def quantise(
 
 
 @triton.jit
-def dequantise(
+def dequantize(
     sums, row_scales, column_scales, bias, out, sums_row,
     N: tl.constexpr, BLOCK: tl.constexpr, CHUNKS: tl.constexpr, BIASED: tl.constexpr,
 ):  # fmt: skip

@@ -1,7 +1,7 @@
 """The Triton programs of fp8 attention: keys and values in 8 bits by tiles, then softmax attention over them.
 
 A tile is BLOCK keys of one head, with one scale for its keys and one for its values; queries and weights are
-quantised in registers. Values lie transposed, as the matrix units of sm_90 want 8-bit operands: both with the summed
+quantized in registers. Values lie transposed, as the matrix units of sm_90 want 8-bit operands: both with the summed
 axis contiguous. Softmax is the online one (Milakov and Gimelshein, arXiv:1805.02867) in base 2. As in `programs`,
 pointers, strides and sizes are arguments one by one.
 Shapes: B batch, N queries, L keys (P of them with the last tile filled up), H heads, D head width (WIDTH filled up).

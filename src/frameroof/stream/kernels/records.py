@@ -62,15 +62,15 @@ INT8 = Format("int8", torch.int8, 127.0)  # -128 is left out, so that the format
 FORMATS = {f.name: f for f in (FP8, INT8)}
 
 
-class Quantised(NamedTuple):
+class Quantized(NamedTuple):
     """Rows in 8 bits: the value is ``codes * scale``. Codes [..., C]; scale fp32 [..., 1], or [] for one of all."""
 
     codes: torch.Tensor
     scale: torch.Tensor
 
-    def dequantised(self) -> torch.Tensor:
+    def dequantized(self) -> torch.Tensor:
         """The values in fp32."""
         return self.codes.to(torch.float32) * self.scale
 
 
-Normed = torch.Tensor | Quantised  # what a norm gives: values, or rows in 8 bits
+Normed = torch.Tensor | Quantized  # what a norm gives: values, or rows in 8 bits

@@ -20,7 +20,7 @@ from frameroof.stream.kernels.records import (
     Affine,
     Format,
     Normed,
-    Quantised,
+    Quantized,
     Residual,
     Ring,
     Rotary,
@@ -32,7 +32,7 @@ HEADROOM = 8  # weights of fp8 attention lie within 2**8, of the 448 that the fo
 def qk_norm_rope_write(
     qkv: QKV, weights: tuple[torch.Tensor, torch.Tensor], rotary: Rotary, ring: Ring, eps: float = 1e-6
 ) -> torch.Tensor:
-    """Normalise q and k over all heads, turn them, and write k and v into the ring.
+    """Normalize q and k over all heads, turn them, and write k and v into the ring.
 
     Args:
         qkv: the outputs of the three projections, each [B, N, C]; the last dimension is contiguous.
@@ -58,11 +58,11 @@ def qk_norm_rope_write(
 def norm_modulate(x_BNC: torch.Tensor, affine: Affine, to: Format | None = None, eps: float = 1e-6) -> Normed:
     """LayerNorm without weights, then scale and shift, each frame with its own; in 8 bits where ``to`` says so.
 
-    The 8-bit rows are quantised from the fp32 result, not from one rounded to the type of ``x``.
+    The 8-bit rows are quantized from the fp32 result, not from one rounded to the type of ``x``.
     """
     y_BNC = _layer_norm(x_BNC, eps) * (affine.base + _per_token(affine.scale_BTC, x_BNC))
     y_BNC = y_BNC + _per_token(affine.shift_BTC, x_BNC)
-    return y_BNC.to(x_BNC.dtype) if to is None else quantise_rows(y_BNC, to)
+    return y_BNC.to(x_BNC.dtype) if to is None else quantize_rows(y_BNC, to)
 
 
 def gate_residual_norm(
@@ -90,7 +90,7 @@ def gate_residual(residual: Residual) -> torch.Tensor:
     return (x_BNC.float() + y).to(x_BNC.dtype)
 
 
-def quantise_rows(x: torch.Tensor, to: Format, gelu: bool = False) -> Quantised:
+def quantize_rows(x: torch.Tensor, to: Format, gelu: bool = False) -> Quantized:
     """Each row in 8 bits with its own scale; ``gelu`` puts GELU (tanh form) before it."""
     x = x.float()
     if gelu:
@@ -98,7 +98,7 @@ def quantise_rows(x: torch.Tensor, to: Format, gelu: bool = False) -> Quantised:
     return with_scale(x, row_scale(x, to), to)
 
 
-def dequantise(
+def dequantize(
     sums_RN: torch.Tensor, scales: tuple[torch.Tensor, torch.Tensor], bias_N: torch.Tensor | None, dtype: torch.dtype
 ) -> torch.Tensor:
     """An int8 product's int32 sums as values: times the scale of the row [R, 1] and of the output [N, 1], plus bias."""
@@ -110,8 +110,8 @@ def attend_fp8(q_BNHD: torch.Tensor, k_BLHD: torch.Tensor, v_BLHD: torch.Tensor,
     """Softmax attention with all operands of both products in e4m3, sums in fp32; the result in the type of q.
 
     Each query of a head has its own scale, so have the keys and the values of each `TILE` of a head. Weights are
-    quantised relative to the largest so far (online softmax), times the scale of the values, from the last tile to the
-    first: sinks lie there, and what is quantised beside their weights is lost (arXiv:2606.06521).
+    quantized relative to the largest so far (online softmax), times the scale of the values, from the last tile to the
+    first: sinks lie there, and what is quantized beside their weights is lost (arXiv:2606.06521).
     `rows` queries share a program of the kernel; here it changes nothing.
     """
     q_BHND, k_BHLD, v_BHLD = (x.transpose(1, 2).float() for x in (q_BNHD, k_BLHD, v_BLHD))
@@ -138,11 +138,11 @@ def row_scale(x: torch.Tensor, to: Format) -> torch.Tensor:
     return (x.float().abs().amax(-1, keepdim=True) / to.largest).clamp_min(LEAST_SCALE)
 
 
-def with_scale(x: torch.Tensor, scale: torch.Tensor, to: Format) -> Quantised:
+def with_scale(x: torch.Tensor, scale: torch.Tensor, to: Format) -> Quantized:
     """The values over the scale, rounded to the nearest code (ties to even) and held within the format's range."""
     scaled = (x.float() * (1 / scale)).clamp(-to.largest, to.largest)
     codes = scaled if to.dtype.is_floating_point else scaled.round()
-    return Quantised(codes.to(to.dtype), scale)
+    return Quantized(codes.to(to.dtype), scale)
 
 
 def _tile(x_BHLD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -151,7 +151,7 @@ def _tile(x_BHLD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return _values(with_scale(x_BHLD, scale, FP8)), scale
 
 
-def _values(x: Quantised) -> torch.Tensor:
+def _values(x: Quantized) -> torch.Tensor:
     return x.codes.float()
 
 

@@ -1,1 +1,1 @@
-"""Golden et al.'s characterisation: every table and figure from any source of numbers, predicted or measured."""
+"""Golden et al.'s characterization: every table and figure from any source of numbers, predicted or measured."""

@@ -1,8 +1,8 @@
-"""Figure 1: GPUs per parameter and memory utilisation over the training jobs of a fleet.
+"""Figure 1: GPUs per parameter and memory utilization over the training jobs of a fleet.
 
 A file of job records is CSV (lines that begin with # are comments) or Parquet, one job a row: ``job`` (a name),
 ``kind`` (llm, image or video), ``parameters``, ``gpus``, ``memory_used_bytes`` (mean over the job's GPUs, of one GPU)
-and ``memory_bytes`` (of one GPU). Without a file a synthetic example, labelled so, shows the format.
+and ``memory_bytes`` (of one GPU). Without a file a synthetic example, labeled so, shows the format.
 """
 
 from __future__ import annotations
@@ -54,30 +54,30 @@ FIGURE_1_COLUMNS = columns(
     "gpus: of all jobs",
     "parameters: of all jobs",
     "gpus_per_billion: GPUs for each billion parameters, mean over jobs",
-    "memory_utilisation: share of device memory in use, mean over jobs",
+    "memory_utilization: share of device memory in use, mean over jobs",
     "gpus_per_billion_over_llm [x]: relative to the LLM jobs",
-    "memory_utilisation_over_llm [x]: relative to the LLM jobs",
+    "memory_utilization_over_llm [x]: relative to the LLM jobs",
 )
 
 
 def figure_1(_: Source, jobs: str | os.PathLike[str] | None = None) -> Experiment:
-    """GPUs per parameter and memory utilisation by kind of job (figure 1). `jobs`: a file of job records."""
+    """GPUs per parameter and memory utilization by kind of job (figure 1). `jobs`: a file of job records."""
     frame = read_jobs(jobs if jobs is not None else Path(__file__).with_name(EXAMPLE))
     means = frame.group_by("kind", maintain_order=True).agg(
         pl.len().alias("jobs"),
         pl.col("gpus").sum(),
         pl.col("parameters").sum(),
         (pl.col("gpus") / pl.col("parameters") * 1e9).mean().alias("gpus_per_billion"),
-        (pl.col("memory_used_bytes") / pl.col("memory_bytes")).mean().alias("memory_utilisation"),
+        (pl.col("memory_used_bytes") / pl.col("memory_bytes")).mean().alias("memory_utilization"),
     )
     rows: list[Row] = means.to_dicts()
     text = next((row for row in rows if row["kind"] == "llm"), None)
     for row in rows:
-        for name in ("gpus_per_billion", "memory_utilisation"):
+        for name in ("gpus_per_billion", "memory_utilization"):
             row[f"{name}_over_llm"] = row[name] / text[name] if text else None
     return Experiment(
         id="figure-1",
-        title="GPUs per parameter and memory utilisation of training jobs",
+        title="GPUs per parameter and memory utilization of training jobs",
         how="synthetic" if jobs is None else "measured",
         machine="an example that shows the form" if jobs is None else f"the jobs of {os.fspath(jobs)}",
         columns=FIGURE_1_COLUMNS,
@@ -96,9 +96,9 @@ def _claims(rows: list[Row], made_up: bool) -> list[Claim]:
     named = (
         ("Image models use 14 times the GPUs per parameter of LLMs in training", 14.0, "gpus_per_billion_over_llm"),
         (
-            "Memory utilisation of image and video models is 1.35 times that of LLMs",
+            "Memory utilization of image and video models is 1.35 times that of LLMs",
             1.35,
-            "memory_utilisation_over_llm",
+            "memory_utilization_over_llm",
         ),
     )
     out = []

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ... import catalogue
 from ...estimate import eager
 from ...hardware import Node, parse_node
-from ...passes import materialise_attention
+from ...passes import materialize_attention
 from ...workload.expr import expr
 from ...workload.recipe import Size
 from ...workload.records import Op, Stage, Tensor, Workload
@@ -42,7 +42,7 @@ def workload_of(name: str, attention: str) -> Workload:
         loaded = _relaxed(loaded, SMALLEST[loaded.name])
     if attention == "flash":
         return loaded
-    whole = materialise_attention(loaded)
+    whole = materialize_attention(loaded)
     if attention == "baseline":
         return whole
     return replace(whole, stages=tuple(replace(s, ops=_lean(s.ops), held=()) for s in whole.stages))

@@ -1,4 +1,4 @@
-"""Figure 13: cache behaviour of temporal and spatial attention: counters where they were read, else a stated estimate.
+"""Figure 13: cache behavior of temporal and spatial attention: counters where they were read, else a stated estimate.
 
 The two are never mixed: with counters, only counters are shown. The estimate says how often the kernels of baseline
 attention ask for each byte: tiles of a matrix product load their rows and columns again and again, softmax and
@@ -48,7 +48,7 @@ def kernels(call: Mapping[str, int]) -> dict[str, tuple[int, int]]:
 
 
 def figure_13(source: Source, exports: Mapping[str, str | os.PathLike[str]] | None = None) -> Experiment:
-    """L1 and L2 behaviour by class of kernel, temporal against spatial attention (figure 13).
+    """L1 and L2 behavior by class of kernel, temporal against spatial attention (figure 13).
 
     `exports`: CSV exports of Nsight Compute of ``temporal`` and ``spatial`` attention; else those of the source.
     """
@@ -171,7 +171,7 @@ def _counted(read: list[Row], machine: str) -> Experiment:
     by = {(r["kind"], r["class"]): r for r in rows}
     return Experiment(
         id="figure-13",
-        title="Cache behaviour of temporal and spatial attention (Nsight Compute)",
+        title="Cache behavior of temporal and spatial attention (Nsight Compute)",
         how="measured",
         machine=machine,
         columns=COUNTED_COLUMNS,

@@ -158,7 +158,7 @@ def _counter_claims(read: Mapping[str, Sequence[tuple[int, float]]]) -> list[Cla
         value = correlation([length for length, _ in pairs], [rate for _, rate in pairs]) if pairs else None
         out.append(
             statement(
-                f"Memory bandwidth utilisation of {model(name).title} follows its sequence length (hardware counters)",
+                f"Memory bandwidth utilization of {model(name).title} follows its sequence length (hardware counters)",
                 "V-A, figure 8",
                 "same pattern (no number; here: correlation above 0.5)",
                 "" if value is None else f"correlation {value:.2f}",
@@ -276,7 +276,7 @@ def _bandwidth_claims(source: Source) -> list[Claim]:
             value = correlation(part["key_len"].to_list(), rate)
             out.append(
                 statement(
-                    f"Memory bandwidth utilisation of {model(name).title} follows its sequence length "
+                    f"Memory bandwidth utilization of {model(name).title} follows its sequence length "
                     f"({attention} attention)",
                     "V-A, figure 8",
                     "same pattern (no number, and not said with which attention; here: correlation above 0.5)",

@@ -50,7 +50,7 @@ FIGURE_7_COLUMNS = columns(
 
 
 def figure_7(source: Source) -> Experiment:
-    """Operator breakdown, baseline and flash, normalised to each model's baseline (figure 7)."""
+    """Operator breakdown, baseline and flash, normalized to each model's baseline (figure 7)."""
     run, base = class_shares(source), class_shares(source, base=True)
     rows: list[Row] = []
     for name in source.models():

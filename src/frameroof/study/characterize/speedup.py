@@ -184,7 +184,7 @@ def _module_claim(rows: list[Row]) -> Claim:
 
 
 def _consistency() -> Claim:
-    """Whether Table II and the shares after flash allow the claimed 1.1 at all (for the least favoured model)."""
+    """Whether Table II and the shares after flash allow the claimed 1.1 at all (for the least favored model)."""
 
     def ends(family: str, speedup: float) -> tuple[float, float]:
         values = [implied_module_speedup(speedup, share) for share in AFTER[family]]

@@ -1,4 +1,4 @@
-"""The models that are characterised: the paper's eight, and others by the name of their workload.
+"""The models that are characterized: the paper's eight, and others by the name of their workload.
 
 Adding a model is one line in `MODELS` (its builder or workload file is the other half).
 """

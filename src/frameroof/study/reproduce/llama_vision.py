@@ -15,7 +15,7 @@ from .counted import Work, find, layer, layers_of, moved, parameters, stage_of
 from .posts import Case, read_post, rows_of
 from .records import Correction, Reproduction
 
-ENCODER = "llama3.2-11b-vision-448"  # what the post analyses
+ENCODER = "llama3.2-11b-vision-448"  # what the post analyzes
 SMALL, LARGE = "llama3.2-11b-vision", "llama3.2-90b-vision"  # 560 px
 POST_MFU = 0.4
 FULL = Utilization(1.0, source="the post's 100 %")

@@ -167,7 +167,7 @@ def _totals(c: _Counted, a: Assumed) -> dict[str, float]:
 
 
 def _fp8(c: _Counted) -> dict[str, float]:
-    narrow = _quantised(c.workload)
+    narrow = _quantized(c.workload)
     h100 = device("H100")
     flops = narrow.flops / c.flops
     return {
@@ -177,7 +177,7 @@ def _fp8(c: _Counted) -> dict[str, float]:
     }
 
 
-def _quantised(workload: Workload) -> _Counted:
+def _quantized(workload: Workload) -> _Counted:
     """The same work with every operand in eight bits."""
     return _Counted.of(set_precision(workload, "fp8"))
 

@@ -91,7 +91,7 @@ def _eight_bits(run: Run, device: Device, half: str) -> Iterator[Advice]:
             "" if time > 0.99 * whole else f" of {ms(whole)}, as far as they are in half precision and of known sizes"
         )
         yield suggest(
-            "Quantise linear layers to 8 bits",
+            "Quantize linear layers to 8 bits",
             f"linear layers take {ms(time)}{part}; 8 bits have {eight / peaks[half]:.3g} times the dense peak and half "
             "the bytes",
             min(time / 2, time - limit),

@@ -1,6 +1,6 @@
 """Linear layers in 8 bits: fp8 (e4m3) and int8, for all layers or a named subset, and the error they make.
 
-The weights are quantised once, each output's row with its own scale; the inputs at every call, each token's
+The weights are quantized once, each output's row with its own scale; the inputs at every call, each token's
 row with its own scale (``fp8-tensor``: one scale for the weight and one for the input). Products:
 ``torch._scaled_mm`` for fp8 and ``torch._int_mm`` for int8 on CUDA. Elsewhere the same codes are multiplied
 in fp64, in which these sums are exact: the result is rounded once, and does not depend on the machine.
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from frameroof.stream.kernels import FP8, INT8, Format, Quantised, dequantise, quantise_rows
+from frameroof.stream.kernels import FP8, INT8, Format, Quantized, dequantize, quantize_rows
 from frameroof.stream.kernels.check import check_format
 from frameroof.stream.kernels.reference import row_scale, with_scale
 
@@ -27,12 +27,12 @@ MULTIPLE = 16  # of inputs and outputs, for the matrix units
 _LEAST_ROWS = 17  # torch._int_mm takes no fewer rows on CUDA
 
 
-class QuantisedLinear(nn.Module):
+class QuantizedLinear(nn.Module):
     """A linear layer with 8-bit weights and inputs.
 
     Attributes:
         codes_NK, scale: the weight's codes, and the scale of each row [N, 1], or of all [].
-        accepts: the format that a producer may quantise the input to beforehand; None where the scale is
+        accepts: the format that a producer may quantize the input to beforehand; None where the scale is
             one for the whole input, so that only this layer can find it.
     """
 
@@ -40,8 +40,8 @@ class QuantisedLinear(nn.Module):
     scale: torch.Tensor
     bias: torch.Tensor | None
 
-    def __init__(self, weight: Quantised, bias: torch.Tensor | None, scheme: str, dtype: torch.dtype) -> None:
-        """A layer of these codes; ``dtype`` is that of its outputs for inputs already quantised."""
+    def __init__(self, weight: Quantized, bias: torch.Tensor | None, scheme: str, dtype: torch.dtype) -> None:
+        """A layer of these codes; ``dtype`` is that of its outputs for inputs already quantized."""
         super().__init__()
         self.out_features, self.in_features = weight.codes.shape
         self.scheme, self.dtype, self.format = scheme, dtype, _format(scheme)
@@ -51,14 +51,14 @@ class QuantisedLinear(nn.Module):
         self.register_buffer("bias", bias)
 
     @classmethod
-    def of(cls, linear: nn.Linear, scheme: str) -> QuantisedLinear:
-        """Quantise a linear layer's weight. Raises ValueError for an unknown scheme or sizes that do not fit."""
+    def of(cls, linear: nn.Linear, scheme: str) -> QuantizedLinear:
+        """Quantize a linear layer's weight. Raises ValueError for an unknown scheme or sizes that do not fit."""
         _check(linear, scheme)
         bias = None if linear.bias is None else linear.bias.detach().clone()
-        return cls(_quantised(linear.weight.detach(), scheme), bias, scheme, linear.weight.dtype)
+        return cls(_quantized(linear.weight.detach(), scheme), bias, scheme, linear.weight.dtype)
 
     @classmethod
-    def joined(cls, layers: Sequence[QuantisedLinear]) -> QuantisedLinear:
+    def joined(cls, layers: Sequence[QuantizedLinear]) -> QuantizedLinear:
         """One layer whose outputs are those of ``layers``, one after the other; codes are copied.
 
         Raises:
@@ -67,22 +67,22 @@ class QuantisedLinear(nn.Module):
         kinds = {(m.scheme, m.dtype, m.in_features, m.bias is None) for m in layers}
         if len(kinds) != 1 or layers[0].accepts is None:
             raise ValueError("layers to join must share a scheme by rows, inputs and type, and all or none have a bias")
-        weight = Quantised(torch.cat([m.codes_NK for m in layers]), torch.cat([m.scale for m in layers]))
+        weight = Quantized(torch.cat([m.codes_NK for m in layers]), torch.cat([m.scale for m in layers]))
         biases = [m.bias for m in layers if m.bias is not None]
         return cls(weight, torch.cat(biases) if biases else None, layers[0].scheme, layers[0].dtype)
 
-    def forward(self, x: torch.Tensor | Quantised) -> torch.Tensor:
-        """The product, in the type of x; for an input that is already quantised, in the original weight's."""
+    def forward(self, x: torch.Tensor | Quantized) -> torch.Tensor:
+        """The product, in the type of x; for an input that is already quantized, in the original weight's."""
         if self.codes_NK.dtype != self.format.dtype or self.scale.dtype != torch.float32:
-            raise ValueError("the model was cast to another type after it was quantised; cast it before")
-        dtype = self.dtype if isinstance(x, Quantised) else x.dtype
-        if not isinstance(x, Quantised):
-            x = _quantised(x, self.scheme)
+            raise ValueError("the model was cast to another type after it was quantized; cast it before")
+        dtype = self.dtype if isinstance(x, Quantized) else x.dtype
+        if not isinstance(x, Quantized):
+            x = _quantized(x, self.scheme)
         elif self.accepts is None:
-            raise ValueError(f"a {self.scheme} layer finds the one scale of its input itself, and takes it unquantised")
+            raise ValueError(f"a {self.scheme} layer finds the one scale of its input itself, and takes it unquantized")
         elif x.codes.dtype != self.accepts.dtype or x.scale.shape != (*x.codes.shape[:-1], 1):
             raise ValueError(f"a {self.scheme} layer takes rows in {self.accepts.dtype}, each with its own scale")
-        rows = Quantised(x.codes.flatten(0, -2), x.scale.flatten(0, -2) if x.scale.dim() else x.scale)
+        rows = Quantized(x.codes.flatten(0, -2), x.scale.flatten(0, -2) if x.scale.dim() else x.scale)
         product = _product_cuda if rows.codes.device.type == "cuda" else _product_exact
         return product(rows, self, dtype).unflatten(0, x.codes.shape[:-1])
 
@@ -100,7 +100,7 @@ class Error:
 
 @dataclass(frozen=True)
 class LayerError:
-    """What quantising one layer does to its weight, and to its output for the inputs that it saw."""
+    """What quantizing one layer does to its weight, and to its output for the inputs that it saw."""
 
     name: str
     scheme: str
@@ -109,8 +109,8 @@ class LayerError:
     rows: int
 
 
-def quantise_linears(model: nn.Module, scheme: str, only: Sequence[str] = ("*",)) -> list[str]:
-    """Replace linear layers by quantised ones, in place.
+def quantize_linears(model: nn.Module, scheme: str, only: Sequence[str] = ("*",)) -> list[str]:
+    """Replace linear layers by quantized ones, in place.
 
     Args:
         model: holds the layers.
@@ -127,7 +127,7 @@ def quantise_linears(model: nn.Module, scheme: str, only: Sequence[str] = ("*",)
     for name, linear in chosen.items():
         _check(linear, scheme, name)
     for name, linear in chosen.items():
-        model.set_submodule(name, QuantisedLinear.of(linear, scheme))
+        model.set_submodule(name, QuantizedLinear.of(linear, scheme))
     return list(chosen)
 
 
@@ -143,13 +143,13 @@ def chosen_linears(model: nn.Module, only: Sequence[str]) -> dict[str, nn.Linear
 def layer_errors(
     model: nn.Module, scheme: str, run: Callable[[], object], only: Sequence[str] = ("*",)
 ) -> list[LayerError]:
-    """What quantising would do to each layer alone: the model runs unchanged, each layer sees its true input.
+    """What quantizing would do to each layer alone: the model runs unchanged, each layer sees its true input.
 
     Args:
         model: holds the layers; it is not changed.
         scheme: one of ``SCHEMES``.
         run: runs the model, once or several times; all calls are added up.
-        only: patterns of the layers' names, as for ``quantise_linears``.
+        only: patterns of the layers' names, as for ``quantize_linears``.
 
     Returns:
         One row for each layer that ran, in the model's order.
@@ -162,7 +162,7 @@ def layer_errors(
 
         def measure(module: nn.Module, args: tuple[torch.Tensor], out: torch.Tensor, name: str = name) -> None:
             assert isinstance(module, nn.Linear)
-            sums[name].add(out, QuantisedLinear.of(module, scheme)(args[0]))
+            sums[name].add(out, QuantizedLinear.of(module, scheme)(args[0]))
 
         hooks.append(linear.register_forward_hook(measure))
     try:
@@ -212,33 +212,33 @@ class _Sums:
 
 
 def _weight_error(linear: nn.Linear, scheme: str) -> Error:
-    quantised = QuantisedLinear.of(linear, scheme)
-    return error(linear.weight, Quantised(quantised.codes_NK, quantised.scale).dequantised())
+    quantized = QuantizedLinear.of(linear, scheme)
+    return error(linear.weight, Quantized(quantized.codes_NK, quantized.scale).dequantized())
 
 
 def _format(scheme: str) -> Format:
     return INT8 if scheme == "int8" else FP8
 
 
-def _quantised(x: torch.Tensor, scheme: str) -> Quantised:
+def _quantized(x: torch.Tensor, scheme: str) -> Quantized:
     if scheme == "fp8-tensor":
         return with_scale(x, row_scale(x.flatten(), FP8).squeeze(), FP8)
-    return quantise_rows(x, _format(scheme))
+    return quantize_rows(x, _format(scheme))
 
 
-def _product_exact(rows: Quantised, layer: QuantisedLinear, dtype: torch.dtype) -> torch.Tensor:
+def _product_exact(rows: Quantized, layer: QuantizedLinear, dtype: torch.dtype) -> torch.Tensor:
     sums_RN = rows.codes.double() @ layer.codes_NK.double().t()
     scale = layer.scale.t() if layer.scale.dim() else layer.scale
     out_RN = sums_RN * rows.scale.double() * scale.double()
     return (out_RN if layer.bias is None else out_RN + layer.bias.double()).to(dtype)
 
 
-def _product_cuda(rows: Quantised, layer: QuantisedLinear, dtype: torch.dtype) -> torch.Tensor:
+def _product_cuda(rows: Quantized, layer: QuantizedLinear, dtype: torch.dtype) -> torch.Tensor:
     if layer.format == INT8:
         missing = max(_LEAST_ROWS - len(rows.codes), 0)
         codes = nn.functional.pad(rows.codes, (0, 0, 0, missing)) if missing else rows.codes
         sums_RN = torch._int_mm(codes, layer.codes_NK.t())[: len(rows.codes)]
-        return dequantise(sums_RN, (rows.scale, layer.scale), layer.bias, dtype)
+        return dequantize(sums_RN, (rows.scale, layer.scale), layer.bias, dtype)
     check_format(rows.codes.device, layer.format)
     # Scaled by row, the product is offered in bf16 only.
     out_RN = torch._scaled_mm(
@@ -255,7 +255,7 @@ def _product_cuda(rows: Quantised, layer: QuantisedLinear, dtype: torch.dtype) -
 
 def _check(linear: nn.Linear, scheme: str, name: str = "the layer") -> None:
     if scheme not in SCHEMES:
-        raise ValueError(f"{scheme!r} is no way to quantise; there are {', '.join(SCHEMES)}")
+        raise ValueError(f"{scheme!r} is no way to quantize; there are {', '.join(SCHEMES)}")
     if linear.in_features % MULTIPLE or linear.out_features % MULTIPLE:
         raise ValueError(
             f"{name} has {linear.in_features} inputs and {linear.out_features} outputs; "

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from frameroof.stream import quantise
-from frameroof.stream.kernels import FP8, INT8, quantise_rows
-from frameroof.stream.quantise import SCHEMES, QuantisedLinear, error, layer_errors, quantise_linears
+from frameroof.stream import quantize
+from frameroof.stream.kernels import FP8, INT8, quantize_rows
+from frameroof.stream.quantize import SCHEMES, QuantizedLinear, error, layer_errors, quantize_linears
 
 # Every finite value of e4m3, from its definition: 4 bits of exponent (bias 7), 3 of mantissa, no infinity.
 E4M3 = np.array(
@@ -52,7 +52,7 @@ def test_products(scheme: str, bias: bool) -> None:
     w_codes, w_scale = codes(linear.weight.detach().double().numpy(), scheme)
     want = (x_codes @ w_codes.T) * x_scale * w_scale.T
     want = want + (linear.bias.detach().double().numpy() if bias else 0)
-    got = QuantisedLinear.of(linear, scheme)(x)
+    got = QuantizedLinear.of(linear, scheme)(x)
     assert got.dtype == torch.float32
     np.testing.assert_allclose(got.double().numpy(), want, rtol=1e-6, atol=1e-6)
 
@@ -63,45 +63,45 @@ def test_int8_products_are_those_of_int_mm() -> None:
     with torch.no_grad():
         linear.weight.sign_()
     x = torch.ones(32, 8960)
-    quantised = QuantisedLinear.of(linear, "int8")
-    rows = quantise_rows(x, INT8)
-    sums = torch._int_mm(rows.codes, quantised.codes_NK.t())
+    quantized = QuantizedLinear.of(linear, "int8")
+    rows = quantize_rows(x, INT8)
+    sums = torch._int_mm(rows.codes, quantized.codes_NK.t())
     assert sums.abs().max() > 127 * 127  # of the order of 127^2 times the sum of signs
-    want = sums.double() * rows.scale.double() * quantised.scale.double().t()
-    torch.testing.assert_close(quantised(x).double(), want, rtol=1e-6, atol=0)
+    want = sums.double() * rows.scale.double() * quantized.scale.double().t()
+    torch.testing.assert_close(quantized(x).double(), want, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("scheme", ["fp8", "int8"])
-def test_a_producer_may_quantise_the_input(scheme: str) -> None:
-    quantised = QuantisedLinear.of(layer().bfloat16(), scheme)
+def test_a_producer_may_quantize_the_input(scheme: str) -> None:
+    quantized = QuantizedLinear.of(layer().bfloat16(), scheme)
     x = torch.randn(2, 3, 32).bfloat16()
-    assert quantised.accepts is not None
-    torch.testing.assert_close(quantised(quantise_rows(x, quantised.accepts)), quantised(x), rtol=0, atol=0)
+    assert quantized.accepts is not None
+    torch.testing.assert_close(quantized(quantize_rows(x, quantized.accepts)), quantized(x), rtol=0, atol=0)
     other = INT8 if scheme == "fp8" else FP8
     with pytest.raises(ValueError, match="takes rows in"):
-        quantised(quantise_rows(x, other))
+        quantized(quantize_rows(x, other))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_quantised_layer_is_not_cast(scheme: str) -> None:
+def test_a_quantized_layer_is_not_cast(scheme: str) -> None:
     with pytest.raises(ValueError, match="cast it before"):
-        QuantisedLinear.of(layer(), scheme).bfloat16()(torch.ones(3, 32))
+        QuantizedLinear.of(layer(), scheme).bfloat16()(torch.ones(3, 32))
 
 
 def test_layers_that_cannot_be_joined() -> None:
-    for others in ([QuantisedLinear.of(layer(), "int8")], [QuantisedLinear.of(layer(64), "fp8")]):
+    for others in ([QuantizedLinear.of(layer(), "int8")], [QuantizedLinear.of(layer(64), "fp8")]):
         with pytest.raises(ValueError, match="must share a scheme by rows"):
-            QuantisedLinear.joined([QuantisedLinear.of(layer(), "fp8"), *others])
+            QuantizedLinear.joined([QuantizedLinear.of(layer(), "fp8"), *others])
     with pytest.raises(ValueError, match="must share a scheme by rows"):
-        QuantisedLinear.joined([QuantisedLinear.of(layer(), "fp8-tensor")] * 2)
+        QuantizedLinear.joined([QuantizedLinear.of(layer(), "fp8-tensor")] * 2)
 
 
 def test_a_layer_with_one_scale_takes_no_rows() -> None:
-    quantised = QuantisedLinear.of(layer(), "fp8-tensor")
-    assert quantised.accepts is None
-    assert quantised.scale.shape == ()
+    quantized = QuantizedLinear.of(layer(), "fp8-tensor")
+    assert quantized.accepts is None
+    assert quantized.scale.shape == ()
     with pytest.raises(ValueError, match="fp8-tensor layer finds"):
-        quantised(quantise_rows(torch.ones(3, 32), FP8))
+        quantized(quantize_rows(torch.ones(3, 32), FP8))
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_errors_of_random_layers(scheme: str, least: float, most: float) -> None
     torch.manual_seed(0)
     linear = nn.Linear(512, 256)
     x = torch.randn(64, 512)
-    found = error(linear(x), QuantisedLinear.of(linear, scheme)(x))
+    found = error(linear(x), QuantizedLinear.of(linear, scheme)(x))
     assert least < found.relative < most
     assert found.cosine == pytest.approx(1 - found.relative**2 / 2, abs=1e-4)
 
@@ -121,8 +121,8 @@ def test_error_is_the_definition() -> None:
     found = error(torch.tensor([3.0, 4.0]), torch.tensor([3.0, 3.0]))
     assert found.relative == pytest.approx(1 / 5)
     assert found.cosine == pytest.approx(21 / (5 * 18**0.5))
-    assert error(torch.ones(3), torch.ones(3)) == quantise.Error(0.0, 1.0)
-    assert error(torch.zeros(3), torch.zeros(3)) == quantise.Error(0.0, 1.0)
+    assert error(torch.ones(3), torch.ones(3)) == quantize.Error(0.0, 1.0)
+    assert error(torch.zeros(3), torch.zeros(3)) == quantize.Error(0.0, 1.0)
     with pytest.raises(ValueError, match="zero everywhere"):
         error(torch.zeros(3), torch.ones(3))
     with pytest.raises(ValueError, match=r"\[2\] is held against one of \[3\]"):
@@ -142,8 +142,8 @@ class Two(nn.Module):
 def test_a_named_subset_is_replaced() -> None:
     model, x = Two(), torch.randn(5, 32)
     before = model(x)
-    assert quantise_linears(model, "fp8", ["ffn.*"]) == ["ffn.0", "ffn.2"]
-    assert isinstance(model.ffn[0], QuantisedLinear)
+    assert quantize_linears(model, "fp8", ["ffn.*"]) == ["ffn.0", "ffn.2"]
+    assert isinstance(model.ffn[0], QuantizedLinear)
     assert isinstance(model.out, nn.Linear)
     assert 0.001 < error(before, model(x)).relative < 0.1
     assert {"ffn.0.codes_NK", "ffn.0.scale", "ffn.0.bias"} <= set(model.state_dict())
@@ -152,11 +152,11 @@ def test_a_named_subset_is_replaced() -> None:
 def test_nothing_is_replaced_when_one_does_not_fit() -> None:
     model = Two()
     with pytest.raises(ValueError, match="out has 32 inputs and 20 outputs; 8-bit products need multiples of 16"):
-        quantise_linears(model, "int8")
+        quantize_linears(model, "int8")
     with pytest.raises(ValueError, match=r"no linear layer is named 'fnn.\*'; there are ffn.0, ffn.2, out"):
-        quantise_linears(model, "int8", ["ffn.0", "fnn.*"])
-    with pytest.raises(ValueError, match="'fp4' is no way to quantise; there are fp8, fp8-tensor, int8"):
-        quantise_linears(model, "fp4", ["ffn.*"])
+        quantize_linears(model, "int8", ["ffn.0", "fnn.*"])
+    with pytest.raises(ValueError, match="'fp4' is no way to quantize; there are fp8, fp8-tensor, int8"):
+        quantize_linears(model, "fp4", ["ffn.*"])
     assert all(isinstance(model.get_submodule(name), nn.Linear) for name in ("ffn.0", "ffn.2", "out"))
 
 
@@ -169,8 +169,8 @@ def test_each_layer_is_measured_alone_on_its_true_input(scheme: str) -> None:
     assert all(isinstance(model.get_submodule(name), nn.Linear) for name in ("ffn.0", "ffn.2"))
     with torch.no_grad():
         inner = [model.ffn[1](model.ffn[0](x)) for x in batches]
-        quantised = QuantisedLinear.of(model.ffn[2], scheme)
-        want = error(torch.cat([model.ffn[2](x) for x in inner]), torch.cat([quantised(x) for x in inner]))
+        quantized = QuantizedLinear.of(model.ffn[2], scheme)
+        want = error(torch.cat([model.ffn[2](x) for x in inner]), torch.cat([quantized(x) for x in inner]))
     assert found[1].output.relative == pytest.approx(want.relative, rel=1e-6)
     assert 0 < found[0].weight.relative < 0.05
     assert not model.ffn[0]._forward_hooks
@@ -181,8 +181,8 @@ def test_each_layer_is_measured_alone_on_its_true_input(scheme: str) -> None:
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_products_on_a_gpu(scheme: str, rows: int) -> None:
     """The device's product against the exact one; it rounds once to bf16."""
-    quantised = QuantisedLinear.of(layer(64, 48).bfloat16(), scheme)
+    quantized = QuantizedLinear.of(layer(64, 48).bfloat16(), scheme)
     x = torch.randn(rows, 64).bfloat16()
-    want = quantised(x)
-    got = quantised.cuda()(x.cuda()).cpu()
+    want = quantized(x)
+    got = quantized.cuda()(x.cuda()).cpu()
     torch.testing.assert_close(got, want, rtol=2.0**-7, atol=1e-2)
