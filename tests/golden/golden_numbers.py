@@ -29,6 +29,8 @@ from frameroof.study.predict import prepare
 HERE = Path(__file__).parent
 FILE = HERE / "numbers.json"
 TRACES = HERE / "traces"
+CAPTURE = "_capture"
+"""A trace of this ending is the capture of the graph that the one without it replays."""
 MACHINES = ("H100", "MI300X", "A100")
 COUNTS = (1, 8)
 DTYPES = (None, "weights=int8", "kv=fp8")
@@ -107,21 +109,26 @@ def streamed(choice: str) -> Tree:
 
 
 def traced(name: str) -> Tree:
-    """What a small made trace says, and its distance from the limits of a machine."""
-    run = analyze(TRACES / f"{name}.json")
+    """What a small made trace says, and its distance from the limits of the machine it names (a processor: H100)."""
+    capture = TRACES / f"{name}{CAPTURE}.json"
+    run = analyze(TRACES / f"{name}.json", capture=capture if capture.is_file() else None)
     data = run.to_dict()
     kept = ("summary", "classes", "operators", "attention", "stages", "idle", "launch", "coverage")
     advice = [[each.title, each.max_gain_s] for each in run.advice]
-    found = find_gap(run, device("MI300X" if "rocm" in name else "H100"))
+    found = find_gap(run, device(run.summary.hardware or "H100"))
     gaps = [[r.name, r.stage, r.dims, r.count, r.time_ns, r.limit_ns, r.mfu, r.mbu, r.bound] for r in found.rows]
     return plain({**{part: data[part] for part in kept}, "advice": advice, "gap": gaps})
+
+
+def _traces() -> list[str]:
+    return [path.stem for path in TRACES.glob("*.json")]
 
 
 SECTIONS: dict[str, tuple[Callable[[], list[str]], Callable[[str], Tree]]] = {
     "predict": (lambda: list(catalogue.names()), predicted),
     "characterize": (lambda: list(experiments.EXPERIMENTS), characterized),
     "stream": (lambda: ["H100", "H100 linear=fp8", "A100", "MI300X kv=fp8"], streamed),
-    "traces": (lambda: sorted(path.stem for path in TRACES.glob("*.json")), traced),
+    "traces": (lambda: sorted(each for each in _traces() if not each.endswith(CAPTURE)), traced),
 }
 
 
