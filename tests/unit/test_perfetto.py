@@ -5,6 +5,7 @@ import itertools
 import json
 
 import pytest
+from trace_made import place_of
 
 from frameroof.trace.attention import find_attention
 from frameroof.trace.idle import explain_idle
@@ -141,11 +142,21 @@ def test_nothing_is_written_where_it_should_not_be(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.json.gz", "t.json"]
 
 
-@pytest.mark.parametrize("name", ["h100_bert_small", "a100_sam_fast_cudagraph", "edge_cpu_only_no_dist"])
-def test_real_traces_keep_every_event(shared, tmp_path, name):
-    path = shared / "traces" / "real" / f"{name}.json.gz"
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("h100_eager_diffusion.json", "a100_cuda_graph.json", "cpu.json", "v100_2021.json"),
+        *(
+            pytest.param(f"{name}.json.gz", marks=pytest.mark.shared)
+            for name in ("h100_bert_small", "a100_sam_fast_cudagraph", "edge_cpu_only_no_dist")
+        ),
+    ],
+)
+def test_traces_in_files_keep_every_event(tmp_path, name):
+    path = place_of(name)
     data, bars = exported(path, tmp_path / "out.json.gz")
-    original = json.loads(gzip.decompress(path.read_bytes()))
+    text = path.read_bytes()
+    original = json.loads(gzip.decompress(text) if path.suffix == ".gz" else text)
     assert [e for e in data["traceEvents"] if e.get("pid") != PROCESS] == original["traceEvents"]
     assert {**data, "traceEvents": 0} == {**original, "traceEvents": 0}
     placed = place(read(tmp_path / "out.json.gz"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from trace_made import H100, REAL, SHARED, TRUTH, Made, real
+from odd_made import ODD, RENAMED, SOUND, odd, overlong
+from trace_made import FILES, H100, REAL, SHARED, TRUTH, Made, real
 
 from frameroof.hardware import device
 from frameroof.run import Run, load_run, save_run
@@ -36,8 +37,7 @@ def test_busy_idle_span_and_kernel_sums(name):
     assert (s.kernels, s.copies, s.streams) == (truth["n_kernel"], truth["n_mem"], truth["streams"])
 
 
-@needs_traces
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FILES)
 def test_every_table_adds_up(name):
     run = real(name)
     s, total = run.summary, run.summary.kernel_ns + run.summary.memory_ns
@@ -145,9 +145,9 @@ def test_missing_arrows_are_said_and_missed_by_nobody():
     assert real("h100_bert_small.json.gz").problems == []
 
 
-@needs_traces
-def test_a_run_is_saved_and_read_back(tmp_path):
-    run = real("h100_timesformer.json.gz")
+@pytest.mark.parametrize("name", FILES)
+def test_a_run_is_saved_and_read_back(tmp_path, name):
+    run = real(name)
     save_run(run, tmp_path / "run")
     assert load_run(tmp_path / "run") == run
     with pytest.raises(ValueError, match="--force"):
@@ -155,6 +155,26 @@ def test_a_run_is_saved_and_read_back(tmp_path):
 
 
 # ------------------------------------------------------------------------------------- made traces
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_file_gives_the_account_of_the_sound_one(tmp_path, name):
+    run, sound = analyze(odd(tmp_path, name), on=device("H100")), real(SOUND.name)
+    assert run.idle == sound.idle
+    assert [(c.name, c.time_ns) for c in run.classes] == [(c.name, c.time_ns) for c in sound.classes]
+    named = [(o.name.replace(RENAMED, "aten::silu"), o.time_ns, o.flops) for o in run.operators]
+    assert sorted(named, key=str) == sorted(((o.name, o.time_ns, o.flops) for o in sound.operators), key=str)
+    assert run.attention == sound.attention
+    assert [(s.operator, s.line, s.idle_ns) for s in run.syncs] == [
+        (s.operator, s.line, s.idle_ns) for s in sound.syncs
+    ]
+
+
+def test_a_softmax_of_1600_ms_is_cut_where_the_next_work_of_its_stream_begins(tmp_path):
+    """60 us of it were real, and 800 ns idle after it are its own now."""
+    run, sound = analyze(overlong(tmp_path)), real(SOUND.name)
+    assert run.summary.busy_ns == sound.summary.busy_ns + 800
+    assert [(p.what, p.count) for p in run.problems] == [("kernels of absurd duration", 1)]
 
 
 def test_a_legal_overlap_is_a_union_and_an_absurd_one_is_cut(tmp_path):
@@ -350,12 +370,11 @@ def test_the_real_traces_are_there_or_it_is_said():
     assert all((REAL / name).is_file() for name in TRUTH)
 
 
-@needs_traces
-def test_a_step_is_the_sum_of_its_classes():
-    for name in ("mi300x_sd35_xdit.json.gz", "h100_timesformer.json.gz"):
-        for stage in real(name).stages:
-            assert [sum(call) for call in zip(*stage.call_classes.values(), strict=True)] == stage.call_ns
-            assert {name: sum(times) for name, times in stage.call_classes.items()} == stage.classes
+@pytest.mark.parametrize("name", FILES)
+def test_a_step_is_the_sum_of_its_classes(name):
+    for stage in real(name).stages:
+        assert [sum(call) for call in zip(*stage.call_classes.values(), strict=True)] == stage.call_ns
+        assert {name: sum(times) for name, times in stage.call_classes.items()} == stage.classes
 
 
 @needs_traces

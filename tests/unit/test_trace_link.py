@@ -7,7 +7,7 @@ import json
 import msgspec
 import numpy as np
 import pytest
-from trace_made import H100, Made
+from trace_made import H100, Made, place_of
 
 from frameroof.hardware import device
 from frameroof.trace.analysis import analyze
@@ -204,11 +204,19 @@ def test_several_devices_are_told_apart(tmp_path):
     ]  # fmt: skip
 
 
-@pytest.mark.shared
-@pytest.mark.parametrize("name", ["h100_bert_small.json.gz", "mi300x_sd35_xdit.json.gz", "h100_timesformer.json.gz"])
-def test_the_two_ways_to_the_operator_agree(shared, name):
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("h100_eager_diffusion.json", "h100_flash_gqa.json", "a100_cuda_graph.json", "mi300x_eager.json"),
+        *(
+            pytest.param(f"{name}.json.gz", marks=pytest.mark.shared)
+            for name in ("h100_bert_small", "mi300x_sd35_xdit", "h100_timesformer")
+        ),
+    ],
+)
+def test_the_two_ways_to_the_operator_agree(name):
     """Containment found the operator; the External id of newer files says it independently."""
-    trace = read(shared / "traces/real" / name)
+    trace = read(place_of(name))
     links = link(trace)
     named_too = (trace.work.external > 0) & (links.work_operator >= 0)
     assert named_too.mean() > 0.99

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 from nsys_made import COPY, FILL, KERNEL, MAIN, Export, tid
+from trace_made import place_of
 
 from frameroof.trace.idle import explain_idle
 from frameroof.trace.nsys import read_nsys
@@ -30,7 +31,7 @@ def flat(dims):
 
 def transcribe(source, target):
     """What Nsight Systems would have recorded of the run in a Kineto file, Python frames aside."""
-    with gzip.open(source) as file:
+    with gzip.open(source) if source.suffix == ".gz" else source.open("rb") as file:
         events = json.load(file, parse_float=Decimal)["traceEvents"]
     export = Export(target)
     for event in (e for e in events if e["ph"] == "X"):
@@ -62,9 +63,18 @@ def transcribe(source, target):
     return export
 
 
-@pytest.mark.parametrize("name", ["b200_eager", "h100_timesformer", "h100_vit_falconsai"])
-def test_both_kinds_of_file_tell_the_same_of_one_run(shared, tmp_path, name):
-    source = shared / "traces" / "real" / f"{name}.json.gz"
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("h100_eager_diffusion.json", "h100_flash_gqa.json", "a100_two_devices.json"),
+        *(
+            pytest.param(f"{name}.json.gz", marks=pytest.mark.shared)
+            for name in ("b200_eager", "h100_timesformer", "h100_vit_falconsai")
+        ),
+    ],
+)
+def test_both_kinds_of_file_tell_the_same_of_one_run(tmp_path, name):
+    source = place_of(name)
     transcribe(source, tmp_path / "run.sqlite").close()
     kineto, nsight = place(read(source)), place(read_nsys(tmp_path / "run.sqlite"))
     assert nsight.kernel == kineto.kernel

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from trace_made import STANDING, place_of
 
 from frameroof.trace import source
 from frameroof.trace.read import read
@@ -18,6 +19,7 @@ from frameroof.trace.times import exact, nanoseconds
 
 SHARED = Path(__file__).parents[3] / "shared"
 INDEX = SHARED / "traces/INDEX.json"
+WORK = ("kernel", "gpu_memcpy", "Kernel", "Memcpy")
 REAL = {entry["file"]: entry for entry in json.loads(INDEX.read_text("utf-8"))} if INDEX.is_file() else {}
 
 
@@ -82,12 +84,19 @@ def test_the_truths_of_the_real_traces(name):
     assert len(np.unique(work.stream)) == truth["streams"]
 
 
-@pytest.mark.shared
-@pytest.mark.skipif(not REAL, reason="no ../shared/traces here")
-@pytest.mark.parametrize("name", ["h100_bert_small.json.gz", "a100_sam_fast_cudagraph.json.gz"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *STANDING,
+        *(
+            pytest.param(f"{name}.json.gz", marks=pytest.mark.shared)
+            for name in ("h100_bert_small", "a100_sam_fast_cudagraph")
+        ),
+    ],
+)
 def test_every_row_is_what_json_and_decimal_say(name):
-    path = SHARED / "traces/real" / name
-    with gzip.open(path) as file:
+    path = place_of(name)
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         events = json.load(file, parse_float=Decimal)["traceEvents"]
     trace = read(path)
     truth = sorted(
@@ -96,7 +105,7 @@ def test_every_row_is_what_json_and_decimal_say(name):
         if e["ph"] == "X" and e["cat"] != "Trace"
     )
     assert [row[1:] for row in sorted(rows(trace), key=lambda r: r[1:])] == truth
-    correlation = sorted(int(e["args"]["correlation"]) for e in events if e.get("cat") in ("kernel", "gpu_memcpy"))
+    correlation = sorted(int(e["args"]["correlation"]) for e in events if e.get("cat") in WORK)
     assert sorted(trace.work.correlation.tolist()) == correlation
 
 

@@ -7,6 +7,7 @@ import json
 import time
 
 import pytest
+from odd_made import ODD, RENAMED, SOUND, cut_off, odd
 from test_trace_read import SHARED, event, rows, written
 
 from frameroof.trace import source
@@ -83,6 +84,29 @@ def test_empty_and_overlong(sound):
     assert trace.header == sound.header
     overflow = read(SHARED / "traces/malformed/one_kernel_1.6s_overflow_TL669.json")  # clipped by clip.py, not here
     assert len(set(rows(overflow)) - set(rows(sound))) == 1
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_is_only_odd_is_read_whole_here_too(tmp_path, name):
+    """The same of a small made trace, for whoever lacks the real one."""
+    trace, whole = read(odd(tmp_path, name)), read(SOUND)
+    assert reports(trace) == ODD[name][1]
+    assert sorted((kind, label.replace(RENAMED, "aten::silu"), *at) for kind, label, *at in rows(trace)) == rows(whole)
+    assert trace.work.correlation.tolist() == whole.work.correlation.tolist()
+    assert sorted(trace.host.external) == sorted(whole.host.external)
+    assert (trace.header == whole.header) == (name != "bare list")
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.97])
+def test_the_start_of_a_made_file_that_was_cut_off_is_kept(tmp_path, share):
+    path, whole = cut_off(tmp_path, share)
+    trace = read(path)
+    assert set(rows(trace)) <= set(rows(read(SOUND)))
+    assert trace.events == whole > 0
+    assert {
+        ("the compressed file ends too early; what follows is lost", 1),
+        ("the list of events has no end: the file was cut off", 1),
+    } <= reports(trace)
 
 
 TAIL = {"deviceProperties": [{"id": 0, "name": "GPU", "list": [{"a": [1]}, {"name": "x"}]}], "traceName": "t.json"}

@@ -1,10 +1,15 @@
-"""Traces made by hand, event by event, and the real ones analyzed once for all tests. Times are nanoseconds."""
+"""Traces made by hand, event by event, and those in files, real or made, analyzed once for all tests.
+
+Times are nanoseconds.
+"""
 
 from __future__ import annotations
 
 import json
 from functools import cache
 from pathlib import Path
+
+import pytest
 
 from frameroof.trace.analysis import analyze
 from frameroof.trace.link import link
@@ -15,12 +20,25 @@ SHARED = Path(__file__).parents[3] / "shared"
 REAL = SHARED / "traces" / "real"
 INDEX = SHARED / "traces" / "INDEX.json"
 TRUTH = {entry["file"]: entry for entry in json.loads(INDEX.read_text("utf-8"))} if INDEX.is_file() else {}
+STORED = Path(__file__).parents[1] / "golden" / "traces"
+"""Small made traces that stand in the repository: what holds for every file is shown with them too."""
+STANDING = sorted(path.name for path in STORED.glob("*.json"))
+FILES = [
+    *STANDING,
+    *(pytest.param(name, marks=pytest.mark.shared) for name in sorted(TRUTH)),
+]
+"""Every trace in a file: those in the repository, and the real ones where they are."""
+
+
+def place_of(name):
+    """Where the trace of a name in `FILES` is."""
+    return STORED / name if (STORED / name).is_file() else REAL / name
 
 
 @cache
 def real(name, capture=None):
-    """A real trace, analyzed."""
-    return analyze(REAL / name, capture=capture and REAL / capture)
+    """A trace of `FILES`, analyzed."""
+    return analyze(place_of(name), capture=capture and place_of(capture))
 
 
 class Made:

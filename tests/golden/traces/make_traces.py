@@ -83,12 +83,12 @@ def h100_eager_diffusion() -> str:
                     t.operate("aten::add", [tokens, tokens, []], [(ADD, 4_000)])
             with t.inside("scheduler.py(12): step", "frame"):
                 t.operate("aten::sub", [[2, 4, 32, 32], [2, 4, 32, 32], []], [(ADD, 2_000)])
-                start = t.now
-                t.submit("Memcpy DtoH (Device -> Pageable)", 1_200, t.now + 400, "cudaMemcpyAsync", cat="gpu_memcpy",
-                         bytes=2)  # fmt: skip
+                start, external = t.now, t._next()
+                copy = {"cat": "gpu_memcpy", "bytes": 2, "External id": external}
+                t.submit("Memcpy DtoH (Device -> Pageable)", 1_200, start + 400, "cudaMemcpyAsync", **copy)
                 t.now += 400 + CALL + 100
                 t.wait()
-                t.op("aten::item", start, t.now - start)
+                t.op("aten::item", start, t.now - start, ext=external)
             t.think(150_000)
         with t.inside("Decoder_0"):
             _convolve(t, 4, 512, 32, 15_000)

@@ -56,7 +56,7 @@ class Recorder(Made):
     def wait(self, call: str = "cudaStreamSynchronize") -> None:
         """The host waits until everything that it launched is done."""
         end = max(self.now + CALL, max(self.free.values()) + 1_000)
-        self.call(self.now, end - self.now, name=call)
+        self.call(self.now, end - self.now, self._next(), call)
         self.now = end + 500
 
     def think(self, length: int) -> None:
