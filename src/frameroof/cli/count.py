@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .needs import need_torch
 from .sizes import parse_sizes
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def count(  # more than five arguments: each is an option of the command
         raise ValueError(f"{out} exists; --force overwrites it")
     if out is not None and not out.parent.is_dir():
         raise ValueError(f"{out.parent} is not a folder")
-    _need_torch()
+    need_torch("count")
     from ..count import fixed_recipe, record_recipe
     from ..report.progress import status
     from ..workload.file import save
@@ -48,14 +49,6 @@ def count(  # more than five arguments: each is an option of the command
     from ..report.counted import print_counted
 
     print_counted(workload, out, as_json)
-
-
-def _need_torch() -> None:
-    from importlib.util import find_spec
-
-    missing = [name for name in ("torch", "diffusers", "transformers") if find_spec(name) is None]
-    if "torch" in missing:
-        raise ValueError("count needs PyTorch: pip install 'frameroof[torch]'")
 
 
 def _recipe(what: str, sizes: dict[str, int], dtype: str | None, parametric: bool, say: object) -> Recipe:

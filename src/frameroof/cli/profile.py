@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .needs import need_torch, torch_device
 from .sizes import parse_sizes
 
 if TYPE_CHECKING:
@@ -40,14 +41,14 @@ def profile(  # more than five arguments: each is an option of the command
     """Run a script, function or model here: time it, record it with stages and module paths, and account for it."""
     if dtype not in (None, "bf16", "fp16", "fp32"):
         raise ValueError(f"a module is built in bf16, fp16 or fp32, not {dtype!r}")
-    _need_torch()
+    need_torch("profile")
     from ..profiler.recorder import check_folder
     from ..report.progress import status
     from .work import Asked, job_of
 
     if out is not None:
         check_folder(out, force)
-    asked = Asked(what, arguments or (), parse_sizes(size), stage, dtype, _device(device))
+    asked = Asked(what, arguments or (), parse_sizes(size), stage, dtype, torch_device(device))
     script = what.endswith(".py") and ":" not in what
     with status(f"profiling {what}") as say, redirect_stdout(sys.stderr) if as_json else nullcontext():
         job = job_of(asked, say)
@@ -123,21 +124,3 @@ def _show(run: Run, out: Path | None, top: int, as_json: bool) -> None:
 
     print_run(run, top)
     print_measured(run, out)
-
-
-def _device(asked: str | None) -> str:
-    import torch
-
-    there = torch.cuda.is_available()
-    if asked not in (None, "cpu", "cuda"):
-        raise ValueError(f"--device is cpu or cuda, not {asked!r}")
-    if asked == "cuda" and not there:
-        raise ValueError("there is no CUDA device here; --device cpu runs on the processor")
-    return asked or ("cuda" if there else "cpu")
-
-
-def _need_torch() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("torch") is None:
-        raise ValueError("profile needs PyTorch: pip install 'frameroof[torch]'")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .needs import need_torch, torch_device
+
 if TYPE_CHECKING:
     from ..lab.stream.variants import Setup
 
@@ -45,19 +47,15 @@ def setup_of(  # eight arguments: options of the verbs that run a stream
     batch: int = 1,
 ) -> Setup:
     """What is run, where and with which weights; ValueError, a sentence, before anything is built."""
-    from importlib.util import find_spec
-
-    if find_spec("torch") is None:
-        raise ValueError("running a stream needs PyTorch: pip install 'frameroof[torch]'.")
+    need_torch("running a stream")
     import torch
 
     from ..lab.stream.variants import Setup
     from ..stream.engine import DECODERS
-    from .profile import _device
 
     if decoder is not None and decoder not in DECODERS:
         raise ValueError(f"No decoder is called '{decoder}'; there are {', '.join(DECODERS)}.")
-    where = _device(device)
+    where = torch_device(device)
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
     if dtype is not None and dtype not in dtypes:
         raise ValueError(f"--dtype is fp32 or bf16, not {dtype!r}")

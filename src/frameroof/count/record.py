@@ -31,7 +31,7 @@ ATTEMPTS = 500  # draws of sample sizes until they tell all variables apart
 
 def trace(build: Builder, values: Mapping[str, int], dtype: str = "bf16") -> Trace:
     """One forward of a builder's module at the given sizes, with attention seen whole."""
-    with _meta(dtype):
+    with meta_device(dtype):
         try:
             module, args, kwargs = build(**values)
         except (Exception, SystemExit) as error:
@@ -45,7 +45,7 @@ def trace(build: Builder, values: Mapping[str, int], dtype: str = "bf16") -> Tra
 
 
 @contextmanager
-def _meta(dtype: str) -> Iterator[None]:
+def meta_device(dtype: str) -> Iterator[None]:
     before = torch.get_default_dtype()
     torch.set_default_dtype(TORCH_DTYPES[dtype])
     try:
@@ -186,12 +186,12 @@ def _record(name: str, build: Builder, dtype: str) -> tuple[Stage, list[str]]:
     traces, envs = [], []
     for values in points:
         traces.append(trace(build, values, dtype))
-        envs.append(_variables(spec, values, names))
+        envs.append(variables(spec, values, names))
     beyond = _beyond(spec)
     if beyond is not None:
         try:
             traces.append(trace(build, beyond, dtype))
-            envs.append(_variables(spec, beyond, names))
+            envs.append(variables(spec, beyond, names))
         except CannotCount:  # the module ends before twice its default: nothing above the default is verified
             pass
     defaults = {size: given.default for size, given in spec.sizes.items()}
@@ -218,7 +218,7 @@ def _record(name: str, build: Builder, dtype: str) -> tuple[Stage, list[str]]:
     return stage, list(dict.fromkeys(note for t in traces for note in t.notes))
 
 
-def _variables(spec: Sizes, values: Mapping[str, int], names: list[str]) -> dict[str, int]:
+def variables(spec: Sizes, values: Mapping[str, int], names: list[str]) -> dict[str, int]:
     env = dict(values)
     for name, text in spec.let.items():
         env[name] = int(Expr(text)(env))
@@ -271,7 +271,7 @@ def _tells_apart(points: list[dict[str, int]], spec: Sizes) -> bool:
     If h4 were twice h8 in every trace, no trace could say which of the two a size depends on. Points
     with a batch of one are left out, because the table may have to be fitted without them.
     """
-    envs = [_variables(spec, values, [*spec.sizes, *spec.let]) for values in points]
+    envs = [variables(spec, values, [*spec.sizes, *spec.let]) for values in points]
     envs = [env for env in envs if env.get("b", 2) > 1]
     families: dict[str, list[str]] = {}
     for name in envs[0] if envs else ():

@@ -13,7 +13,7 @@ from ..workload.expr import expr
 from ..workload.recipe import Part, Recipe, Size, Sizes
 from ..workload.records import MATRIX_KINDS, Stage, Workload
 from .batch_of_one import INDICATOR
-from .record import _meta, _variables, declared, trace
+from .record import declared, meta_device, trace, variables
 from .recorder import Trace
 
 TORCH_TOLERANCE = 1e-3
@@ -56,7 +56,7 @@ def default_sizes(part: Part, recipe: Recipe, spec: Sizes) -> dict[str, int]:
 
 def count_with_torch(part: Part, values: Mapping[str, int], dtype: str) -> int:
     """Matmul, convolution and attention FLOPs by torch's own counter on meta tensors."""
-    with _meta(dtype):
+    with meta_device(dtype):
         module, args, kwargs = part.build(**values)
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         module(*args, **kwargs)
@@ -65,7 +65,7 @@ def count_with_torch(part: Part, values: Mapping[str, int], dtype: str) -> int:
 
 def stage_totals(stage: Stage, spec: Sizes, values: Mapping[str, int]) -> dict[str, int]:
     """FLOPs, bits and calls of one run of a stage at builder sizes."""
-    env = _variables(spec, dict(values), [*spec.sizes, *spec.let])
+    env = variables(spec, dict(values), [*spec.sizes, *spec.let])
     env.setdefault(INDICATOR, min(env.get("b", 1) - 1, 1))
     return {
         "flops": sum(op.flops()(env) * op.times(env) for op in stage.ops),

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from frameroof.hardware.records import (
+from .records import (
     DTYPES,
     Confidence,
     Device,

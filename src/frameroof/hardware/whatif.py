@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from frameroof.hardware.records import DTYPES, Node
-from frameroof.units import format_bandwidth, format_bytes, format_rate
+from ..units import format_bandwidth, format_bytes, format_rate
+from .records import DTYPES, Node
 
 _UNITS = {
     "mem_bandwidth": "B/s",

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from frameroof.profiler import stage
+from ..profiler import stage
 
 SCALE = 3.0
 """Guidance: how far beyond the unconditional forward. It changes no operation."""

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from frameroof.models.autoencoders import decode_part, spatial_scale
-from frameroof.models.common import Built, Components, activations, catalogued, component, diffusers_model, provenance
-from frameroof.models.image import Preset, over_patches, parameters
-from frameroof.models.text_encoders import clip_length, encoder_parts
-from frameroof.workload.recipe import Builder, Part, Recipe, Size
+from ..workload.recipe import Builder, Part, Recipe, Size
+from .autoencoders import decode_part, spatial_scale
+from .common import Built, Components, activations, catalogued, component, diffusers_model, provenance
+from .image import Preset, over_patches, parameters
+from .text_encoders import clip_length, encoder_parts
 
 BASE = Preset(steps=12)
 

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from frameroof.models.autoencoders import decoder
-from frameroof.models.common import Built, Components, activations, diffusers_model, levels
-from frameroof.models.text_encoders import clip_length, encoder_parts
-from frameroof.models.video import NO_TILING, Grid, Setting, listed, parameters, setting_of
-from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
+from ..workload.recipe import Builder, Part, Recipe, Size, sizes
+from .autoencoders import decoder
+from .common import Built, Components, activations, diffusers_model, levels
+from .text_encoders import clip_length, encoder_parts
+from .video import NO_TILING, Grid, Setting, listed, parameters, setting_of
 
 NAME = "animatediff-sd15"
 BASE = Setting(width=512, height=512, frames=16, steps=25, guidance=2, text_tokens=77)

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from frameroof.models.common import Built, Call, activations, diffusers_model
-from frameroof.workload.recipe import Builder, Part, Size, sizes
+from ..workload.recipe import Builder, Part, Size, sizes
+from .common import Built, Call, activations, diffusers_model
 
 # (batch, channels, rows, columns) to the positional and keyword arguments of decode().
 Inputs = Callable[[int, int, int, int], tuple[tuple[Any, ...], dict[str, Any]]]

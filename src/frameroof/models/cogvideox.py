@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from frameroof.models.common import Built, Call, Components, activations, diffusers_model
-from frameroof.models.video import NO_TILING, Grid, Setting, listed, parameters, setting_of, stages
-from frameroof.workload.recipe import Builder, Recipe, Size, sizes
+from ..workload.recipe import Builder, Recipe, Size, sizes
+from .common import Built, Call, Components, activations, diffusers_model
+from .video import NO_TILING, Grid, Setting, listed, parameters, setting_of, stages
 
 BASE = Setting(width=720, height=480, frames=49, steps=50, guidance=2, text_tokens=226)
 TITLES = {

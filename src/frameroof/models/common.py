@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from frameroof.workload.recipe import Part, Recipe, Size
+from ..workload.recipe import Part, Recipe, Size
 
 # A pipeline's components by name ("unet", "vae", "text_encoder_2" …): class name and configuration.
 Components = Mapping[str, tuple[str, Mapping[str, Any]]]

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from frameroof.models.autoencoders import kl_decode
-from frameroof.models.common import Built, catalogued, component, diffusers_model, provenance
-from frameroof.models.stable_diffusion import unet, unet_inputs
-from frameroof.models.text_encoders import clip_length, clip_text, t5_encoder
-from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
+from ..workload.recipe import Builder, Part, Recipe, Size, sizes
+from .autoencoders import kl_decode
+from .common import Built, catalogued, component, diffusers_model, provenance
+from .stable_diffusion import unet, unet_inputs
+from .text_encoders import clip_length, clip_text, t5_encoder
 
 MODEL = "deepfloyd-if"
 UPSCALER = "stage III upscaler 1024px (SD x4, substitute for unreleased IF-III-L)"

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from frameroof.models.autoencoders import decode_part, spatial_scale
-from frameroof.models.common import (
+from ..workload.recipe import Builder, Part, Recipe, Size, sizes
+from .autoencoders import decode_part, spatial_scale
+from .common import (
     Built,
     Components,
     activations,
@@ -18,8 +19,7 @@ from frameroof.models.common import (
     fixed_positions,
     provenance,
 )
-from frameroof.models.image import Preset, parameters
-from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
+from .image import Preset, parameters
 
 BASE = Preset(steps=50)
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from frameroof.models.autoencoders import decode_part, spatial_scale
-from frameroof.models.common import Built, Components, activations, catalogued, component, diffusers_model, provenance
-from frameroof.models.image import Preset, over_patches, parameters
-from frameroof.models.text_encoders import encoder_parts
-from frameroof.workload.recipe import Builder, Part, Recipe, Size
+from ..workload.recipe import Builder, Part, Recipe, Size
+from .autoencoders import decode_part, spatial_scale
+from .common import Built, Components, activations, catalogued, component, diffusers_model, provenance
+from .image import Preset, over_patches, parameters
+from .text_encoders import encoder_parts
 
 PACKED = 2  # 2x2 latents make one token, before the transformer sees them
 FLUX1 = Preset(steps=28, guidance=1, text_tokens=512)

@@ -42,7 +42,7 @@ def _pipelines() -> dict[str, Any]:
 
     found: dict[str, Any] = {}
     for family in FAMILIES:
-        found.update(getattr(import_module(f"frameroof.models.{family}"), "PIPELINES", {}))
+        found.update(getattr(import_module(f".{family}", __package__), "PIPELINES", {}))
     return found
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from frameroof.models.common import Built, Call, Components, activations, diffusers_model
-from frameroof.models.text_encoders import encoder_parts
-from frameroof.models.video import NO_TILING, Grid, Setting, listed, parameters, setting_of
-from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
+from ..workload.recipe import Builder, Part, Recipe, Size, sizes
+from .common import Built, Call, Components, activations, diffusers_model
+from .text_encoders import encoder_parts
+from .video import NO_TILING, Grid, Setting, listed, parameters, setting_of
 
 BASE = Setting(width=1280, height=720, frames=129, steps=50, guidance=1, text_tokens=256)
 GRID = Grid(least_frames=17)

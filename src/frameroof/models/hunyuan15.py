@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from frameroof.models.common import Built, Call, Components, activations, diffusers_model
-from frameroof.models.text_encoders import BYT5_SMALL, causal_trunk, t5_encoder
-from frameroof.models.video import NO_TILING, Grid, Setting, listed, parameters, setting_of
-from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
+from ..workload.recipe import Builder, Part, Recipe, Size, sizes
+from .common import Built, Call, Components, activations, diffusers_model
+from .text_encoders import BYT5_SMALL, causal_trunk, t5_encoder
+from .video import NO_TILING, Grid, Setting, listed, parameters, setting_of
 
 NAME = "hunyuanvideo-1.5"
 BASE = Setting(width=1280, height=720, frames=121, steps=50, guidance=2, text_tokens=1000)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from frameroof.models.common import Defaults
-from frameroof.workload.recipe import B, Size, sizes
+from ..workload.recipe import B, Size, sizes
+from .common import Defaults
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frameroof.models.common import Built, activations, component
-from frameroof.models.layers import Attention, FeedForward
-from frameroof.models.text_encoders import t5_encoder
-from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
+from ..workload.recipe import Builder, Part, Recipe, Size, sizes
+from .common import Built, activations, component
+from .layers import Attention, FeedForward
+from .text_encoders import t5_encoder
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from frameroof.models.common import activations
+from .common import activations
 
 
 class Heads(Protocol):

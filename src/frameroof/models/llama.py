@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from frameroof.models.common import Built, component, token_ids, transformers_model
-from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
+from ..workload.recipe import Builder, Part, Recipe, Size, sizes
+from .common import Built, component, token_ids, transformers_model
 
 PROMPT_PARAMS = {
     "batch": Size(1, doc="prompts answered together"),
@@ -66,7 +66,7 @@ def language_model(cls: str, config: Mapping[str, Any]) -> LanguageModel:
 
     @sizes(let={"b": "batch", "n": "tokens"}, batch=Size(1), tokens=Size(2048, least=2))
     def prefill(batch: int = 1, tokens: int = 2048) -> Built:
-        from frameroof.models.kv_cache import in_place_cache
+        from .kv_cache import in_place_cache
 
         model: Any = transformers_model(cls, config)
         cache = in_place_cache(model.config, batch, entries=tokens, seen=0)
@@ -74,7 +74,7 @@ def language_model(cls: str, config: Mapping[str, Any]) -> LanguageModel:
 
     @sizes(let={"b": "batch"}, batch=Size(1), kv=Size(2049, least=2))
     def decode(batch: int = 1, kv: int = 2049) -> Built:
-        from frameroof.models.kv_cache import in_place_cache
+        from .kv_cache import in_place_cache
 
         model: Any = transformers_model(cls, config)
         cache = in_place_cache(model.config, batch, entries=kv, seen=kv - 1)

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from frameroof.models import wan
-from frameroof.models.causal_wan import KV, QKV, Attention, CausalWan, Ops, Rotary, WanSize
-from frameroof.models.common import Built, activations, component, provenance
-from frameroof.models.text_encoders import text_encoder
-from frameroof.models.video import NO_TILING, Setting
-from frameroof.workload.recipe import Part, Recipe, Size, sizes
+from ..workload.recipe import Part, Recipe, Size, sizes
+from . import wan
+from .causal_wan import KV, QKV, Attention, CausalWan, Ops, Rotary, WanSize
+from .common import Built, activations, component, provenance
+from .text_encoders import text_encoder
+from .video import NO_TILING, Setting
 
 NAME = "longlive-1.3b"
 FRAMES_PER_BLOCK = 3

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from frameroof.models.common import Built, Call, Components, activations, diffusers_model
-from frameroof.models.video import NO_TILING, Grid, Setting, listed, parameters, setting_of, stages
-from frameroof.workload.recipe import Builder, Recipe, Size, sizes
+from ..workload.recipe import Builder, Recipe, Size, sizes
+from .common import Built, Call, Components, activations, diffusers_model
+from .video import NO_TILING, Grid, Setting, listed, parameters, setting_of, stages
 
 BASE = Setting(width=704, height=512, frames=121, steps=50, guidance=2, text_tokens=128)
 TITLES = {"ltx-video-2b": "LTX-Video 2B", "ltx-video-13b": "LTX-Video 13B"}

@@ -14,11 +14,11 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from frameroof.models.common import Built, activations
-from frameroof.models.imagen import AttentionBlock, EfficientUNet, Layers, UNetConfig, at, denoiser
-from frameroof.models.layers import PseudoConv3d, TemporalAttention
-from frameroof.models.text_encoders import clip_text
-from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
+from ..workload.recipe import Builder, Part, Recipe, Size, sizes
+from .common import Built, activations
+from .imagen import AttentionBlock, EfficientUNet, Layers, UNetConfig, at, denoiser
+from .layers import PseudoConv3d, TemporalAttention
+from .text_encoders import clip_text
 
 
 class SpaceTimeAttention(nn.Module):

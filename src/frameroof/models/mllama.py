@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from frameroof.models.common import Built, activations, component, token_ids, transformers_model
-from frameroof.models.llama import NOTES as LANGUAGE_NOTES
-from frameroof.models.llama import LanguageModel
-from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
+from ..workload.recipe import Builder, Part, Recipe, Size, sizes
+from .common import Built, activations, component, token_ids, transformers_model
+from .llama import NOTES as LANGUAGE_NOTES
+from .llama import LanguageModel
 
 TILES = 4  # transformers pads every image to max_num_tiles
 
@@ -122,7 +122,7 @@ def mixed_cache(model: Any, batch: int, text: tuple[int, int], image: tuple[int,
     """A cache of text tokens, but of vision tokens in the cross-attention layers: each (entries, seen)."""
     from transformers.cache_utils import Cache
 
-    from frameroof.models.kv_cache import in_place_layer
+    from .kv_cache import in_place_layer
 
     config = model.config.text_config
     crossing = set(config.cross_attention_layers)

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from frameroof.models.cogvideox import WHOLE_CONVOLUTIONS, whole_convolutions
-from frameroof.models.common import Built, Call, Components, activations, diffusers_model
-from frameroof.models.video import NO_TILING, Grid, Setting, listed, parameters, setting_of, stages
-from frameroof.workload.recipe import Builder, Recipe, Size, sizes
+from ..workload.recipe import Builder, Recipe, Size, sizes
+from .cogvideox import WHOLE_CONVOLUTIONS, whole_convolutions
+from .common import Built, Call, Components, activations, diffusers_model
+from .video import NO_TILING, Grid, Setting, listed, parameters, setting_of, stages
 
 BASE = Setting(width=848, height=480, frames=163, steps=64, guidance=2, text_tokens=256)
 GRID = Grid(frame_step=6, least_frames=13)

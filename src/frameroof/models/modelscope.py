@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from frameroof.models.autoencoders import decoder
-from frameroof.models.common import Built, Components, activations, component, diffusers_model, levels
-from frameroof.models.text_encoders import clip_length, encoder_parts
-from frameroof.models.video import NO_TILING, Grid, Setting, listed, parameters, setting_of
-from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
+from ..workload.recipe import Builder, Part, Recipe, Size, sizes
+from .autoencoders import decoder
+from .common import Built, Components, activations, component, diffusers_model, levels
+from .text_encoders import clip_length, encoder_parts
+from .video import NO_TILING, Grid, Setting, listed, parameters, setting_of
 
 NAME = "modelscope-t2v-1.7b"
 BASE = Setting(width=256, height=256, frames=16, steps=50, guidance=2, text_tokens=77)

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frameroof.models.autoencoders import kl_decode
-from frameroof.models.common import Built, Call, activations, component, diffusers_model
-from frameroof.models.layers import Attention, PseudoConv3d, SpatialAttention, TemporalAttention
-from frameroof.models.text_encoders import BYT5_SMALL, clip_text, t5_encoder
-from frameroof.workload.recipe import Part, Recipe, Size, sizes
+from ..workload.recipe import Part, Recipe, Size, sizes
+from .autoencoders import kl_decode
+from .common import Built, Call, activations, component, diffusers_model
+from .layers import Attention, PseudoConv3d, SpatialAttention, TemporalAttention
+from .text_encoders import BYT5_SMALL, clip_text, t5_encoder
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from frameroof.models.autoencoders import vq_decode
-from frameroof.models.common import Built, activations, component, token_ids
-from frameroof.models.layers import Block
-from frameroof.models.text_encoders import t5_encoder
-from frameroof.workload.recipe import Part, Recipe, Size, sizes
+from ..workload.recipe import Part, Recipe, Size, sizes
+from .autoencoders import vq_decode
+from .common import Built, activations, component, token_ids
+from .layers import Block
+from .text_encoders import t5_encoder
 
 
 @dataclass(frozen=True)

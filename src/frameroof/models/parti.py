@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frameroof.models.common import Built, activations, token_ids
-from frameroof.models.layers import Attention, Block, FeedForward, merge_heads, split_heads
-from frameroof.workload.recipe import Part, Recipe, Size, sizes
+from ..workload.recipe import Part, Recipe, Size, sizes
+from .common import Built, activations, token_ids
+from .layers import Attention, Block, FeedForward, merge_heads, split_heads
 
 if TYPE_CHECKING:
-    from frameroof.models.kv_cache import InPlaceLayer
+    from .kv_cache import InPlaceLayer
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def text_keys_values(batch: int = 1, text_tokens: int = 128) -> Built:
 )
 def decode(batch: int = 1, kv: int = 1024, text_tokens: int = 128) -> Built:
     """The kv-th image token."""
-    from frameroof.models.kv_cache import InPlaceLayer
+    from .kv_cache import InPlaceLayer
 
     layers, heads, channels = PARTI.decoder_layers, PARTI.heads, PARTI.dim // PARTI.heads
     cached, read = (batch, heads, kv, channels), (batch, heads, text_tokens, channels)

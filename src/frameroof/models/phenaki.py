@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frameroof.models.common import Built, activations, component, token_ids
-from frameroof.models.layers import Block
-from frameroof.models.muse import MaskedConfig, MaskedTransformer
-from frameroof.models.text_encoders import t5_encoder
-from frameroof.workload.recipe import Part, Recipe, Size, sizes
+from ..workload.recipe import Part, Recipe, Size, sizes
+from .common import Built, activations, component, token_ids
+from .layers import Block
+from .muse import MaskedConfig, MaskedTransformer
+from .text_encoders import t5_encoder
 
 
 @dataclass(frozen=True)

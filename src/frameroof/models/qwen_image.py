@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from frameroof.models.autoencoders import decode_part, spatial_scale
-from frameroof.models.common import Built, Components, activations, catalogued, diffusers_model, provenance
-from frameroof.models.image import Preset, over_patches, parameters
-from frameroof.models.text_encoders import encoder_parts
-from frameroof.workload.recipe import Builder, Part, Recipe, Size
+from ..workload.recipe import Builder, Part, Recipe, Size
+from .autoencoders import decode_part, spatial_scale
+from .common import Built, Components, activations, catalogued, diffusers_model, provenance
+from .image import Preset, over_patches, parameters
+from .text_encoders import encoder_parts
 
 BASE = Preset(steps=50)
 VAE = {"z_dim": 16, "dim_mult": [1, 2, 4, 4]}  # as the class's defaults, which are the released model's

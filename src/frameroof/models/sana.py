@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from frameroof.models.autoencoders import decode_part, spatial_scale
-from frameroof.models.common import (
+from ..workload.recipe import Builder, Part, Recipe, Size
+from .autoencoders import decode_part, spatial_scale
+from .common import (
     Built,
     Components,
     activations,
@@ -18,9 +19,8 @@ from frameroof.models.common import (
     fixed_positions,
     provenance,
 )
-from frameroof.models.image import Preset, over_patches, parameters
-from frameroof.models.text_encoders import encoder_parts
-from frameroof.workload.recipe import Builder, Part, Recipe, Size
+from .image import Preset, over_patches, parameters
+from .text_encoders import encoder_parts
 
 BASE = Preset(steps=20, text_tokens=300)
 TITLES = {"sana-1.6b": "Sana 1.6B", "sana-0.6b": "Sana 0.6B"}

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from frameroof.models.autoencoders import decode_part, spatial_scale
-from frameroof.models.common import (
+from ..workload.recipe import Builder, Part, Recipe, Size
+from .autoencoders import decode_part, spatial_scale
+from .common import (
     Built,
     Components,
     activations,
@@ -17,9 +18,8 @@ from frameroof.models.common import (
     diffusers_model,
     provenance,
 )
-from frameroof.models.image import Preset, over_patches, parameters
-from frameroof.models.text_encoders import clip_length, encoder_parts
-from frameroof.workload.recipe import Builder, Part, Recipe, Size
+from .image import Preset, over_patches, parameters
+from .text_encoders import clip_length, encoder_parts
 
 BASE = Preset(steps=28, text_tokens=256)
 TITLES = {

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from frameroof.models.autoencoders import decode_part, spatial_scale
-from frameroof.models.common import Built, Components, activations, catalogued, diffusers_model, levels, provenance
-from frameroof.models.image import Preset, parameters
-from frameroof.models.text_encoders import clip_length, encoder_parts
-from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
+from ..workload.recipe import Builder, Part, Recipe, Size, sizes
+from .autoencoders import decode_part, spatial_scale
+from .common import Built, Components, activations, catalogued, diffusers_model, levels, provenance
+from .image import Preset, parameters
+from .text_encoders import clip_length, encoder_parts
 
 BASE = Preset(steps=50)
 DOWN_BLOCKS = 4  # UNet2DConditionModel's own default

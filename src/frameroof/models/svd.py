@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from frameroof.models.common import Built, Call, Components, activations, diffusers_model, levels
-from frameroof.models.video import NO_TILING, Grid, Setting, clip_vision, listed, parameters, setting_of
-from frameroof.workload.recipe import Builder, Part, Recipe, sizes
+from ..workload.recipe import Builder, Part, Recipe, sizes
+from .common import Built, Call, Components, activations, diffusers_model, levels
+from .video import NO_TILING, Grid, Setting, clip_vision, listed, parameters, setting_of
 
 NAME = "svd-xt"
 BASE = Setting(width=1024, height=576, frames=25, steps=25, guidance=2)

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from frameroof.models.common import Built, Components, token_ids, transformers_model
-from frameroof.workload.recipe import Builder, Part, Size, sizes
+from ..workload.recipe import Builder, Part, Size, sizes
+from .common import Built, Components, token_ids, transformers_model
 
 # The language model inside a class with a head or a vision tower, as pipelines use it for encoding.
 TRUNKS = {

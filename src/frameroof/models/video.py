@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from frameroof.models.common import (
+from ..workload.recipe import Builder, Part, Size, sizes
+from .common import (
     Built,
     Components,
     Defaults,
@@ -17,8 +18,7 @@ from frameroof.models.common import (
     provenance,
     transformers_model,
 )
-from frameroof.models.text_encoders import encoder_parts
-from frameroof.workload.recipe import Builder, Part, Size, sizes
+from .text_encoders import encoder_parts
 
 NO_TILING = "The VAE runs without spatial tiling and without slicing, as it does by default."
 

@@ -7,10 +7,10 @@ transformers' `LlavaForConditionalGeneration` between them.
 
 from __future__ import annotations
 
-from frameroof.models.common import Built, activations, transformers_model
-from frameroof.models.llama import NOTES as LANGUAGE_NOTES
-from frameroof.models.llama import PROMPT_PARAMS, language_model
-from frameroof.workload.recipe import Part, Recipe, Size, sizes
+from ..workload.recipe import Part, Recipe, Size, sizes
+from .common import Built, activations, transformers_model
+from .llama import NOTES as LANGUAGE_NOTES
+from .llama import PROMPT_PARAMS, language_model
 
 IMAGE_TOKENS = 576  # 24 x 24 patches; the class token is dropped
 CLIP_L_336 = {

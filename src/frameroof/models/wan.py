@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from frameroof.models.common import Built, Call, Components, activations, component, diffusers_model
-from frameroof.models.text_encoders import encoder_parts
-from frameroof.models.video import NO_TILING, Grid, Setting, clip_vision, listed, parameters, setting_of
-from frameroof.workload.recipe import Builder, Part, Recipe, Size, sizes
+from ..workload.recipe import Builder, Part, Recipe, Size, sizes
+from .common import Built, Call, Components, activations, component, diffusers_model
+from .text_encoders import encoder_parts
+from .video import NO_TILING, Grid, Setting, clip_vision, listed, parameters, setting_of
 
 BASE = Setting(width=832, height=480, frames=81, steps=50, guidance=2, text_tokens=512)
 TWO_EXPERTS = ("wan2.2-t2v-a14b", "wan2.2-i2v-a14b")

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from frameroof.models.common import component
+from .common import component
 
 
 class Memory:

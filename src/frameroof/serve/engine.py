@@ -10,9 +10,8 @@ from collections.abc import Callable
 
 import torch
 
-from frameroof.lab.stream.variants import Setup, find
-from frameroof.stream import Block, Engine, Session
-
+from ..lab.stream.variants import Setup, find
+from ..stream import Block, Engine, Session
 from .source import AbandonedError, Facts, Made, Pixels
 
 

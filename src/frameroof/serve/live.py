@@ -12,8 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from frameroof.stream.frames import FrameQueue
-
+from ..stream.frames import FrameQueue
 from .counts import Counts
 from .limits import Limits
 from .measured import Measured

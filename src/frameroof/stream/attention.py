@@ -17,8 +17,7 @@ from typing import Any
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from frameroof.models.causal_wan import Attend, sdpa
-
+from ..models.causal_wan import Attend, sdpa
 from . import kernels
 from .compiled import strictly
 from .config import StreamConfig

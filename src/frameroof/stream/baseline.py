@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch.profiler import record_function
 
-from frameroof.models.causal_wan import KV, QKV, Attention, LayerCache, Ops, Rotary
-
+from ..models.causal_wan import KV, QKV, Attention, LayerCache, Ops, Rotary
 from .config import StreamConfig
 from .rope import Rope
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch.profiler import record_function
 
-from frameroof.models.causal_wan import KV, QKV, Attention, LayerCache, Ops, Rotary, rotated
-
+from ..models.causal_wan import KV, QKV, Attention, LayerCache, Ops, Rotary, rotated
 from .config import StreamConfig
 from .rope import Rope
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from frameroof.models.causal_wan import (
+from ..models.causal_wan import (
     EPS,
     QKV,
     Attend,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from frameroof.models.causal_wan import WanSize
+from ..models.causal_wan import WanSize
 
 # Keys and values: copied, rolled, inserted and joined per layer (as LongLive v1.0 does), or a ring written in place.
 CACHES = ("baseline", "ring")

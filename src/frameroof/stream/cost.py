@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from frameroof.count import record_stage
-from frameroof.models.causal_wan import KV, CausalWan
-from frameroof.models.wan_vae import Memory, WanVAE
-from frameroof.workload.records import Workload
-
+from ..count import record_stage
+from ..models.causal_wan import KV, CausalWan
+from ..models.wan_vae import Memory, WanVAE
+from ..workload.records import Workload
 from .config import StreamConfig
 from .denoiser import CONTEXT, Denoiser, Forward
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from frameroof.models.wan_vae import Memory
-
+from ..models.wan_vae import Memory
 from .graphs import Capture
 
 

@@ -12,8 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from frameroof.models.causal_wan import KV, PLAIN, Block, CausalWan, Conditioning, LayerCache, Ops, Rotary
-
+from ..models.causal_wan import KV, PLAIN, Block, CausalWan, Conditioning, LayerCache, Ops, Rotary
 from .baseline import BaselineCache
 from .cache import RingCache
 from .config import StreamConfig

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from frameroof.models.causal_wan import PLAIN, CausalWan, Ops, random_weights
-from frameroof.models.common import made_on
-from frameroof.models.wan_vae import TinyVAE, VAESize, WanVAE
-
+from ..models.causal_wan import PLAIN, CausalWan, Ops, random_weights
+from ..models.common import made_on
+from ..models.wan_vae import TinyVAE, VAESize, WanVAE
 from .compiled import strictly
 from .config import StreamConfig
 from .decoder import Decoder

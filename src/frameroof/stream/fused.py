@@ -10,11 +10,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from frameroof.models.causal_wan import KV, QKV, Attend, Attention, CausalWan, Ops, Residual, Rotary, sdpa
-from frameroof.stream import kernels
-from frameroof.stream.kernels import Affine, Format, Quantized, Ring
-from frameroof.stream.kernels.linear import gelu_linear, joined
-from frameroof.stream.quantize import QuantizedLinear
+from ..models.causal_wan import KV, QKV, Attend, Attention, CausalWan, Ops, Residual, Rotary, sdpa
+from . import kernels
+from .kernels import Affine, Format, Quantized, Ring
+from .kernels.linear import gelu_linear, joined
+from .quantize import QuantizedLinear
 
 
 class FusedOps(Ops):

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from frameroof.models.causal_wan import KV, Rotary
-
+from ..models.causal_wan import KV, Rotary
 from .cache import RingCache
 from .denoiser import Cache, Denoiser, Forward, Tabulated
 

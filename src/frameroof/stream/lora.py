@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from frameroof.models.causal_wan import CausalWan
-
+from ..models.causal_wan import CausalWan
 from .weights import Tensors, shape_of, unwrapped, wan_name
 
 NAME = re.compile(r"(.+?)\.(lora_A|lora_B|lora_down|lora_up|alpha)(?:\.default)?(?:\.weight)?")

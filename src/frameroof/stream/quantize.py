@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from frameroof.stream.kernels import FP8, INT8, Format, Quantized, dequantize, quantize_rows
-from frameroof.stream.kernels.check import check_format
-from frameroof.stream.kernels.reference import row_scale, with_scale
+from .kernels import FP8, INT8, Format, Quantized, dequantize, quantize_rows
+from .kernels.check import check_format
+from .kernels.reference import row_scale, with_scale
 
 SCHEMES = ("fp8", "fp8-tensor", "int8")
 MULTIPLE = 16  # of inputs and outputs, for the matrix units

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from frameroof.models.causal_wan import Rotary
+from ..models.causal_wan import Rotary
 
 THETA = 10000.0
 

@@ -14,8 +14,7 @@ from math import inf
 
 import torch
 
-from frameroof.models.causal_wan import KV
-
+from ..models.causal_wan import KV
 from .decoder import Decoder, Pending
 from .denoiser import CONTEXT, Cache, Denoiser, Forward
 from .text import Encode

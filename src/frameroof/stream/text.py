@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import torch
 
-from frameroof.models.common import component, transformers_model
+from ..models.common import component, transformers_model
 
 Tokenize = Callable[[str], list[int]]
 

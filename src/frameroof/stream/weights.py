@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from frameroof.models.causal_wan import CausalWan
+from ..models.causal_wan import CausalWan
 
 Tensors = Mapping[str, torch.Tensor]
 GROUPS = ("generator", "generator_ema", "generator_lora", "model", "state_dict")  # the first that a .pt file has

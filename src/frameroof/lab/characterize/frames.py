@@ -11,14 +11,14 @@ from typing import Any
 
 import polars as pl
 
-from frameroof.study.characterize.source import CALLS, WORK
-from frameroof.trace.account import account, reclassify
-from frameroof.trace.attention import Attention, find_attention
-from frameroof.trace.classify import ATTENTION, classify
-from frameroof.trace.placed import Placed, place
-from frameroof.trace.read import read
-from frameroof.trace.schema import Kind
-from frameroof.trace.stages import find_stages
+from ...study.characterize.source import CALLS, WORK
+from ...trace.account import account, reclassify
+from ...trace.attention import Attention, find_attention
+from ...trace.classify import ATTENTION, classify
+from ...trace.placed import Placed, place
+from ...trace.read import read
+from ...trace.schema import Kind
+from ...trace.stages import find_stages
 
 
 @dataclass

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frameroof.lab.characterize.memory import on_meta
-from frameroof.lab.pipelines import pipeline
+from ..pipelines import pipeline
+from .memory import on_meta
 
 MODEL = "make-a-video"
 KINDS = ("spatial", "temporal")

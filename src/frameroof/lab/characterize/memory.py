@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from frameroof import catalogue
-from frameroof.estimate.memory import memory_of
-from frameroof.hardware import parse_node
-from frameroof.lab.attention import attention, baseline_attention
-from frameroof.lab.pipelines import Pipeline
-from frameroof.passes import materialize_attention
-from frameroof.profiler.build import DTYPES
-from frameroof.profiler.environment import free_bytes
-from frameroof.profiler.trace import without_marks
-from frameroof.units import format_bytes
+from ... import catalogue
+from ...estimate.memory import memory_of
+from ...hardware import parse_node
+from ...passes import materialize_attention
+from ...profiler.build import DTYPES
+from ...profiler.environment import free_bytes
+from ...profiler.trace import without_marks
+from ...units import format_bytes
+from ..attention import attention, baseline_attention
+from ..pipelines import Pipeline
 
 
 class Alive(TorchDispatchMode):

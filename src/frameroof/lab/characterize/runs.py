@@ -19,21 +19,21 @@ import polars as pl
 import torch
 from torch import nn
 
-from frameroof.files import folder_beside
-from frameroof.hardware import Device
-from frameroof.lab.attention import attention
-from frameroof.lab.characterize.frames import Recorded, whole_calls, whole_work
-from frameroof.lab.characterize.memory import check_memory, needed_bytes, on_meta
-from frameroof.lab.pipelines import Pipeline, pipeline
-from frameroof.profiler import Profile
-from frameroof.profiler.build import make
-from frameroof.profiler.environment import environment
-from frameroof.profiler.probe import probe
-from frameroof.profiler.timing import measure
-from frameroof.run import Run, save_run
-from frameroof.trace.analysis import describe
-from frameroof.trace.idle import explain_idle
-from frameroof.trace.stages import find_stages
+from ...files import folder_beside
+from ...hardware import Device
+from ...profiler import Profile
+from ...profiler.build import make
+from ...profiler.environment import environment
+from ...profiler.probe import probe
+from ...profiler.timing import measure
+from ...run import Run, save_run
+from ...trace.analysis import describe
+from ...trace.idle import explain_idle
+from ...trace.stages import find_stages
+from ..attention import attention
+from ..pipelines import Pipeline, pipeline
+from .frames import Recorded, whole_calls, whole_work
+from .memory import check_memory, needed_bytes, on_meta
 
 Say = Callable[[str], None]
 WARMUP = 1

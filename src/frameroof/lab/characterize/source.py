@@ -11,15 +11,15 @@ import msgspec
 import polars as pl
 import torch
 
-from frameroof.files import write_whole
-from frameroof.hardware import Device, Node, parse_node
-from frameroof.lab.characterize.runs import Runs, Say
-from frameroof.lab.pipelines import pipeline
-from frameroof.profiler.environment import cpu_name
-from frameroof.profiler.probe import probe
-from frameroof.study.characterize.predicted import SIDES
-from frameroof.study.characterize.source import Attention, How, Row
-from frameroof.study.characterize.suite import GOLDEN, model
+from ...files import write_whole
+from ...hardware import Device, Node, parse_node
+from ...profiler.environment import cpu_name
+from ...profiler.probe import probe
+from ...study.characterize.predicted import SIDES
+from ...study.characterize.source import Attention, How, Row
+from ...study.characterize.suite import GOLDEN, model
+from ..pipelines import pipeline
+from .runs import Runs, Say
 
 ATTENTIONS: tuple[Attention, Attention] = ("baseline", "flash")
 EXTRAS = ("similarity", "fsdp", "layout")
@@ -134,14 +134,14 @@ class Measured:
     def _extra(self, name: str) -> list[Row]:
         runs = self.runs
         if name == "fsdp":
-            from frameroof.lab.characterize.training import training_rows
+            from .training import training_rows
 
             return training_rows(_devices(runs.device), runs.reduced, runs.device, runs.say)
         if name == "layout":
-            from frameroof.lab.characterize.layout import MODEL, layout_rows
+            from .layout import MODEL, layout_rows
 
             return layout_rows(pipeline(MODEL).sizes({}, reduced=False), reduced=False)
-        from frameroof.lab.characterize.memory import similarity_rows
+        from .memory import similarity_rows
 
         heads = 1 if runs.reduced else 8
         return similarity_rows(pipeline(SIMILAR).sides, heads, 40, runs.device, runs.dtype)

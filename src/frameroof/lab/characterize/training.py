@@ -91,7 +91,7 @@ def sharded_unet(reduced: bool, where: torch.device, count: int) -> nn.Module:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    from frameroof.lab.pipelines.stable_diffusion import build
+    from ..pipelines.stable_diffusion import build
 
     torch.manual_seed(0)
     unet: Any = build(reduced).unet.to(where).train()
@@ -104,7 +104,7 @@ def sharded_unet(reduced: bool, where: torch.device, count: int) -> nn.Module:
 
 def recorded_step(unet: Any, where: torch.device) -> dict[str, float]:
     """Seconds of one recorded training step, by kind."""
-    from frameroof.profiler import profile
+    from ...profiler import profile
 
     optimizer = torch.optim.AdamW(unet.parameters(), lr=1e-4)
     latents = torch.randn(BATCH, unet.config.in_channels, SIDE // 8, SIDE // 8, device=where)
@@ -127,10 +127,10 @@ def recorded_step(unet: Any, where: torch.device) -> dict[str, float]:
 
 def step_times(trace: Path) -> dict[str, float]:
     """Computation and communication of a trace, each the union of its intervals."""
-    from frameroof.trace.classify import COMMUNICATION
-    from frameroof.trace.intervals import covered
-    from frameroof.trace.placed import place
-    from frameroof.trace.read import read
+    from ...trace.classify import COMMUNICATION
+    from ...trace.intervals import covered
+    from ...trace.placed import place
+    from ...trace.read import read
 
     placed = place(read(trace))
     found = {"compute_s": 0.0, "communication_s": 0.0}

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from frameroof.lab.pipelines.common import Parts, Pipeline, clip_prompt, denoise, loops, narrow, noise
-from frameroof.lab.pipelines.stable_diffusion import reduced_clip
-from frameroof.models.animatediff import CHUNK
-from frameroof.models.autoencoders import spatial_scale
-from frameroof.models.common import Components, catalogued
-from frameroof.profiler import stage
+from ...models.animatediff import CHUNK
+from ...models.autoencoders import spatial_scale
+from ...models.common import Components, catalogued
+from ...profiler import stage
+from .common import Parts, Pipeline, clip_prompt, denoise, loops, narrow, noise
+from .stable_diffusion import reduced_clip
 
 NAME = "animatediff-sd15"
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from frameroof.lab.pipelines.common import Pipeline, TextToVideo, denoise, like, loops, narrow, noise, video_grid
-from frameroof.models.common import catalogued
+from ...models.common import catalogued
+from .common import Pipeline, TextToVideo, denoise, like, loops, narrow, noise, video_grid
 
 NAME = "cogvideox-5b"
 Rotary = tuple[Tensor, Tensor]  # cosines and sines, (N, H), fp32

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frameroof import catalogue
-from frameroof.lab.decoding import guided
-from frameroof.models.common import Components, diffusers_model, made_on, transformers_model
-from frameroof.models.text_encoders import clip_length
-from frameroof.profiler import stage
+from ... import catalogue
+from ...models.common import Components, diffusers_model, made_on, transformers_model
+from ...models.text_encoders import clip_length
+from ...profiler import stage
+from ..decoding import guided
 
 NARROW = 8
 """Reduced models are an eighth as wide, or a little less narrow where heads or groups would not divide."""

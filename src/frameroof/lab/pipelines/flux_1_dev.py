@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frameroof.lab.pipelines.common import Parts, Pipeline, clip_prompt, denoise, like, loops, narrow, noise, prompt
-from frameroof.lab.pipelines.stable_diffusion import reduced_clip
-from frameroof.models.common import catalogued
-from frameroof.profiler import stage
+from ...models.common import catalogued
+from ...profiler import stage
+from .common import Parts, Pipeline, clip_prompt, denoise, like, loops, narrow, noise, prompt
+from .stable_diffusion import reduced_clip
 
 NAME = "flux.1-dev"
 PACKED = 2  # latents of a patch along each side

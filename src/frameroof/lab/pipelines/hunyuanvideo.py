@@ -13,7 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frameroof.lab.pipelines.common import (
+from ...models.common import catalogued
+from ...models.hunyuan import LLAMA_3_8B, TEMPLATE_TOKENS
+from ...profiler import stage
+from .common import (
     Parts,
     Pipeline,
     clip_prompt,
@@ -25,10 +28,7 @@ from frameroof.lab.pipelines.common import (
     prompt,
     video_grid,
 )
-from frameroof.lab.pipelines.stable_diffusion import reduced_clip
-from frameroof.models.common import catalogued
-from frameroof.models.hunyuan import LLAMA_3_8B, TEMPLATE_TOKENS
-from frameroof.profiler import stage
+from .stable_diffusion import reduced_clip
 
 NAME = "hunyuanvideo"
 SKIPPED = 2  # the Llama's last layers whose states are not used; they run all the same

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frameroof.lab.pipelines.common import NARROW, Pipeline, denoise, loops, narrow, noise, prompt, with_and_without
-from frameroof.models import imagen
-from frameroof.models.common import component, transformers_model
-from frameroof.models.imagen import EfficientUNet, UNetConfig
-from frameroof.profiler import stage
+from ...models import imagen
+from ...models.common import component, transformers_model
+from ...models.imagen import EfficientUNet, UNetConfig
+from ...profiler import stage
+from .common import NARROW, Pipeline, denoise, loops, narrow, noise, prompt, with_and_without
 
 
 class Imagen(nn.Module):

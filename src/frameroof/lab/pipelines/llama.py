@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frameroof.lab.pipelines.common import Pipeline, like, narrow, prompt
-from frameroof.models.common import component, transformers_model
-from frameroof.profiler import stage
+from ...models.common import component, transformers_model
+from ...profiler import stage
+from .common import Pipeline, like, narrow, prompt
 
 
 class Llama(nn.Module):
@@ -31,7 +31,7 @@ class Llama(nn.Module):
 
     def generate(self, ids_BN: Tensor, new: int) -> Tensor:
         """Logits (B, T, V): the first from the prefill, each other from one decoding step."""
-        from frameroof.models.kv_cache import in_place_cache
+        from ...models.kv_cache import in_place_cache
 
         batch, prompt_tokens = ids_BN.shape
         with like(self):

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frameroof.lab.pipelines.common import Pipeline, like, noise, prompt
-from frameroof.models.common import component, transformers_model
-from frameroof.models.mllama import TILES, mixed_cache, text_side, vision_tokens
-from frameroof.profiler import stage
+from ...models.common import component, transformers_model
+from ...models.mllama import TILES, mixed_cache, text_side, vision_tokens
+from ...profiler import stage
+from .common import Pipeline, like, noise, prompt
 
 NAME = "llama3.2-11b-vision"
 

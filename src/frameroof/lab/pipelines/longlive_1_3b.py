@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frameroof.lab.pipelines.common import Pipeline, narrow, noise, prompt
-from frameroof.models.causal_wan import CausalWan, WanSize
-from frameroof.models.common import component, diffusers_model, transformers_model
-from frameroof.profiler import stage
-from frameroof.stream.config import StreamConfig
-from frameroof.stream.denoiser import CONTEXT, Denoiser, Forward
+from ...models.causal_wan import CausalWan, WanSize
+from ...models.common import component, diffusers_model, transformers_model
+from ...profiler import stage
+from ...stream.config import StreamConfig
+from ...stream.denoiser import CONTEXT, Denoiser, Forward
+from .common import Pipeline, narrow, noise, prompt
 
 NAME = "longlive-1.3b"
 

@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frameroof.lab.pipelines.common import Pipeline, denoise, like, loops, noise, prompt, with_and_without
-from frameroof.lab.pipelines.imagen import beside, narrow_unet, on_time
-from frameroof.lab.pipelines.stable_diffusion import reduced_clip
-from frameroof.models import make_a_video as model
-from frameroof.models.common import transformers_model
-from frameroof.models.imagen import EfficientUNet, UNetConfig
-from frameroof.profiler import stage
+from ...models import make_a_video as model
+from ...models.common import transformers_model
+from ...models.imagen import EfficientUNet, UNetConfig
+from ...profiler import stage
+from .common import Pipeline, denoise, like, loops, noise, prompt, with_and_without
+from .imagen import beside, narrow_unet, on_time
+from .stable_diffusion import reduced_clip
 
 
 class MakeAVideo(nn.Module):

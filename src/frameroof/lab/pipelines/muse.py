@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frameroof.lab.decoding import parallel_decode
-from frameroof.lab.pipelines.common import NARROW, Pipeline, like, loops, narrow, prompt, with_and_without
-from frameroof.models import muse
-from frameroof.models.common import component, diffusers_model, transformers_model
-from frameroof.models.muse import MaskedConfig, MaskedTransformer
-from frameroof.profiler import stage
+from ...models import muse
+from ...models.common import component, diffusers_model, transformers_model
+from ...models.muse import MaskedConfig, MaskedTransformer
+from ...profiler import stage
+from ..decoding import parallel_decode
+from .common import NARROW, Pipeline, like, loops, narrow, prompt, with_and_without
 
 
 class Muse(nn.Module):

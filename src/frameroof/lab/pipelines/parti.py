@@ -14,10 +14,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from frameroof.lab.decoding import guided
-from frameroof.lab.pipelines.common import Pipeline, like, prompt
-from frameroof.models.parti import PARTI, Decoder, Detokenizer, Encoder, PartiConfig, TextKeysValues
-from frameroof.profiler import stage
+from ...models.parti import PARTI, Decoder, Detokenizer, Encoder, PartiConfig, TextKeysValues
+from ...profiler import stage
+from ..decoding import guided
+from .common import Pipeline, like, prompt
 
 KeysValues = list[tuple[Tensor, Tensor]]  # of the text, (B, H, M, C), one pair a layer
 
@@ -56,7 +56,7 @@ class Parti(nn.Module):
 
     def generate(self, text: KeysValues, tokens: int, guidance: int) -> tuple[Tensor, Tensor]:
         """Codes (B, T), the likeliest each time, and the logits (B, T, V) that they were chosen from."""
-        from frameroof.models.kv_cache import InPlaceLayer
+        from ...models.kv_cache import InPlaceLayer
 
         batch, c = text[0][0].shape[0], self.config
         shape = (batch, c.heads, tokens, c.dim // c.heads)

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frameroof.lab.decoding import parallel_decode
-from frameroof.lab.pipelines.common import Pipeline, like, loops, narrow, prompt, with_and_without
-from frameroof.lab.pipelines.muse import narrow_masked
-from frameroof.models.common import component, transformers_model
-from frameroof.models.muse import MaskedConfig, MaskedTransformer
-from frameroof.models.phenaki import C_VIVIT, MASKED, CViViTConfig, CViViTDecoder, grid
-from frameroof.profiler import stage
+from ...models.common import component, transformers_model
+from ...models.muse import MaskedConfig, MaskedTransformer
+from ...models.phenaki import C_VIVIT, MASKED, CViViTConfig, CViViTDecoder, grid
+from ...profiler import stage
+from ..decoding import parallel_decode
+from .common import Pipeline, like, loops, narrow, prompt, with_and_without
+from .muse import narrow_masked
 
 
 class Phenaki(nn.Module):

@@ -6,9 +6,9 @@ flash attention of the image models). SDXL is a latent diffusion model of that u
 
 from __future__ import annotations
 
-from frameroof.lab.pipelines.common import Pipeline, loops, narrow
-from frameroof.lab.pipelines.stable_diffusion import LatentDiffusion, reduced_clip
-from frameroof.models.common import Components, catalogued
+from ...models.common import Components, catalogued
+from .common import Pipeline, loops, narrow
+from .stable_diffusion import LatentDiffusion, reduced_clip
 
 ROLES = {name: name for name in ("text_encoder", "text_encoder_2", "unet", "vae")}
 

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frameroof.lab.pipelines.common import Parts, Pipeline, clip_prompt, denoise, loops, narrow, noise, prompt
-from frameroof.lab.pipelines.stable_diffusion import reduced_clip
-from frameroof.models.common import catalogued
-from frameroof.profiler import stage
+from ...models.common import catalogued
+from ...profiler import stage
+from .common import Parts, Pipeline, clip_prompt, denoise, loops, narrow, noise, prompt
+from .stable_diffusion import reduced_clip
 
 NAME = "sd3-medium"
 CLIPS = ("text_encoder", "text_encoder_2")

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frameroof.lab.pipelines.common import Parts, Pipeline, clip_prompt, denoise, like, loops, narrow, noise
-from frameroof.models.autoencoders import spatial_scale
-from frameroof.models.common import Components, catalogued
-from frameroof.profiler import stage
+from ...models.autoencoders import spatial_scale
+from ...models.common import Components, catalogued
+from ...profiler import stage
+from .common import Parts, Pipeline, clip_prompt, denoise, like, loops, narrow, noise
 
 Text = dict[str, Any]  # what the UNet takes beside latents and timestep
 

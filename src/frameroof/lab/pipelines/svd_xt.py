@@ -13,9 +13,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from frameroof.lab.pipelines.common import Pipeline, denoise, like, loops, narrow, noise
-from frameroof.models.common import Components, catalogued, diffusers_model, transformers_model
-from frameroof.profiler import stage
+from ...models.common import Components, catalogued, diffusers_model, transformers_model
+from ...profiler import stage
+from .common import Pipeline, denoise, like, loops, narrow, noise
 
 NAME = "svd-xt"
 MLP = 5120  # of CLIP's ViT-H, which the catalogue's file leaves out

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from frameroof.lab.pipelines.common import Pipeline, TextToVideo, denoise, loops, narrow, noise, video_grid
-from frameroof.models.common import catalogued
+from ...models.common import catalogued
+from .common import Pipeline, TextToVideo, denoise, loops, narrow, noise, video_grid
 
 NAME = "wan2.1-t2v-1.3b"
 

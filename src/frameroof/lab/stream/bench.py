@@ -17,10 +17,9 @@ from typing import Any
 
 import torch
 
-from frameroof.profiler import Profile
-from frameroof.stream import Engine, Session
-from frameroof.stream.metrics import BlockTimes, Meter, Report, meter
-
+from ...profiler import Profile
+from ...stream import Engine, Session
+from ...stream.metrics import BlockTimes, Meter, Report, meter
 from .breakdown import Breakdown, breakdown
 from .parity import Checks, Parity, Quality
 from .variants import Setup

@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from frameroof.stream.denoiser import KINDS
-from frameroof.study.stream import LINEARS, OTHERS
-from frameroof.trace.attention import find_attention
-from frameroof.trace.intervals import covered
-from frameroof.trace.placed import Placed, place
-from frameroof.trace.read import read
-from frameroof.trace.stages import OUTSIDE, UNLINKED, WHOLE, find_stages
-
+from ...stream.denoiser import KINDS
+from ...study.stream import LINEARS, OTHERS
+from ...trace.attention import find_attention
+from ...trace.intervals import covered
+from ...trace.placed import Placed, place
+from ...trace.read import read
+from ...trace.stages import OUTSIDE, UNLINKED, WHOLE, find_stages
 from .watch import DECODE
 
 CACHE = "cache."

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from frameroof.stream import Block, Session
+from ...stream import Block, Session
 
 CODECS = {"libx264": "H.264", "h264": "H.264", "libopenh264": "H.264", "mpeg4": "MPEG-4 part 2"}
 MISSING = "Writing a video needs PyAV: pip install 'frameroof[video]'."

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from frameroof.lab.characterize.memory import Alive
-from frameroof.stream import StreamConfig
-from frameroof.stream.denoiser import CONTEXT, Denoiser, Forward
-from frameroof.stream.engine import Files, Maker
-from frameroof.units import format_bytes
+from ...stream import StreamConfig
+from ...stream.denoiser import CONTEXT, Denoiser, Forward
+from ...stream.engine import Files, Maker
+from ...units import format_bytes
+from ..characterize.memory import Alive
 
 META = "meta"
 

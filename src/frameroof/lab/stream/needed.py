@@ -13,18 +13,17 @@ from functools import cached_property, lru_cache
 import torch
 from torch import nn
 
-from frameroof.estimate import OpEstimate, StageEstimate, estimate
-from frameroof.hardware import Node, device
-from frameroof.profiler.probe import probe
-from frameroof.stream import StreamConfig
-from frameroof.stream.cost import workload
-from frameroof.stream.engine import Files, Maker
-from frameroof.study.characterize.classes import class_of
-from frameroof.study.predict import prepare
-from frameroof.study.stream import PARTS, Part, copied, part_of
-from frameroof.trace.classify import CLASSES
-from frameroof.workload.records import Op
-
+from ...estimate import OpEstimate, StageEstimate, estimate
+from ...hardware import Node, device
+from ...profiler.probe import probe
+from ...stream import StreamConfig
+from ...stream.cost import workload
+from ...stream.engine import Files, Maker
+from ...study.characterize.classes import class_of
+from ...study.predict import prepare
+from ...study.stream import PARTS, Part, copied, part_of
+from ...trace.classify import CLASSES
+from ...workload.records import Op
 from .variants import Variant
 from .watch import DECODE, at_fill
 

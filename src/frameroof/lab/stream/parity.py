@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 
-from frameroof.stream import Block, Engine
-from frameroof.stream.quality import BlockError, error
-
+from ...stream import Block, Engine
+from ...stream.quality import BlockError, error
 from .variants import Setup
 
 EQUAL = 1e-5  # largest relative L2 error of a block, fp32

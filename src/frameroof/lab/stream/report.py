@@ -9,9 +9,8 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
-from frameroof.profiler.environment import environment
-from frameroof.study.stream import Part
-
+from ...profiler.environment import environment
+from ...study.stream import Part
 from .batches import Batch
 from .bench import WATCHED, Measured, Plan
 from .breakdown import Forwards

@@ -14,9 +14,8 @@ from typing import Any
 
 import torch
 
-from frameroof.hardware import Node
-from frameroof.profiler.environment import environment
-
+from ...hardware import Node
+from ...profiler.environment import environment
 from .bench import Lane
 from .needed import DTYPES, Needed, predicted
 from .parity import Checks, Quality

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from frameroof.models.causal_wan import Attend, CausalWan, Ops, sdpa
-from frameroof.profiler.environment import free_bytes
-from frameroof.stream import Engine, Session, StreamConfig, kernels, preset
-from frameroof.stream.attention import pick
-from frameroof.stream.compiled import CompiledOps
-from frameroof.stream.engine import Files
-from frameroof.stream.fused import FusedOps
-from frameroof.stream.quantize import quantize_linears
-from frameroof.units import format_bytes
+from ...models.causal_wan import Attend, CausalWan, Ops, sdpa
+from ...profiler.environment import free_bytes
+from ...stream import Engine, Session, StreamConfig, kernels, preset
+from ...stream.attention import pick
+from ...stream.compiled import CompiledOps
+from ...stream.engine import Files
+from ...stream.fused import FusedOps
+from ...stream.quantize import quantize_linears
+from ...units import format_bytes
 
 if TYPE_CHECKING:  # it needs msgspec, which a lent machine does not have
     from .memory import Taken

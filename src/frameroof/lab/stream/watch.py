@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from frameroof.profiler import stage
-from frameroof.stream import Block, Session
-from frameroof.stream.denoiser import Forward
+from ...profiler import stage
+from ...stream import Block, Session
+from ...stream.denoiser import Forward
 
 DECODE = "decode"
 

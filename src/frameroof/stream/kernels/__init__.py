@@ -12,9 +12,9 @@ from types import ModuleType
 
 import torch
 
-from frameroof.stream.kernels import reference
-from frameroof.stream.kernels.check import check_attention, check_format, check_norm, check_qk, check_rows, check_sums
-from frameroof.stream.kernels.records import (
+from . import reference
+from .check import check_attention, check_format, check_norm, check_qk, check_rows, check_sums
+from .records import (
     ATTEND_ROWS,
     FORMATS,
     FP8,
@@ -121,6 +121,6 @@ def dequantize(
 def _module(x: torch.Tensor) -> ModuleType:
     if backend(x.device) == "torch":
         return reference
-    from frameroof.stream.kernels import launch
+    from . import launch
 
     return launch

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from frameroof.stream.kernels.records import ATTEND_ROWS, FORMATS, Affine, Format, Ring, Rotary
+from .records import ATTEND_ROWS, FORMATS, Affine, Format, Ring, Rotary
 
 FRAMES, PER_FRAME, SLOTS, HEADS, WIDTH, FFN = 3, 1560, 12, 12, 128, 8960
 TOKENS, CHANNELS, TEXT = FRAMES * PER_FRAME, HEADS * WIDTH, 512
@@ -90,7 +90,7 @@ def launches() -> dict[str, Any]:
 
     A step has all of them: longer forwards differ in counts only, for which Triton does not compile again.
     """
-    from frameroof.stream.kernels import launch
+    from . import launch
 
     found: dict[str, Any] = {}
     for dtype in (torch.bfloat16, torch.float32):
@@ -124,7 +124,7 @@ def kind(launch: Any) -> Hashable:
 
 def _norms(dtype: torch.dtype, to: Format | None, name: str) -> dict[str, Any]:
     """Every way in which a layer norms and sums; the norms in 8 bits where `to` says so."""
-    from frameroof.stream.kernels import launch
+    from . import launch
 
     x, y = (_meta((1, TOKENS, CHANNELS), dtype) for _ in range(2))
     table = _meta((1, 1, 6, CHANNELS), dtype)  # all frames of a step share a timestep

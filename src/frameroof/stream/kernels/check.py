@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from frameroof.stream.kernels.records import ATTEND_ROWS, FP8, QKV, Affine, Format, Ring, Rotary
+from .records import ATTEND_ROWS, FP8, QKV, Affine, Format, Ring, Rotary
 
 
 def check_format(device: torch.device, to: Format | None) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 import triton
 
-from frameroof.stream.kernels import programs, programs_fp8
-from frameroof.stream.kernels.records import FP8, QKV, TILE, Affine, Format, Normed, Quantized, Residual, Ring, Rotary
+from . import programs, programs_fp8
+from .records import FP8, QKV, TILE, Affine, Format, Normed, Quantized, Residual, Ring, Rotary
 
 ROWS = 4  # tokens a program of `norm` takes, so that a frame's scale and shift are read a quarter as often
 

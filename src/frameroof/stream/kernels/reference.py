@@ -12,7 +12,7 @@ import math
 import torch
 from torch.nn import functional as F
 
-from frameroof.stream.kernels.records import (
+from .records import (
     FP8,
     LEAST_SCALE,
     QKV,
