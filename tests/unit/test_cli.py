@@ -6,13 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from cli_said import said as run
 
 from frameroof.workload import file
-
-
-def run(*arguments, cwd=None):
-    command = [sys.executable, "-c", "from frameroof.cli import main; main()", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False, timeout=120)
 
 
 @pytest.fixture(scope="module")

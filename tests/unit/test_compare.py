@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cli_said import said
 from run_made import MS, improved, made
 
 from frameroof.report.comparison import headline, markdown
@@ -253,8 +254,7 @@ def test_markdown_has_whole_tables_and_the_biggest_change_first(found):
 
 
 def command(*words):
-    program = [sys.executable, "-c", "from frameroof.cli import main; main()", "compare", *map(str, words)]
-    return subprocess.run(program, capture_output=True, text=True, check=False, timeout=120)
+    return said("compare", *words)
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from cli_said import Said, said
 from profile_made import RECORDS, Net, names
 from torch import nn
 
@@ -59,13 +57,8 @@ def broken():
 """
 
 
-def command(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    program = "from frameroof.profiler import recorder, probe\n"
-    program += "recorder._this_cpu = lambda: probe.probe(0.001)\nfrom frameroof.cli import main; main()"
-    environment = {**os.environ, "FRAMEROOF_DEBUG": ""}
-    return subprocess.run(
-        [sys.executable, "-c", program, "profile", *words], cwd=folder, capture_output=True, text=True, env=environment
-    )
+def command(*words: str, folder: Path) -> Said:
+    return said("profile", *words, cwd=folder)
 
 
 @pytest.fixture
