@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from frameroof import catalogue
+from frameroof.dtypes import HALF
 from frameroof.hardware import device
 from frameroof.study.predict import predict
 
@@ -35,7 +36,7 @@ def usable(row: dict[str, Any]) -> bool:
         and row["n_devices"] == 1
         and row["scope"] == "e2e"
         and row["confidence"] == "high"
-        and row["precision"] in ("bf16", "fp16")
+        and row["precision"] in HALF
         and row["unit"] in ("s", "s/batch")
         and row["model"] in catalogue.names()
         and "no SDPA" not in row["config"]

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from frameroof.dtypes import BITS, EIGHT_BIT, HALF, ORDER, PEAKS, STREAMED, item_bytes, torch_name
 from frameroof.stream.attention import OWN_FP8, SDPA, backend
 
 from .clock import WARM, Case, Work, between, mark, randn, settle, timed
@@ -24,7 +25,7 @@ NOTES = (
     "launch/host: host seconds of one of many eager launches. launch/graph-node: device seconds of one of many nodes "
     "of a graph. launch/graph: seconds of a replay of one node, from its launch until the host knows of its end.",
 )
-DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+WIDE = sorted((name for name in PEAKS if BITS[name] > 8), key=ORDER.__getitem__)
 LAUNCHES = 1000
 
 
@@ -41,17 +42,17 @@ def run(session: Session) -> Log:
 
 
 def _gemms(s: Session) -> Iterator[Case]:
-    dtypes = ("bf16", "fp32") if s.tiny else ("bf16", "fp16", "tf32", "fp32", "fp8", "int8")
+    dtypes = [d for d in WIDE if d in STREAMED] if s.tiny else [*WIDE, *EIGHT_BIT]
     layers = [(1536, 1536), (4608, 1536), (8960, 1536), (1536, 8960), (5120, 5120)]
     for dtype in dtypes:
-        rows = (1, 64, 512, 4680, 9360, 32768) if dtype in ("bf16", "fp8") else (4680,)
+        rows = (1, 64, 512, 4680, 9360, 32768) if dtype in (HALF[0], EIGHT_BIT[0]) else (4680,)
         shapes = [(m, n, k) for n, k in layers for m in rows]
         shapes += [(side,) * 3 for side in (1024, 2048, 4096, 8192)]
         for m, n, k in [(32, 48, 64)] if s.tiny else shapes:
-            if dtype in ("fp8", "int8") and m < 17:  # fewer rows than torch._int_mm takes
+            if dtype in EIGHT_BIT and m < 17:  # fewer rows than torch._int_mm takes
                 continue
-            flops, size = 2.0 * m * n * k, {"fp8": 1, "int8": 1}.get(dtype) or DTYPES[dtype].itemsize
-            out = {"fp8": 2, "int8": 4}.get(dtype, size)
+            flops, size = 2.0 * m * n * k, item_bytes(dtype)
+            out = item_bytes("bf16" if dtype == "fp8" else "int32" if dtype == "int8" else dtype)
             moved = size * (m * k + n * k) + out * m * n
             about = {"kind": "gemm", "dtype": dtype, "m": m, "n": n, "k": k}
             predicted = s.machine.predict(flops, moved, dtype)
@@ -68,7 +69,8 @@ def _gemm(s: Session, dtype: str, m: int, n: int, k: int) -> Callable[[], Work]:
             one = torch.ones((), device=s.device)
             how = {"scale_a": one, "scale_b": one, "out_dtype": torch.bfloat16, "use_fast_accum": True}
             return lambda: torch._scaled_mm(a, b.t(), **how)
-        a, b = (randn(s, *shape, dtype=DTYPES[dtype]) for shape in ((m, k), (n, k)))
+        made = getattr(torch, torch_name("fp32" if dtype == "tf32" else dtype))
+        a, b = (randn(s, *shape, dtype=made) for shape in ((m, k), (n, k)))
         return _in_tf32(lambda: F.linear(a, b)) if dtype == "tf32" else lambda: F.linear(a, b)
 
     return make

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from frameroof.dtypes import item_bytes
 from frameroof.lab.stream.variants import Variant
 from frameroof.stream import StreamConfig
 
@@ -48,7 +49,7 @@ def copied_bytes(c: StreamConfig, item: int) -> float:
 
 def block(machine: Machine, c: StreamConfig, dtype: str, v: Variant) -> dict[str, Any]:
     """A steady block of one variant: its steps and the pass at t = 0, whether folded or not."""
-    n, l, item = c.block_tokens, c.window * c.frame_tokens, 4 if dtype == "fp32" else 2  # noqa: E741
+    n, l, item = c.block_tokens, c.window * c.frame_tokens, item_bytes(dtype)  # noqa: E741
     mlp, others, attention, rest = (x * (len(c.steps) + 1) for x in forward_flops(c, n, l))
     moved = (len(c.steps) + 1) * forward_bytes(c, n, l, item)
     copies = copied_bytes(c, item) if c.cache == "baseline" else 0.0

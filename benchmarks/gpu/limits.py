@@ -22,7 +22,6 @@ import frameroof
 
 PACKAGE = Path(frameroof.__file__).parent
 UTILIZATION = 0.51  # median over 15 models: benchmarks/results/utilization-2026-11-21.json
-EIGHT_BIT = ("fp8", "int8")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from frameroof.dtypes import name_of
 from frameroof.lab.stream.parity import EQUAL, Checks
 from frameroof.lab.stream.variants import SLOW_TO_BUILD, VARIANTS, Setup, find, refused
 from frameroof.lab.stream.verdict import Saved, saved
@@ -109,7 +110,7 @@ def _predict(log: Log, setup: Setup) -> None:
     for name in STREAMS:
         if s.wanted(f"stream/{name}"):
             v, c = find(name), setup.config(name)
-            found = counted.block(s.machine, c, "fp32" if setup.dtype == torch.float32 else "bf16", v)
+            found = counted.block(s.machine, c, name_of(setup.dtype), v)
             log.predict(f"stream/{name}", found, change=v.change, before=v.base or None, of=v.of)
     if s.wanted("stream/estimate"):
         log.predict("stream/estimate", {}, about="limits by frameroof.estimate, counted from the engine's own code")
@@ -130,7 +131,7 @@ def _predict(log: Log, setup: Setup) -> None:
 def _estimated(s: Run, setup: Setup) -> Row:
     from frameroof.lab.stream.needed import Needed, machine
 
-    dtype = "fp32" if setup.dtype == torch.float32 else "bf16"
+    dtype = name_of(setup.dtype)
     needed = Needed(setup.config(), machine(setup.device), dtype, decoder=None if s.tiny else "wan")
     return {name: asdict(part) for name, part in needed.parts(_blocks(s), 0).items()}
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..dtypes import BUILT, check
 from .needs import need_torch
 from .sizes import parse_sizes
 
@@ -27,8 +28,7 @@ def count(  # more than five arguments: each is an option of the command
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Count every operation of a module's forward: FLOPs, bytes, parameters; no weights, no GPU."""
-    if dtype not in (None, "bf16", "fp16", "fp32"):
-        raise ValueError(f"a model is built in bf16, fp16 or fp32, not {dtype!r}; predict --dtype quantizes")
+    check(dtype, BUILT, "a model is built in", "predict --dtype quantizes")
     if out is not None and not out.name.endswith(".json"):
         raise ValueError(f"{out}: a workload file's name ends in .json, such as my-model.workload.json")
     if out is not None and out.exists() and not force:

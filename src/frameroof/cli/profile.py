@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..dtypes import BUILT, check
 from .needs import need_torch, torch_device
 from .sizes import parse_sizes
 
@@ -39,8 +40,7 @@ def profile(  # more than five arguments: each is an option of the command
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Run a script, function or model here: time it, record it with stages and module paths, and account for it."""
-    if dtype not in (None, "bf16", "fp16", "fp32"):
-        raise ValueError(f"a module is built in bf16, fp16 or fp32, not {dtype!r}")
+    check(dtype, BUILT, "a module is built in")
     need_torch("profile")
     from ..profiler.recorder import check_folder
     from ..report.progress import status

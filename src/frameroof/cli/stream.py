@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..dtypes import name_of
 from .serve import serve
 from .stream_options import (
     Decoder,
@@ -208,7 +209,7 @@ def _benched(plan: Any, left: dict[str, str], sizes: list[int], say: Any) -> dic
     from ..lab.stream.report import report
 
     setup = plan.setup
-    needed = Needed(setup.config(), machine(setup.device), dtype_name(setup.dtype), setup.batch, setup.decoder)
+    needed = Needed(setup.config(), machine(setup.device), name_of(setup.dtype), setup.batch, setup.decoder)
     needed.parts(plan.blocks, len(plan.switches))  # what cannot be counted is said before anything is measured
     found = list(measure(plan, say))
     data = report(plan, needed, found, left)
@@ -227,11 +228,6 @@ def _batches(text: str) -> list[int]:
     if any(size < 1 for size in found):
         raise ValueError(f"batch is {min(found)}; a stream has at least 1 sample.")
     return list(dict.fromkeys(found))
-
-
-def dtype_name(dtype: Any) -> str:
-    """torch's type as workloads name it."""
-    return {"float32": "fp32", "bfloat16": "bf16"}[str(dtype).removeprefix("torch.")]
 
 
 def _check_new(path: Path, force: bool) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..dtypes import STREAMED, check, torch_name
 from .needs import need_torch, torch_device
 
 if TYPE_CHECKING:
@@ -56,10 +57,8 @@ def setup_of(  # eight arguments: options of the verbs that run a stream
     if decoder is not None and decoder not in DECODERS:
         raise ValueError(f"No decoder is called '{decoder}'; there are {', '.join(DECODERS)}.")
     where = torch_device(device)
-    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
-    if dtype is not None and dtype not in dtypes:
-        raise ValueError(f"--dtype is fp32 or bf16, not {dtype!r}")
-    chosen = dtypes[dtype] if dtype else dtypes["bf16" if where == "cuda" else "fp32"]
+    check(dtype, STREAMED, "--dtype is")
+    chosen = getattr(torch, torch_name(dtype or ("bf16" if where == "cuda" else "fp32")))
     made = Setup(
         model=model,
         changes={name: value for name, value in changes.items() if value is not None},

@@ -13,8 +13,8 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
+from ..dtypes import BITS
 from ..workload.expr import Poly
-from ..workload.records import DTYPE_BITS
 from .align import Row, StructureChanges, align
 from .fit import Fitter
 from .recorder import RawOp, Trace
@@ -86,7 +86,7 @@ def _differs(row: Row) -> StructureChanges:
 
 
 def _moved(signatures: list[tuple[Any, ...]]) -> int:
-    return sum(prod(shape) * DTYPE_BITS[dtype] for s in signatures for shape, dtype in s[2])
+    return sum(prod(shape) * BITS[dtype] for s in signatures for shape, dtype in s[2])
 
 
 def _seen(op: RawOp) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from math import prod
 
-from ..workload.records import DTYPE_BITS
+from ..dtypes import BITS
 from .recorder import RawOp, RawTensor, Trace
 
 Value = tuple[int, int]
@@ -56,10 +56,10 @@ def mark_buffers(trace: Trace) -> None:
     """
     state = {raw.value[0] for op in trace.ops for raw in op.writes}
     state |= {raw.value[0] for op in trace.ops if op.kind == "attention" for raw in op.reads[1:3]}
-    bits = {uid: trace.storages[uid].elements * DTYPE_BITS[trace.storages[uid].dtype] for uid in trace.buffers}
+    bits = {uid: trace.storages[uid].elements * BITS[trace.storages[uid].dtype] for uid in trace.buffers}
     trace.tables = trace.buffers - state
     constant = sum(bits[uid] for uid in trace.tables)
-    large = constant > SMALL * sum(n * DTYPE_BITS[dtype] for dtype, n in trace.params.items())
+    large = constant > SMALL * sum(n * BITS[dtype] for dtype, n in trace.params.items())
     for uid in trace.buffers & state:
         trace.storages[uid].fixed = False
     hold_tables(trace, large)

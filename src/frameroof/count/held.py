@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import prod
 
+from ..dtypes import item_bytes
 from ..workload.expr import Poly
-from ..workload.records import DTYPE_BITS, Held
+from ..workload.records import Held
 from .align import Row
 from .dataflow import lifetimes
 from .fit import Fitter, NoPolynomial
@@ -77,7 +78,7 @@ def _measured(trace: Trace, dtype: str) -> dict[int, Amount]:
 
 
 def _bytes(dtype: str) -> int:
-    return DTYPE_BITS[dtype] // 8
+    return item_bytes(dtype)
 
 
 def _symbolic(traces: list[Trace], rows: list[Row], fitter: Fitter, dtype: str) -> dict[int, Amounts]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ..dtypes import torch_name
 from ..workload.expr import Expr, Poly, expr
 from ..workload.fold import fold
 from ..workload.recipe import Builder, Part, Recipe, Size, Sizes
@@ -24,7 +25,6 @@ from .fit import Fitter, NoPolynomial
 from .held import held_candidates
 from .recorder import CannotCount, Trace, record
 
-TORCH_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 Progress = Callable[[str], None]
 ATTEMPTS = 500  # draws of sample sizes until they tell all variables apart
 
@@ -47,7 +47,7 @@ def trace(build: Builder, values: Mapping[str, int], dtype: str = "bf16") -> Tra
 @contextmanager
 def meta_device(dtype: str) -> Iterator[None]:
     before = torch.get_default_dtype()
-    torch.set_default_dtype(TORCH_DTYPES[dtype])
+    torch.set_default_dtype(getattr(torch, torch_name(dtype)))
     try:
         with torch.device("meta"):
             yield

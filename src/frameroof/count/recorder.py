@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ..dtypes import name_of
 from . import rules, values
 from .meta import run_on_meta
 
@@ -111,7 +112,7 @@ class Recorder(TorchDispatchMode):
             self.trace.buffers.add(self._adopt(buffer, fixed=True))
         self._weights |= self.trace.buffers
         for parameter in module.parameters():
-            name = rules.DTYPE_NAMES[parameter.dtype]
+            name = name_of(parameter.dtype)
             self.trace.params[name] = self.trace.params.get(name, 0) + parameter.numel()
 
     # --- where we are -------------------------------------------------------------------------
@@ -144,7 +145,7 @@ class Recorder(TorchDispatchMode):
         self.trace.storages.append(
             Storage(
                 elements,
-                rules.DTYPE_NAMES[tensor.dtype],
+                name_of(tensor.dtype),
                 -1 if by is None else now,
                 now,
                 by,
@@ -165,7 +166,7 @@ class Recorder(TorchDispatchMode):
         shape = _touched(tensor)
         place = (tensor.storage_offset(), *tensor.stride())
         weight = uid in self._weights and value[1] < 0  # a buffer that the forward has written is none
-        return RawTensor(shape, rules.DTYPE_NAMES[tensor.dtype], value, weight, place=place)
+        return RawTensor(shape, name_of(tensor.dtype), value, weight, place=place)
 
     # --- operations ---------------------------------------------------------------------------
 
@@ -229,7 +230,7 @@ class Recorder(TorchDispatchMode):
                 self._writer[uid] = now
             else:
                 uid = self._adopt(tensor, by=(now, which))
-            raw = RawTensor(_touched(tensor), rules.DTYPE_NAMES[tensor.dtype], (uid, now))
+            raw = RawTensor(_touched(tensor), name_of(tensor.dtype), (uid, now))
             op.writes.append(raw)
         if name in rules.SCATTERS and op.reads:  # only the given entries are written
             op.writes[0].shape = op.reads[-1].shape

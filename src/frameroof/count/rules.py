@@ -19,14 +19,6 @@ Rule = Callable[[Sequence[Any], dict[str, Any], Any], tuple[str, Dims, dict[str,
 
 aten = torch.ops.aten
 
-DTYPE_NAMES = {
-    torch.float64: "fp64", torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16",
-    torch.float8_e4m3fn: "fp8", torch.float8_e5m2: "fp8", torch.float8_e4m3fnuz: "fp8", torch.float8_e5m2fnuz: "fp8",
-    torch.int8: "int8", torch.uint8: "uint8",
-    torch.int16: "int16", torch.int32: "int32", torch.int64: "int64", torch.bool: "bool",
-    torch.complex64: "complex64", torch.complex128: "complex128",
-}  # fmt: skip
-
 
 def _linear(args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple[str, Dims, dict[str, Any]]:
     x, weight = args[0], args[1]

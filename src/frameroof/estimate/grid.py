@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..dtypes import BITS
 from ..hardware import Node
 from ..workload.expr import Monomial, Poly, expr, poly
-from ..workload.records import DTYPE_BITS, MATRIX_KINDS, Stage, Workload
+from ..workload.records import MATRIX_KINDS, Stage, Workload
 from .cost import cost_of
 from .efficiency import DEFAULT_UTILIZATION, Utilization
 from .limits import Machine
@@ -115,7 +116,7 @@ class _Compiled:
             reduced, factor = _reduced(op.executed_flops(), op.vector_flops(), op.bits())
             key = (*reduced, op.compute_dtype if op.kind in MATRIX_KINDS else "", utilization.of(op.kind))
             rows[key] = rows.get(key, Poly()) + op.times * factor
-        bits = DTYPE_BITS[stage.dtype or base]
+        bits = BITS[stage.dtype or base]
         groups: list[list[Poly]] = [[key[at] for key in rows] for at in range(3)]
         groups += [list(rows.values()), [h.elements * bits + h.fixed_bytes * 8 for h in stage.held]]
         self.monomials: dict[Monomial, int] = {}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from ..dtypes import DTYPES
 from ..hardware import Node
 from ..workload.expr import expr
 from ..workload.records import MATRIX_KINDS, Op, Stage, Workload
@@ -137,11 +138,13 @@ class Machine:
             try:
                 self._peaks[dtype] = self.node.peak(dtype)
             except ValueError:
-                if dtype != "fp32":
+                other = DTYPES[dtype].counted_as if dtype in DTYPES else ""
+                if not other:
                     raise
-                self._peaks[dtype] = self.node.peak("bf16")
+                self._peaks[dtype] = self.node.peak(other)
                 self._assume(
-                    f"{self.node.device.name} states no fp32 matrix peak: fp32 matrix work is limited at its bf16 peak"
+                    f"{self.node.device.name} states no {dtype} matrix peak: {dtype} matrix work is limited at its "
+                    f"{other} peak"
                 )
         return self._peaks[dtype]
 

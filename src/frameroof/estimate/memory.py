@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..dtypes import BITS
 from ..hardware import Node
 from ..workload.expr import expr
-from ..workload.records import DTYPE_BITS, Stage, Workload
+from ..workload.records import Stage, Workload
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def weight_bytes(stage: Stage) -> int:
 
 
 def _bytes(weights: Mapping[str, int]) -> int:
-    return -(-sum(n * DTYPE_BITS[dtype] for dtype, n in weights.items()) // 8)
+    return -(-sum(n * BITS[dtype] for dtype, n in weights.items()) // 8)
 
 
 def _activations(stage: Stage, base: str, sizes: Mapping[str, int]) -> tuple[int, int]:
@@ -78,9 +79,9 @@ def _activations(stage: Stage, base: str, sizes: Mapping[str, int]) -> tuple[int
 
         env[stage.loop[0]] = np.arange(turns, dtype=np.int64)
     bound = stage.bind(env)
-    bits = DTYPE_BITS[stage.dtype or base]
+    bits = BITS[stage.dtype or base]
     held = [_most(h.elements(bound) * bits // 8 + h.fixed_bytes(bound)) for h in stage.held]
-    cache_bits = DTYPE_BITS[stage.cache_dtype] if stage.cache_dtype else bits
+    cache_bits = BITS[stage.cache_dtype] if stage.cache_dtype else bits
     return max(held, default=0), _most(stage.cache(bound) * cache_bits // 8)
 
 

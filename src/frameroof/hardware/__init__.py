@@ -4,8 +4,9 @@ One TOML file per family holds the data, `records.py` says what it means, `load.
 To add a device, add a ``[[device]]`` to its family's file with its source and date.
 """
 
+from ..dtypes import PEAKS as DTYPES
 from .load import device, devices, load_devices, parse_node, seed_devices
-from .records import DTYPES, Device, Differing, Node, Price, Provenance, Reading
+from .records import Device, Differing, Node, Price, Provenance, Reading
 from .whatif import parse_changes, what_if
 
 __all__ = [

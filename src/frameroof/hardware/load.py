@@ -16,8 +16,8 @@ from pathlib import Path
 
 import msgspec
 
+from ..dtypes import PEAKS
 from .records import (
-    DTYPES,
     Confidence,
     Device,
     Differing,
@@ -160,8 +160,8 @@ def _problem(entry: _DeviceEntry) -> str | None:
     if price is not None and not 0 < price.low <= (price.median or price.low) <= price.high:
         return f"has a price from {price.low} to {price.high}; it must be above zero and rise"
     for dtype in (*entry.dense_tflops, *entry.sparse_tflops):
-        if dtype not in DTYPES:
-            return f"has a peak for {dtype!r}; allowed are {', '.join(DTYPES)}"
+        if dtype not in PEAKS:
+            return f"has a peak for {dtype!r}; allowed are {', '.join(PEAKS)}"
     values = (*entry.dense_tflops.values(), *entry.sparse_tflops.values(), entry.memory_gb, entry.memory_gb_s)
     optional = (entry.l2_mb, entry.link_gb_s_per_direction, entry.pcie_gb_s_per_direction, entry.tdp_w)
     if any(v is not None and not 0 < v < math.inf for v in (*values, *optional, entry.vector_fp32_tflops, entry.chips)):
@@ -216,8 +216,8 @@ def _to_device(entry: _DeviceEntry, family: str, vendor: str) -> Device:
 
 
 def _scale(tflops: dict[str, float]) -> dict[str, float]:
-    """Peaks in FLOP/s, in the order of `DTYPES`."""
-    return {dtype: float(round(tflops[dtype] * 1e12)) for dtype in DTYPES if dtype in tflops}
+    """Peaks in FLOP/s, in the order of `PEAKS`."""
+    return {dtype: float(round(tflops[dtype] * 1e12)) for dtype in PEAKS if dtype in tflops}
 
 
 def _times(value: float | None, factor: float) -> float | None:

@@ -11,11 +11,12 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from ..dtypes import PEAKS
+
 Kind: TypeAlias = Literal["gpu", "tpu", "accelerator", "server", "cpu"]
 Confidence: TypeAlias = Literal["high", "medium", "low"]
 ReadAt: TypeAlias = Literal["vendor", "vendor copy", "second hand", "device"]
 
-DTYPES = ("fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp4")
 READ_AT: tuple[ReadAt, ...] = ("vendor", "vendor copy", "device", "second hand")  # best first
 MAX_COUNT = 100_000
 
@@ -140,8 +141,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
         if dtype in self.dense_flops:
             return self.dense_flops[dtype]
         known = ", ".join(self.dense_flops)
-        if dtype not in DTYPES:
-            raise ValueError(f"{dtype!r} is not one of {', '.join(DTYPES)}; {self.name} has: {known}")
+        if dtype not in PEAKS:
+            raise ValueError(f"{dtype!r} is not one of {', '.join(PEAKS)}; {self.name} has: {known}")
         raise ValueError(f"{self.name} has no {dtype} peak; it has: {known}")
 
     def ridge(self, dtype: str) -> float:

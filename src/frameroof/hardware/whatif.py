@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from ..dtypes import PEAKS
 from ..units import format_bandwidth, format_bytes, format_rate
-from .records import DTYPES, Node
+from .records import Node
 
 _UNITS = {
     "mem_bandwidth": "B/s",
@@ -18,7 +19,7 @@ _UNITS = {
     "memory": "B",
     "vector_fp32": "FLOP/s",
     "tdp": "W",
-    **dict.fromkeys(DTYPES, "FLOP/s"),
+    **dict.fromkeys(PEAKS, "FLOP/s"),
 }
 KEYS = tuple(_UNITS)
 _SPELLINGS = {
@@ -48,13 +49,13 @@ def what_if(node: Node, changes: Mapping[str, float]) -> Node:
     if "memory" in changes and changes["memory"] < 1:
         raise ValueError(f"memory must be at least one byte, not {changes['memory']:g}")
     was = node.device
-    peaks = {**was.dense_flops, **{key: float(value) for key, value in changes.items() if key in DTYPES}}
+    peaks = {**was.dense_flops, **{key: float(value) for key, value in changes.items() if key in PEAKS}}
     said = ", ".join(f"{key}={_said(value, _UNITS[key])}" for key, value in changes.items())
     now = msgspec.structs.replace(
         was,
         name=f"{was.name} with {said}",
         aliases=(),
-        dense_flops={dtype: peaks[dtype] for dtype in DTYPES if dtype in peaks},
+        dense_flops={dtype: peaks[dtype] for dtype in PEAKS if dtype in peaks},
         sparse_flops={dtype: peak for dtype, peak in was.sparse_flops.items() if dtype not in changes},
         bandwidth=float(changes.get("mem_bandwidth", was.bandwidth)),
         memory_bytes=round(changes.get("memory", was.memory_bytes)),

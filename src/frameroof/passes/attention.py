@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..dtypes import BITS
 from ..workload.expr import Poly
-from ..workload.records import DTYPE_BITS, Held, Op, Stage, Tensor, Workload
+from ..workload.records import Held, Op, Stage, Tensor, Workload
 
 ZERO = Poly()
 
@@ -36,7 +37,7 @@ def _held(held: Held, op: Op, row: int, dtype: str) -> Held:
     if op.kind != "attention":
         return replace(held, row=row)
     scores = op.scores()
-    if DTYPE_BITS[dtype] == 32:
+    if BITS[dtype] == 32:
         return Held(row, held.elements + scores * 2, held.fixed_bytes)
     return Held(row, held.elements + scores, held.fixed_bytes + scores * 4)
 

@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ..dtypes import BITS, CHOICES
 from ..workload.expr import Poly
 from ..workload.fold import unfold
-from ..workload.records import DTYPE_BITS, KINDS, Op, Stage, Tensor, Workload
-
-CHOICES = ("fp32", "bf16", "fp16", "fp8", "int8", "fp4")
+from ..workload.records import KINDS, Op, Stage, Tensor, Workload
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def _cache(stage: Stage, dtype: str, base: str) -> Stage:
     """The stage with its key-value caches in `dtype`, where that is not the dtype of its activations."""
     if not stage.cache.terms or stage.cache_dtype not in ("", base) or dtype == (stage.dtype or base):
         return stage
-    cache_bytes = Poly({m: -(-c * DTYPE_BITS[dtype] // 8) for m, c in stage.cache.terms.items()})
+    cache_bytes = Poly({m: -(-c * BITS[dtype] // 8) for m, c in stage.cache.terms.items()})
     held = tuple(
         replace(h, elements=h.elements - stage.cache, fixed_bytes=h.fixed_bytes + cache_bytes) for h in stage.held
     )
@@ -159,6 +158,3 @@ def _weights_by_kind(ops: Sequence[Op], base: str) -> Mapping[str, int]:
 
 def _constant(value: Poly) -> int:
     return value.terms.get((), 0)
-
-
-assert set(CHOICES) <= set(DTYPE_BITS)

@@ -16,7 +16,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+from ..dtypes import torch_name
+
 _EMPTY = {torch.empty, torch.empty_like, torch.Tensor.new_empty}
 WEIGHT_STD = 0.02
 
@@ -113,7 +114,7 @@ def _filled(value: Any, device: str) -> Any:
 @contextmanager
 def _default(dtype: str | None) -> Iterator[None]:
     before = torch.get_default_dtype()
-    torch.set_default_dtype(DTYPES[dtype] if dtype else before)
+    torch.set_default_dtype(getattr(torch, torch_name(dtype)) if dtype else before)
     try:
         yield
     finally:

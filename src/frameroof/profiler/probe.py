@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
+from ..dtypes import PROBED, torch_name
 from ..hardware import Device
 from .environment import cpu_name, memory_bytes
 
 SIDES = (512, 1024, 2048)
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 COPIED_BYTES = 256 << 20
 """More than any cache holds, read and written."""
 SOURCE = (
@@ -29,7 +29,7 @@ SOURCE = (
 def probe(seconds: float = 0.5, now: Callable[[], int] = time.perf_counter_ns) -> Device:
     """This CPU as a device: `seconds` of trials for each type, and for its memory."""
     with torch.inference_mode():
-        peaks = {name: _matmul_rate(dtype, seconds, now) for name, dtype in DTYPES.items()}
+        peaks = {name: _matmul_rate(getattr(torch, torch_name(name)), seconds, now) for name in PROBED}
         bandwidth = _copy_rate(seconds, now)
     sides = ", ".join(map(str, SIDES))
     return Device(

@@ -7,12 +7,13 @@ from typing import Any
 
 import msgspec
 
+from ..dtypes import COLUMNS as DTYPES
 from ..hardware import Device, Provenance
 from ..units import format_bandwidth, format_bytes, format_rate
 from .console import console, table
 from .json import print_json
 
-COLUMNS = ("machine", "vendor", "bf16", "fp8", "int8", "fp4", "memory", "bandwidth", "TDP", "$/h", "confidence")
+COLUMNS = ("machine", "vendor", *DTYPES, "memory", "bandwidth", "TDP", "$/h", "confidence")
 
 
 def print_devices(devices: Sequence[Device], seeds: Sequence[Device], as_json: bool) -> None:
@@ -34,7 +35,7 @@ def _row(d: Device) -> tuple[str, ...]:
     return (
         d.name,
         d.vendor,
-        *(f"{d.dense_flops[t] / 1e12:,.4g}" if t in d.dense_flops else "-" for t in ("bf16", "fp8", "int8", "fp4")),
+        *(f"{d.dense_flops[t] / 1e12:,.4g}" if t in d.dense_flops else "-" for t in DTYPES),
         format_bytes(d.memory_bytes),
         format_bandwidth(d.bandwidth),
         f"{d.tdp_w:,.0f} W" if d.tdp_w else "-",

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from ..dtypes import COMPUTED
 from ..estimate import estimate
 from ..hardware import Node, devices
 from ..workload.records import Workload
@@ -54,5 +55,4 @@ def _sums(part: Any) -> dict[str, Any]:
 def _anywhere() -> Node:
     """A machine with a peak for every dtype: counts do not depend on it."""
     base = next(d for d in devices() if d.vector_peak)
-    dtypes = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp4")
-    return Node(msgspec.structs.replace(base, dense_flops=dict.fromkeys(dtypes, 1.0)))
+    return Node(msgspec.structs.replace(base, dense_flops=dict.fromkeys(COMPUTED, 1.0)))

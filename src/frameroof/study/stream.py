@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .. import catalogue
+from ..dtypes import BITS
 from ..estimate import DEFAULT_UTILIZATION, StageEstimate, Utilization, estimate
 from ..hardware import Node, parse_node
-from ..workload.records import DTYPE_BITS, Op, Stage, Workload
+from ..workload.records import Op, Stage, Workload
 from .predict import FLOP_CONVENTION, prepare
 
 SCHEMA = "frameroof.stream.predict/1"
@@ -264,7 +265,7 @@ def _cache_bits(workload: Workload) -> int:
     """Bits of a key in the cache: what self-attention reads."""
     step = next(stage for stage in workload.stages if stage.name == "step")
     attention = next(op for op in step.ops if op.kind == "attention" and op.attrs.get("role") == "self")
-    return DTYPE_BITS[attention.reads[1].dtype]
+    return BITS[attention.reads[1].dtype]
 
 
 def lora_flops(s: Sizes) -> int:

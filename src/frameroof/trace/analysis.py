@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..dtypes import of_bytes
 from ..hardware import Device
 from ..run import AttentionRow, GroupRow, Launch, ProblemRow, Run, SequenceRow, StageRow, SyncRow
 from .account import account, reclassify
@@ -152,8 +153,7 @@ def _limit_ns(on: Device | None, flops: float, moved: float, item: int) -> int:
     """The least time of a fused attention on a device; 0 where the device is unknown (nothing can be promised less)."""
     if on is None:
         return 0
-    dtype = {1: "fp8", 2: "bf16", 4: "fp32"}.get(item, "bf16")
-    peak = peak_of(on, dtype)
+    peak = peak_of(on, of_bytes(item))
     return int(1e9 * max(flops / peak, moved / on.bandwidth))
 
 

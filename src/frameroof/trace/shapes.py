@@ -12,24 +12,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from ..dtypes import DTYPES, TRACE_BYTES, TRACE_NAMES
 from ..hardware import Device
 from .classify import NO_WORK
 from .columns import Arguments
-
-_ITEM = {
-    "float": 4, "double": 8, "int": 4, "long int": 8, "short int": 2, "signed char": 1, "unsigned char": 1, "bool": 1,
-    "c10::BFloat16": 2, "c10::Half": 2, "c10::Float8_e4m3fn": 1, "c10::Float8_e5m2": 1, "c10::Float8_e4m3fnuz": 1,
-    "c10::Float8_e5m2fnuz": 1, "c10::complex<float>": 8, "c10::complex<double>": 16, "BFloat16": 2, "Half": 2,
-    "Float": 4,
-}  # fmt: skip
-DTYPES = {
-    "float": "fp32", "Float": "fp32", "double": "fp64", "c10::BFloat16": "bf16", "BFloat16": "bf16",
-    "c10::Half": "fp16", "Half": "fp16", "c10::Float8_e4m3fn": "fp8", "c10::Float8_e5m2": "fp8",
-    "c10::Float8_e4m3fnuz": "fp8", "c10::Float8_e5m2fnuz": "fp8", "signed char": "int8", "unsigned char": "uint8",
-}  # fmt: skip
-"""Type names of traces -> names of `frameroof.hardware`."""
-
-_NEAR = {"fp16": ("bf16",), "bf16": ("fp16",), "fp32": ("bf16",), "int8": ("fp8",), "fp8": ("int8",)}
 
 
 def peak_of(device: Device, dtype: str | None) -> float:
@@ -38,8 +24,9 @@ def peak_of(device: Device, dtype: str | None) -> float:
     A trace does not tell fp32 products from those in TF32, so fp32 has the larger of the two peaks.
     """
     peaks, wanted = device.dense_flops, dtype or "bf16"
-    names = ("fp32", "tf32") if wanted == "fp32" else (wanted,)
-    known = [peaks[name] for name in names if name in peaks] or [peaks[n] for n in _NEAR.get(wanted, ()) if n in peaks]
+    row = DTYPES.get(wanted)
+    own, near = ((wanted, *row.unseen), row.near) if row else ((wanted,), ())
+    known = [peaks[name] for name in own if name in peaks] or [peaks[name] for name in near if name in peaks]
     return max(known or peaks.values())
 
 
@@ -66,7 +53,7 @@ class Inputs:
         """(dimensions, bytes of an element) of every tensor, lists of tensors included."""
         found: list[tuple[Dims, int]] = []
         for i, dims in enumerate(self.dims):
-            size = _ITEM.get(self.types[i] if i < len(self.types) else "", 0)
+            size = TRACE_BYTES.get(self.types[i] if i < len(self.types) else "", 0)
             if not dims:
                 continue
             if isinstance(dims[0], int):
@@ -78,7 +65,7 @@ class Inputs:
     @property
     def dtype(self) -> str | None:
         """The type of the first floating tensor, in the words of `frameroof.hardware`."""
-        return next((DTYPES[t] for t in self.types if t in DTYPES), None)
+        return next((TRACE_NAMES[t] for t in self.types if t in TRACE_NAMES), None)
 
     def value(self, index: int) -> str:
         """The scalar at `index` as text; "" if it was not recorded."""

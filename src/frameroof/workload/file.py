@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 
+from ..dtypes import BITS
 from ..files import read_whole, write_whole
 from .expr import GRAMMAR_VERSION, Poly, expr, poly
 from .recipe import Size
-from .records import DIMS_OF, DTYPE_BITS, KINDS, Held, Op, Stage, Tensor, Workload
+from .records import DIMS_OF, KINDS, Held, Op, Stage, Tensor, Workload
 
 FORMAT = "frameroof.workload"
 VERSION = 1
@@ -98,7 +99,7 @@ def tensor_of(text: str) -> Tensor:
     """The inverse of `tensor_text`."""
     body = text.removeprefix("w:").rstrip("~")
     dtype, bracket, shape = body.removesuffix("]").partition("[")
-    if not bracket or dtype not in DTYPE_BITS:
+    if not bracket or dtype not in BITS:
         raise ValueError(f"{text!r} is not a tensor such as bf16[b,320,h,w]")
     dims = tuple(poly(dim) for dim in shape.split(",")) if shape else ()
     return Tensor(dims, dtype, text.startswith("w:"), text.endswith("~"), text.endswith("~~"))
@@ -142,9 +143,9 @@ def _size(packed: _Size) -> Size:
 
 def _stage(packed: _Stage) -> Stage:
     tensors = [tensor_of(text) for text in packed.tensors]
-    if any(dtype not in DTYPE_BITS or n < 0 for dtype, n in packed.weights.items()):
+    if any(dtype not in BITS or n < 0 for dtype, n in packed.weights.items()):
         raise ValueError(f"stage {packed.name}: weights are counts by dtype, not {packed.weights}")
-    if any(dtype not in ("", *DTYPE_BITS) for dtype in (packed.dtype, packed.cache_dtype)):
+    if any(dtype not in ("", *BITS) for dtype in (packed.dtype, packed.cache_dtype)):
         raise ValueError(f"stage {packed.name}: unknown dtype {packed.dtype or packed.cache_dtype!r}")
     for text in (packed.repeat, *packed.let.values(), *packed.loop[1:]):
         expr(text)
@@ -237,7 +238,7 @@ def loads(data: bytes, where: str = "this file") -> Workload:
             made_by=file.made_by,
             passes=tuple(file.passes),
         )
-        if workload.dtype not in DTYPE_BITS or not workload.stages:
+        if workload.dtype not in BITS or not workload.stages:
             raise ValueError(f"it has {len(workload.stages)} stages and the dtype {workload.dtype!r}")
         for stage in workload.stages:
             _check_names(stage, workload)

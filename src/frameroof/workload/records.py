@@ -7,13 +7,9 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
+from ..dtypes import BITS, ORDER
 from .expr import ONE, Poly, expr
 from .recipe import Size
-
-DTYPE_BITS: dict[str, int] = {
-    "fp64": 64, "fp32": 32, "tf32": 32, "bf16": 16, "fp16": 16, "fp8": 8, "int8": 8, "fp4": 4,
-    "int64": 64, "int32": 32, "int16": 16, "uint8": 8, "bool": 8, "complex64": 64, "complex128": 128,
-}  # fmt: skip
 
 MATRIX_KINDS = ("linear", "matmul", "attention", "conv1d", "conv2d", "conv3d")
 KINDS = (*MATRIX_KINDS, "norm", "softmax", "elementwise", "reduction", "embedding", "copy", "other")
@@ -59,7 +55,7 @@ class Tensor:
     @property
     def bits(self) -> Poly:
         """Size in bits (a four-bit type has half bytes)."""
-        return self.elements * DTYPE_BITS[self.dtype]
+        return self.elements * BITS[self.dtype]
 
 
 @lru_cache(maxsize=16384)
@@ -151,11 +147,8 @@ class Op:
     def compute_dtype(self) -> str:
         """The widest dtype among the operands of matrix work: the peak that applies."""
         operands = self.reads[:3] if self.kind == "attention" else self.reads
-        names = [t.dtype for t in operands if t.dtype in _FLOAT_ORDER]
-        return max(names, key=_FLOAT_ORDER.__getitem__) if names else "fp32"
-
-
-_FLOAT_ORDER = {"fp4": 0, "int8": 1, "fp8": 1, "fp16": 2, "bf16": 2, "tf32": 3, "fp32": 4, "fp64": 5}
+        names = [t.dtype for t in operands if t.dtype in ORDER]
+        return max(names, key=ORDER.__getitem__) if names else "fp32"
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ... import catalogue
+from ...dtypes import BITS, torch_name
 from ...estimate.memory import memory_of
 from ...hardware import parse_node
 from ...passes import materialize_attention
-from ...profiler.build import DTYPES
 from ...profiler.environment import free_bytes
 from ...profiler.trace import without_marks
 from ...units import format_bytes
@@ -61,7 +61,7 @@ def needed_bytes(pipeline: Pipeline, how: str, sizes: Mapping[str, int], reduced
     if not reduced:
         workload = catalogue.load(pipeline.workload)
         workload = materialize_attention(workload) if how == "baseline" else workload
-        scale = {"fp32": 2, "bf16": 1, "fp16": 1}[dtype]
+        scale = BITS[dtype] // BITS[workload.dtype]
         chosen = {name: sizes[name] for name in workload.params}
         if "guidance" in chosen:  # its halves run as one batch
             chosen |= {"batch": sizes["batch"] * sizes["guidance"], "guidance": 1}
@@ -77,7 +77,7 @@ def needed_bytes(pipeline: Pipeline, how: str, sizes: Mapping[str, int], reduced
 def on_meta(pipeline: Pipeline, reduced: bool, dtype: str = "fp32") -> nn.Module:
     """The pipeline without memory."""
     before = torch.get_default_dtype()
-    torch.set_default_dtype(DTYPES[dtype])
+    torch.set_default_dtype(getattr(torch, torch_name(dtype)))
     try:
         with torch.device("meta"):
             return pipeline.build(reduced).eval()
@@ -121,9 +121,10 @@ def similarity_rows(sides: tuple[int, ...], heads: int, head_dim: int, device: s
     Latents are an eighth of the picture's side; batch 1.
     """
     rows = []
+    made = getattr(torch, torch_name(dtype))
     for side in sides:
         tokens = (side // 8) ** 2
-        given = [torch.randn(1, heads, tokens, head_dim, device=device, dtype=DTYPES[dtype]) for _ in range(3)]
+        given = [torch.randn(1, heads, tokens, head_dim, device=device, dtype=made) for _ in range(3)]
         with torch.inference_mode():
             taken = allocated_by(partial(baseline_attention, *given), device)
         rows.append({

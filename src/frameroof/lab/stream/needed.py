@@ -13,6 +13,7 @@ from functools import cached_property, lru_cache
 import torch
 from torch import nn
 
+from ...dtypes import item_bytes, torch_name
 from ...estimate import OpEstimate, StageEstimate, estimate
 from ...hardware import Node, device
 from ...profiler.probe import probe
@@ -26,9 +27,6 @@ from ...trace.classify import CLASSES
 from ...workload.records import Op
 from .variants import Variant
 from .watch import DECODE, at_fill
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-QUANTISED = {"fp8": "linear=fp8", "fp8-tensor": "linear=fp8", "int8": "linear=int8"}
 
 
 def machine(where: str) -> Node:
@@ -74,7 +72,7 @@ class Needed:
         """A block through the decoder that the engine would make."""
 
         def vae() -> nn.Module:
-            made = Maker(self.c, Files(), "cpu", DTYPES[self.dtype]).decoder(self.decoder, {})
+            made = Maker(self.c, Files(), "cpu", getattr(torch, torch_name(self.dtype))).decoder(self.decoder, {})
             return made().vae.to("meta")  # type: ignore[misc]
 
         made, _ = prepare(workload(self.lean, "decode", self.batch, self.dtype, vae))
@@ -135,7 +133,7 @@ class Needed:
 
     @property
     def copies(self) -> dict[str, float]:
-        c, item = self.c, 4 if self.dtype == "fp32" else 2
+        c, item = self.c, item_bytes(self.dtype)
         frame = 2.0 * self.batch * c.frame_tokens * c.model.dim * item
         return copied(frame, c.window, c.sink, c.block, c.model.layers)
 
@@ -167,7 +165,7 @@ def predicted(needed: Needed, c: StreamConfig, v: Variant) -> dict[str, float | 
     Launches are in no limit: what graphs and folding save of them is not predicted here.
     """
     how: dict[str, str | None] = {"elementwise": "eager" if v.ops == "plain" else "fused"}
-    eight = [QUANTISED[v.scheme]] if v.scheme else []
+    eight = [f"linear={v.scheme.partition('-')[0]}"] if v.scheme else []
     if not v.exact:
         eight += ["attention=fp8"] if "fp8" in v.attention else []
         how["dtype"] = ",".join(eight)

@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 
+from ...dtypes import name_of
 from ...hardware import Node
 from ...profiler.environment import environment
 from .bench import Lane
-from .needed import DTYPES, Needed, predicted
+from .needed import Needed, predicted
 from .parity import Checks, Quality
 from .report import configuration
 from .variants import Setup
@@ -25,7 +26,6 @@ from .variants import Setup
 SCHEMA = "frameroof.stream.tune/2"
 TIMED = 8  # blocks with a full window
 FLOORS = 2.0  # a drift below so many times the floor cannot be told from noise
-NAMES = {dtype: name for name, dtype in DTYPES.items()}
 Choice = tuple[Setup, str]
 
 
@@ -184,7 +184,7 @@ def exact(point: Point) -> bool:
 def _limit(point: Point, node: Node) -> float | None:
     """A steady block's limit as this point computes it."""
     c = point.setup.config(point.variant)
-    needed = Needed(c, node, NAMES[point.setup.dtype], point.setup.batch)
+    needed = Needed(c, node, name_of(point.setup.dtype), point.setup.batch)
     return predicted(needed, c, point.setup.variant(point.variant))["block"]
 
 

@@ -19,19 +19,11 @@ from typing import Any
 
 import torch
 
+from ...dtypes import DTYPES, STREAMED, name_of, torch_name
 from .records import ATTEND_ROWS, FORMATS, Affine, Format, Ring, Rotary
 
 FRAMES, PER_FRAME, SLOTS, HEADS, WIDTH, FFN = 3, 1560, 12, 12, 128, 8960
 TOKENS, CHANNELS, TEXT = FRAMES * PER_FRAME, HEADS * WIDTH, 512
-
-_TYPES = {
-    torch.bfloat16: "bf16",
-    torch.float32: "fp32",
-    torch.float8_e4m3fn: "fp8e4nv",
-    torch.int8: "i8",
-    torch.int32: "i32",
-    torch.int64: "i64",
-}
 
 
 @dataclass(frozen=True)
@@ -93,8 +85,7 @@ def launches() -> dict[str, Any]:
     from . import launch
 
     found: dict[str, Any] = {}
-    for dtype in (torch.bfloat16, torch.float32):
-        short = _TYPES[dtype]
+    for short, dtype in ((DTYPES[name].triton, getattr(torch, torch_name(name))) for name in reversed(STREAMED)):
         found[f"qk_norm_rope_write-{short}"] = launch.qk_launch(*_qk_arguments(dtype), 1e-6)[1]
         found |= _norms(dtype, None, short)
     for to in FORMATS.values():
@@ -188,7 +179,7 @@ def _signature(launch: Any) -> tuple[dict[str, str], dict[str, Any], dict[tuple[
             signature[name] = "i32"
             continue
         if isinstance(value, torch.Tensor):
-            signature[name] = f"*{_TYPES[value.dtype]}"
+            signature[name] = f"*{DTYPES[name_of(value.dtype)].triton}"
         elif isinstance(value, float):
             signature[name] = "fp32"
             continue

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...dtypes import EIGHT_BIT, HALF, torch_name
 from ...hardware import Device
 from ...run import Advice, Run, ShapeRow
 from ..account import MATRIX
 from .decoder import decoders
 from .words import DEVICE, ms, suggest
-
-HALF = ("bf16", "fp16")
 
 
 def precision(run: Run, device: Device | None) -> Iterator[Advice]:
@@ -55,7 +54,7 @@ def _decoder(run: Run, device: Device, half: str, stage: str) -> Advice:
         f"{stage} computes in fp32 ({ms(sum(row.time_ns for row in rows))}) while the rest of the run is in half "
         "precision",
         saved,
-        f"vae.to(torch.{'bfloat16' if half == 'bf16' else 'float16'}) and force_upcast=False in its configuration; "
+        f"vae.to(torch.{torch_name(half)}) and force_upcast=False in its configuration; "
         "the VAEs of SD 1.5 and SDXL overflow in fp16: use bf16, or weights that were made for fp16; compare pictures",
         DEVICE,
     )
@@ -72,7 +71,7 @@ def _single(run: Run, device: Device, half: str, without: list[str]) -> Iterator
             f"matrix work in fp32 takes {ms(time)}; {half} has {peaks[half] / full:.3g} times its peak on "
             f"{device.name}",
             time - sum(row.flops or 0 for row in rows) / peaks[half] * 1e9,
-            f"model.to(torch.{'bfloat16' if half == 'bf16' else 'float16'}) or torch.autocast; at least "
+            f"model.to(torch.{torch_name(half)}) or torch.autocast; at least "
             "torch.set_float32_matmul_precision('high'); keep norms and the last layers in fp32 where quality asks "
             "for it",
             DEVICE,
@@ -81,7 +80,7 @@ def _single(run: Run, device: Device, half: str, without: list[str]) -> Iterator
 
 def _eight_bits(run: Run, device: Device, half: str) -> Iterator[Advice]:
     peaks = device.dense_flops
-    eight = peaks.get("fp8") or peaks.get("int8") or 0.0
+    eight = next((peaks[name] for name in EIGHT_BIT if peaks.get(name)), 0.0)
     wide = [row for row in run.shapes if row.class_ == "linear" and row.dtype in HALF and row.flops]
     if eight > peaks[half] and wide:
         time = sum(row.time_ns for row in wide)

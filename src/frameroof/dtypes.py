@@ -1,0 +1,129 @@
+"""Every type of number there is here, in one table: its width, its order, its names elsewhere, and what it serves for.
+
+It exists so that a type is added in one place: a row of `TABLE`. No other file lists types; what needs several of them
+takes one of the tuples below. Nothing is imported: below the torch line, `getattr(torch, torch_name("bf16"))` is the
+type itself.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Dtype(NamedTuple):
+    """One type of number.
+
+    `order` is its width among the types that matrix work computes in (None: in none); where operands differ, the
+    widest counts. `torch` are its names in torch, the usual one first; `trace` those in traces of torch's profiler
+    ("Input type"); `triton` its name in a Triton signature. `near` are the types whose peak stands for its own where a
+    device states none, in a limit that must never be too long; `unseen` those that a trace calls by its name;
+    `counted_as` is the type at whose peak counted work is limited where a device states none of its own ("": that is an
+    error). `uses`, words:
+
+    - ``peak``: devices state a peak for it (in TOML and `--set`); ``column``: tables of machines show it;
+    - ``choice``: `--dtype` quantizes to it; ``build``: models are built in it; ``stream``: streams run in it;
+    - ``probe``: the peak of a CPU in it is measured;
+    - ``half``, ``eight``: what advice proposes instead of wider types, the first that a device has;
+    - ``packed``: it holds weights of fewer bits.
+    """
+
+    name: str
+    bits: int
+    order: int | None = None
+    torch: tuple[str, ...] = ()
+    trace: tuple[str, ...] = ()
+    triton: str = ""
+    uses: str = ""
+    near: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
+    counted_as: str = ""
+
+
+_EIGHT = ("Float8_e4m3fn", "Float8_e5m2", "Float8_e4m3fnuz", "Float8_e5m2fnuz")
+TABLE = (
+    Dtype("fp64", 64, 5, ("float64",), ("double",)),
+    Dtype(
+        "fp32", 32, 4, ("float32",), ("float", "Float"), "fp32", "peak choice build stream probe",
+        near=("bf16",), unseen=("tf32",), counted_as="bf16",
+    ),
+    Dtype("tf32", 32, 3, uses="peak"),
+    Dtype(
+        "bf16", 16, 2, ("bfloat16",), ("c10::BFloat16", "BFloat16"), "bf16",
+        "peak choice build stream probe half column", near=("fp16",),
+    ),
+    Dtype("fp16", 16, 2, ("float16",), ("c10::Half", "Half"), "fp16", "peak choice build half", near=("bf16",)),
+    Dtype(
+        "fp8", 8, 1, tuple(map(str.lower, _EIGHT)), tuple(f"c10::{name}" for name in _EIGHT), "fp8e4nv",
+        "peak choice eight column", near=("int8",),
+    ),
+    Dtype("int8", 8, 1, ("int8",), ("signed char",), "i8", "peak choice eight column", near=("fp8",)),
+    Dtype("fp4", 4, 0, uses="peak choice column"),
+    Dtype("int64", 64, None, ("int64",), ("long int",), "i64"),
+    Dtype("int32", 32, None, ("int32",), ("int",), "i32"),
+    Dtype("int16", 16, None, ("int16",), ("short int",), "i16"),
+    Dtype("uint8", 8, None, ("uint8",), ("unsigned char",), "u8", "packed"),
+    Dtype("bool", 8, None, ("bool",), ("bool",), "i1"),
+    Dtype("complex64", 64, None, ("complex64",), ("c10::complex<float>",)),
+    Dtype("complex128", 128, None, ("complex128",), ("c10::complex<double>",)),
+)  # fmt: skip
+DTYPES = {dtype.name: dtype for dtype in TABLE}
+
+BITS = {dtype.name: dtype.bits for dtype in TABLE}
+ORDER = {dtype.name: dtype.order for dtype in TABLE if dtype.order is not None}
+"""Width among the types that matrix work computes in."""
+
+
+def _used(word: str) -> tuple[str, ...]:
+    return tuple(dtype.name for dtype in TABLE if word in dtype.uses.split())
+
+
+COMPUTED = tuple(ORDER)
+"""What matrix work computes in."""
+PEAKS = _used("peak")
+CHOICES = _used("choice")
+BUILT = tuple(sorted(_used("build"), key=BITS.__getitem__))  # narrow ones first
+STREAMED = _used("stream")
+PROBED = _used("probe")
+HALF = _used("half")
+EIGHT_BIT = _used("eight")
+COLUMNS = _used("column")
+
+TRACE_BYTES = {name: dtype.bits // 8 for dtype in TABLE for name in dtype.trace}
+"""Type names of traces -> bytes of an element."""
+TRACE_NAMES = {n: d.name for d in TABLE if d.order is not None or "packed" in d.uses for n in d.trace}
+"""Type names of traces -> names here, of the types that products take."""
+TORCH_NAMES = {name: dtype.name for dtype in TABLE for name in dtype.torch}
+
+
+def torch_name(name: str) -> str:
+    """The attribute of `torch` that is this type. `ValueError`, a sentence, where torch has none."""
+    if name not in DTYPES or not DTYPES[name].torch:
+        raise ValueError(f"{name!r} is no type of torch's; there are {', '.join(d.name for d in TABLE if d.torch)}")
+    return DTYPES[name].torch[0]
+
+
+def name_of(dtype: object) -> str:
+    """The name here of one of torch's types, such as ``torch.bfloat16``. `ValueError`, a sentence, for others."""
+    try:
+        return TORCH_NAMES[str(dtype).removeprefix("torch.")]
+    except KeyError:
+        raise ValueError(f"{dtype} is a type that has no rule here; there are {', '.join(TORCH_NAMES)}") from None
+
+
+def item_bytes(name: str) -> int:
+    """Bytes of one element in memory of its own: whole ones."""
+    return -(-BITS[name] // 8)
+
+
+def of_bytes(size: int) -> str:
+    """The type that computes in elements of `size` bytes, where nothing else is known; ``bf16`` for other sizes."""
+    fits = (dtype.name for dtype in TABLE if dtype.bits == 8 * size and "peak" in dtype.uses.split())
+    return next(fits, "bf16")
+
+
+def check(asked: str | None, allowed: tuple[str, ...], what: str, hint: str = "") -> None:
+    """`ValueError`, a sentence from `what` to `hint`, unless `asked` is None or one of `allowed`."""
+    if asked is not None and asked not in allowed:
+        raise ValueError(
+            f"{what} {', '.join(allowed[:-1])} or {allowed[-1]}, not {asked!r}" + (f"; {hint}" if hint else "")
+        )

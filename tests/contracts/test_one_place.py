@@ -1,0 +1,59 @@
+"""Words that stand in one file: types of number in `dtypes.py`. A list of them elsewhere would drift from it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from frameroof import dtypes
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted(path for folder in ("src", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
+OWN = {name for d in dtypes.TABLE for name in (d.name, *d.torch, *d.trace, d.triton) if name} | {"half", "tf32"}
+WORDS = OWN - {"int", "float", "bool", "double"}  # also words of Python and of its libraries
+
+
+def named(node: ast.expr | None) -> bool:
+    """Whether an expression is the name of a type of number, or torch's or NumPy's type itself."""
+    if isinstance(node, ast.Attribute):
+        return isinstance(node.value, ast.Name) and node.value.id in ("torch", "np") and node.attr in OWN
+    return isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in WORDS
+
+
+def lists(tree: ast.AST) -> Iterator[int]:
+    """Lines with a mapping from or to types, or a list of them: two or more, and nothing else but None."""
+    for node in ast.walk(tree):
+        groups: list[list[ast.expr | None]] = []
+        if isinstance(node, ast.Dict):
+            groups = [[*node.keys], [*node.values]]
+        elif isinstance(node, ast.Tuple | ast.List | ast.Set):
+            groups = [[e for e in node.elts if not (isinstance(e, ast.Constant) and e.value is None)]]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "split":
+            text = node.func.value.value if isinstance(node.func.value, ast.Constant) else ""
+            groups = [[ast.Constant(word) for word in text.split()]] if isinstance(text, str) else []
+        if any(len(group) > 1 and all(map(named, group)) for group in groups):
+            yield node.lineno
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'A = {"fp32": 4, "bf16": 2}',
+        "A = {torch.float32: 4, torch.bfloat16: 2}",
+        'A = {1: "fp8", 2: "bf16", 4: "fp32"}',
+        'if dtype not in (None, "bf16", "fp16"): pass',
+        'A = "fp32 bf16".split()',
+        'A = {"c10::Half": 2, "c10::BFloat16": 2}',
+    ],
+)
+def test_a_list_of_types_is_seen(text: str) -> None:
+    assert list(lists(ast.parse(text)))
+
+
+def test_types_of_number_are_listed_in_one_file() -> None:
+    assert len(FILES) > 300
+    found = {f"{path.relative_to(ROOT)}:{line}" for path in FILES for line in lists(ast.parse(path.read_text()))}
+    assert {place.partition(":")[0] for place in found} == {"src/frameroof/dtypes.py"}
