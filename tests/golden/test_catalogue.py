@@ -13,7 +13,7 @@ from frameroof.passes import materialize_attention
 FACTS = json.loads((Path(__file__).parent / "model_facts.json").read_text())["components"]
 H100 = parse_node("H100")
 
-# TFLOP of one forward, batch 1, default sizes (shared/facts/models.md, peers_analytical.md)
+# TFLOP of one forward, batch 1, default sizes, as counted in public
 KNOWN = [
     ("stable-diffusion-1.5", "denoise", 0.8033),
     ("sdxl-base", "denoise", 6.7612),

@@ -232,6 +232,22 @@ def test_stages_by_module_and_by_annotation(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("wrapper", ["OptimizedModule_0", "DistributedDataParallel_0", "FullyShardedDataParallel_0"])
+def test_a_wrapped_model_is_known_by_what_is_inside(tmp_path, wrapper):
+    """torch.compile, DDP and FSDP put a module of their own around the model."""
+    t = Made()
+    t.module(wrapper, 0, 100_000)
+    t.module("OptimizedModule_1", 200_000, 50_000)
+    t.one("aten::mul", 220_000, 500)  # of this one nothing but the wrapper is in the file
+    t.module("OptimizedModule_2", 1_000, 98_000)
+    t.module("FluxTransformer2DModel_0", 2_000, 96_000)
+    t.one("aten::mm", 50_000, 2_000, dims=[[4, 4], [4, 4]])
+    assert [(s.name, s.source, s.time_ns) for s in t.run(tmp_path).stages] == [
+        ("denoise", "FluxTransformer2DModel", 2_000),
+        ("OptimizedModule", "OptimizedModule", 500),
+    ]
+
+
 def test_without_any_module_there_is_one_stage_and_it_says_why(tmp_path):
     t = Made()
     t.one("aten::mul", 10_000, 500)

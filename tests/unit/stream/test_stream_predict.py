@@ -39,7 +39,7 @@ def test_a_layer_is_what_the_hand_sums(h100) -> None:
 
 
 def test_the_known_counts(h100) -> None:
-    """shared/facts/streaming.md, section 4, computed there from the published dimensions."""
+    """As counted elsewhere, from the published dimensions alone."""
     tera = {name: part.flops / 1e12 for name, part in h100.parts.items()}
     assert tera["step"] == pytest.approx(28.30, abs=0.005)
     assert tera["block"] == pytest.approx(141.5, abs=0.05)
