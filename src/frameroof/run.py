@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from .files import write_whole
 from .hardware import Device
+from .written import as_json, make_folder, together, write_whole
 
 VERSION = 1
 
@@ -320,12 +320,8 @@ def probed_device(run: Run) -> Device | None:
 
 def save_run(run: Run, folder: str | os.PathLike[str], force: bool = False) -> Path:
     """Write `run.json` into `folder` (made if missing); `ValueError` if one is there already."""
-    target = Path(folder)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"{target} cannot be made: {error.strerror}") from error
-    return write_whole(target / "run.json", msgspec.json.format(msgspec.json.encode(run), indent=1), force)
+    with together():
+        return write_whole(make_folder(folder) / "run.json", as_json(run), force)
 
 
 def load_run(path: str | os.PathLike[str]) -> Run:

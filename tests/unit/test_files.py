@@ -5,8 +5,9 @@ import os
 
 import pytest
 
-from frameroof.files import check_file, folder_beside, read_whole
+from frameroof.files import check_file, read_whole
 from frameroof.workload import file
+from frameroof.written import folder_beside
 
 
 def test_a_file_is_read_up_to_its_limit(tmp_path):

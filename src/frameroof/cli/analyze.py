@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..written import check_new, check_place, together
 from .sizes import parse_sizes
 
 if TYPE_CHECKING:
@@ -44,21 +45,11 @@ def analyze(
         raise ValueError("--size belongs to the workload of --against")
     _check_distinct(trace)
     known = _device(on) if on else None
-    if not force:
-        _check_new(out, csv, parquet, perfetto)
-    runs = [_analyzed(path, capture, known, perfetto, force) for path in trace]
-    found = _beside(runs[0], against, parse_sizes(size), on) if against else None
-    if out:
-        from ..run import save_run
-
-        for run, folder in zip(runs, _folders(out, runs), strict=True):
-            save_run(run, folder, force)
-    if csv or parquet:
-        from ..report.frames import write_csv, write_parquet
-
-        for asked, write in ((csv, write_csv), (parquet, write_parquet)):
-            for run, folder in zip(runs, _folders(asked, runs), strict=True) if asked else ():
-                write(run, folder, force)
+    _check_places(out, csv, parquet, perfetto, force)
+    with together():
+        runs = [_analyzed(path, capture, known, perfetto, force) for path in trace]
+        found = _beside(runs[0], against, parse_sizes(size), on) if against else None
+        _write(runs, out, csv, parquet, force)
     _show(runs, found, top, as_json)
 
 
@@ -79,14 +70,38 @@ def _check_distinct(traces: list[str]) -> None:
             raise ValueError(f"{one} and {other} are the same trace; give each rank's once")
 
 
-def _check_new(out: str | None, csv: str | None, parquet: str | None, perfetto: str | None) -> None:
-    """Refuse what would be overwritten before anything is read; of the tables, one that every export has."""
-    files: list[Path] = []
+def _check_places(  # one argument an option
+    out: str | None, csv: str | None, parquet: str | None, perfetto: str | None, force: bool
+) -> None:
+    """Refuse what cannot be written, or would be overwritten, before anything is read.
+
+    Of the tables it looks at one that every export has.
+    """
     for folder, name in ((out, "run.json"), (csv, "classes.csv"), (parquet, "classes.parquet")):
-        files += [Path(folder) / name, *sorted(Path(folder).glob(f"rank*/{name}"))] if folder else []
-    for file in (*files, *([Path(perfetto)] if perfetto else [])):
-        if file.exists():
-            raise ValueError(f"{file} exists; --force overwrites it")
+        if folder:
+            check_place(folder, folder=True)
+            for file in (Path(folder) / name, *sorted(Path(folder).glob(f"rank*/{name}"))):
+                check_new(file, force)
+    if perfetto:
+        check_place(perfetto)
+        check_new(perfetto, force)
+
+
+def _write(  # one argument an option
+    runs: list[Run], out: str | None, csv: str | None, parquet: str | None, force: bool
+) -> None:
+    """The folders that were asked for, one a run."""
+    if out:
+        from ..run import save_run
+
+        for run, folder in zip(runs, _folders(out, runs), strict=True):
+            save_run(run, folder, force)
+    if csv or parquet:
+        from ..report.frames import write_csv, write_parquet
+
+        for asked, write in ((csv, write_csv), (parquet, write_parquet)):
+            for run, folder in zip(runs, _folders(asked, runs), strict=True) if asked else ():
+                write(run, folder, force)
 
 
 def _folders(out: str, runs: list[Run]) -> list[Path]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..dtypes import BUILT, check
+from ..written import check_new, check_place
 from .needs import need_torch
 from .sizes import parse_sizes
 
@@ -31,10 +32,9 @@ def count(  # more than five arguments: each is an option of the command
     check(dtype, BUILT, "a model is built in", "predict --dtype quantizes")
     if out is not None and not out.name.endswith(".json"):
         raise ValueError(f"{out}: a workload file's name ends in .json, such as my-model.workload.json")
-    if out is not None and out.exists() and not force:
-        raise ValueError(f"{out} exists; --force overwrites it")
-    if out is not None and not out.parent.is_dir():
-        raise ValueError(f"{out.parent} is not a folder")
+    if out is not None:
+        check_place(out)
+        check_new(out, force)
     need_torch("count")
     from ..count import fixed_recipe, record_recipe
     from ..report.progress import status

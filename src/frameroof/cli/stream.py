@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from ..dtypes import name_of
+from ..written import as_json as json_of
+from ..written import check_new, check_place, make_folder, together, write_whole
 from .serve import serve
 from .stream_options import (
     Decoder,
@@ -184,13 +186,15 @@ def bench(  # more than five arguments: each is an option of the command
     names, left = chosen(variant, setup.device, setup.decoder)
     plan = Plan(setup=setup, variants=names, blocks=blocks, out=out, force=force)
     if out is not None:
-        _check_new(out / "stream.json", force)
+        check_place(out, folder=True)
+        check_new(out / "stream.json", force)
         for name in names:
             check_folder(out / name, force)
-    with status(f"counting {model}") as say:
-        data = _benched(plan, left, sizes, say)
-    if out is not None:
-        _write(out / "stream.json", data, force)
+    with together():  # the report and the recordings that it speaks of
+        with status(f"counting {model}") as say:
+            data = _benched(plan, left, sizes, say)
+        if out is not None:
+            _write(out / "stream.json", data, force)
     if as_json:
         from ..report.json import print_json
 
@@ -230,19 +234,10 @@ def _batches(text: str) -> list[int]:
     return list(dict.fromkeys(found))
 
 
-def _check_new(path: Path, force: bool) -> None:
-    """ValueError where a file would be overwritten unasked; said before minutes of measuring, not after."""
-    if path.exists() and not force:
-        raise ValueError(f"{path} exists; --force overwrites it")
-
-
 def _write(path: Path, data: dict[str, Any], force: bool) -> None:
-    import msgspec
-
-    from ..files import write_whole
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, msgspec.json.format(msgspec.json.encode(data), indent=1), force)
+    with together():
+        make_folder(path.parent)
+        write_whole(path, json_of(data), force)
 
 
 @stream.command()
@@ -266,7 +261,8 @@ def tune(  # more than five arguments: each is an option of the command
     if not most_error >= 0:
         raise ValueError(f"--most-error is 0 or more, not {most_error:g}.")
     if out is not None:
-        _check_new(out, force)
+        check_place(out.parent, folder=True)
+        check_new(out, force)
     setup = setup_of(model, device, dtype, decoder="wan" if weights else None, weights=weights, seed=0, changes={})
     from ..lab.stream.needed import machine
     from ..lab.stream.tune import Axes, grid, report
@@ -303,10 +299,13 @@ def log(
     """The optimization log as Markdown: measured rows of benches, predicted rows of a machine."""
     import msgspec
 
-    from ..files import read_whole, write_whole
+    from ..files import read_whole
     from ..report.stream_log import optimization_log
     from ..study.stream import predict as run
 
+    if out is not None:
+        check_place(out)
+        check_new(out, force)
     found = []
     for path in benches:
         try:

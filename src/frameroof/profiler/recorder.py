@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 import msgspec
 import torch
 
-from ..files import folder_beside
 from ..hardware import Device, device
 from ..run import Run, save_run
+from ..written import check_new, check_place, make_folder, together, write_whole, writing_whole
 from . import marks
 from .environment import environment
 from .hooks import ModuleHooks, roots_of
@@ -201,18 +201,14 @@ class Profile:
         target = Path(folder)
         check_folder(target, force)
         run, trace = self.result, self.trace
-        with folder_beside(target) as beside:
-            shutil.copyfile(trace, beside / TRACE)
-            if self.has_capture:
-                shutil.copyfile(trace.with_name(CAPTURE), beside / CAPTURE)
+        with together():
+            make_folder(target)
+            for name in (TRACE, CAPTURE) if self.has_capture else (TRACE,):
+                with open(trace.with_name(name), "rb") as recorded, writing_whole(target / name, force) as out:
+                    shutil.copyfileobj(recorded, out)
             for name, content in (more or {}).items():
-                (beside / name).write_bytes(content)
-            save_run(run, beside)
-            if target.exists():
-                for file in beside.iterdir():
-                    os.replace(file, target / file.name)
-            else:
-                os.replace(beside, target)
+                write_whole(target / name, content, force=True)
+            save_run(run, target, force)
         return target
 
     def _fresh(self) -> Path:
@@ -241,6 +237,6 @@ def check_folder(folder: Path, force: bool) -> None:
     """Whether a recording may be written to `folder`; `ValueError` with a sentence if not."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; --out names a folder")
-    there = [name for name in (RUN, TRACE, CAPTURE) if (folder / name).exists()]
-    if there and not force:
-        raise ValueError(f"{folder / there[0]} exists; --force overwrites it")
+    check_place(folder, folder=True)
+    for name in (RUN, TRACE, CAPTURE):
+        check_new(folder / name, force)

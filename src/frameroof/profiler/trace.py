@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity
 
+from ..written import FULL, naming
 from . import hooks
 from .timing import synchronize
 
@@ -70,7 +71,7 @@ def write(profiler: Any, path: Path) -> None:
     os.close(handle)
     try:
         profiler.export_chrome_trace(name)
-        with open(name, "rb") as plain, gzip.open(path, "wb", compresslevel=4) as packed:
+        with naming(path, FULL), open(name, "rb") as plain, gzip.open(path, "wb", compresslevel=4) as packed:
             while lines := plain.readlines(BLOCK):
                 if b'"cat"' in lines[-1]:  # some versions write the name on the next line
                     lines.append(plain.readline())

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import msgspec
 
-from ..files import write_whole
 from ..run import Run
+from ..written import make_folder, together, write_whole
 
 if TYPE_CHECKING:
     import polars
@@ -69,7 +69,7 @@ def _write(
     encode: Callable[[polars.DataFrame, io.BytesIO], object],
     force: bool,
 ) -> list[Path]:
-    """All tables are made before the first is written, and none is if one of the files is there."""
+    """All tables are made before the first is written; all are written or none is."""
     content: dict[Path, bytes] = {}
     for name, frame in frames(run).items():
         out = io.BytesIO()
@@ -78,11 +78,9 @@ def _write(
     there = [path.name for path in content if path.exists()]
     if there and not force:
         raise ValueError(f"{folder} holds {', '.join(there)}; --force overwrites {'them' if there[1:] else 'it'}")
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"{folder} cannot be made: {error.strerror}") from error
-    return [write_whole(path, data, force) for path, data in content.items()]
+    with together():
+        make_folder(folder)
+        return [write_whole(path, data, force) for path, data in content.items()]
 
 
 def _records() -> Iterator[tuple[str, type[msgspec.Struct]]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import msgspec
+from ..written import as_json
 
 
 def print_json(data: Any) -> None:
     """Print `data` as indented JSON."""
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(data), indent=2).decode() + "\n")
+    sys.stdout.write(as_json(data, 2).decode() + "\n")

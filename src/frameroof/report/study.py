@@ -16,9 +16,10 @@ from typing import TypeVar
 
 import msgspec
 
-from ..files import read_whole, write_whole
+from ..files import read_whole
 from ..study.characterize.experiments import EXPERIMENTS
 from ..study.characterize.source import Experiment
+from ..written import as_json, check_place, make_folder, together, write_whole
 
 FILE, PAGE, KINDS = "study.json", "page.html", ("json", "parquet", "png", "svg")
 PACKAGES = ("frameroof", "numpy", "polars", "matplotlib", "torch", "diffusers", "transformers")
@@ -82,6 +83,7 @@ def check_folder(out: Path, force: bool = False) -> None:
     """`ValueError` where `out` cannot take a study: it is a file, or holds something that is no study."""
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file, not a folder")
+    check_place(out, folder=True)
     if out.is_dir() and not force and not (out / FILE).exists() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty and holds no study; choose another folder, or --force writes into it")
 
@@ -101,11 +103,8 @@ def open_folder(out: Path, study: Study, force: bool = False) -> Study:
             raise ValueError(f"{out} holds {held}; choose another folder, or --force replaces it")
         for name in (*(f"{i}.{kind}" for i in EXPERIMENTS for kind in KINDS), PAGE):
             (out / name).unlink(missing_ok=True)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"{out} cannot be made: {error.strerror}") from None
-    write_whole(out / FILE, msgspec.json.format(msgspec.json.encode(study), indent=2), force=True)
+    make_folder(out)
+    write_whole(out / FILE, as_json(study, 2), force=True)
     return study
 
 
@@ -113,21 +112,23 @@ def write_experiment(out: Path, experiment: Experiment) -> None:
     """JSON, Parquet, PNG and SVG of an experiment; nothing where they are there and the data is the same."""
     from .figures import draw, saved
 
-    data = msgspec.json.format(msgspec.json.encode(experiment), indent=1)
+    data = as_json(experiment)
     files = {kind: out / f"{experiment.id}.{kind}" for kind in KINDS}
     wanted = KINDS if experiment.rows else ("json",)
     if all(files[kind].is_file() for kind in wanted) and files["json"].read_bytes() == data:
         return
-    for file in files.values():
-        file.unlink(missing_ok=True)
     figure = draw(experiment)
+    content = {"json": data}
     if figure is not None:
         table = BytesIO()
         experiment.frame().write_parquet(table)
-        write_whole(files["parquet"], table.getvalue(), force=True)
-        for kind in ("png", "svg"):
-            write_whole(files[kind], saved(figure, kind), force=True)
-    write_whole(files["json"], data, force=True)  # last: where it is, the others are
+        content |= {"parquet": table.getvalue(), "png": saved(figure, "png"), "svg": saved(figure, "svg")}
+    for kind in KINDS:
+        if kind not in content:
+            files[kind].unlink(missing_ok=True)
+    with together():
+        for kind, each in content.items():
+            write_whole(files[kind], each, force=True)
 
 
 def write_page(out: Path, study: Study) -> Path:

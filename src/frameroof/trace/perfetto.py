@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from ..files import writing_whole
+from ..written import writing_whole
 from .attention import Attention
 from .idle import Idle
 from .placed import Placed

@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from ..dtypes import BITS
-from ..files import read_whole, write_whole
+from ..files import read_whole
+from ..written import write_whole
 from .expr import GRAMMAR_VERSION, Poly, expr, poly
 from .recipe import Size
 from .records import DIMS_OF, KINDS, Held, Op, Stage, Tensor, Workload

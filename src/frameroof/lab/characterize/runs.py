@@ -19,7 +19,6 @@ import polars as pl
 import torch
 from torch import nn
 
-from ...files import folder_beside
 from ...hardware import Device
 from ...profiler import Profile
 from ...profiler.build import make
@@ -30,6 +29,7 @@ from ...run import Run, save_run
 from ...trace.analysis import describe
 from ...trace.idle import explain_idle
 from ...trace.stages import find_stages
+from ...written import folder_beside
 from ..attention import attention
 from ..pipelines import Pipeline, pipeline
 from .frames import Recorded, whole_calls, whole_work

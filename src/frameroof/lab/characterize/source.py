@@ -11,13 +11,13 @@ import msgspec
 import polars as pl
 import torch
 
-from ...files import write_whole
 from ...hardware import Device, Node, parse_node
 from ...profiler.environment import cpu_name
 from ...profiler.probe import probe
 from ...study.characterize.predicted import SIDES
 from ...study.characterize.source import Attention, How, Row
 from ...study.characterize.suite import GOLDEN, model
+from ...written import as_json, make_folder, write_whole
 from ..pipelines import pipeline
 from .runs import Runs, Say
 
@@ -126,8 +126,8 @@ class Measured:
         if not file.exists():
             self.runs.say(f"measuring {name}")
             rows = measure()
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(file, msgspec.json.format(msgspec.json.encode(rows), indent=1))
+            make_folder(file.parent)
+            write_whole(file, as_json(rows))
         found: list[Row] = msgspec.json.decode(file.read_bytes())
         return found
 

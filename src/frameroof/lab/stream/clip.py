@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from ...stream import Block, Session
+from ...written import naming
 
 CODECS = {"libx264": "H.264", "h264": "H.264", "libopenh264": "H.264", "mpeg4": "MPEG-4 part 2"}
 MISSING = "Writing a video needs PyAV: pip install 'frameroof[video]'."
@@ -63,7 +64,7 @@ class Clip:
             raise ValueError(f"There is no folder {path.parent} to write {path.name} to.")
         self.path, self.size, self.fps, self.codec = path, size, fps, codec()
         self.frames = 0
-        self._beside = path.with_name(f".{path.name}.{os.getpid()}.mp4")
+        self._beside = path.with_name(f".{path.name[:40]}.{os.getpid()}.mp4")
 
     @property
     def kind(self) -> str:
@@ -75,7 +76,8 @@ class Clip:
         return () if self.kind == "H.264" else (f"PyAV has no encoder for H.264 here; the clip is {self.kind}.",)
 
     def __enter__(self) -> Clip:
-        self._container = _av().open(str(self._beside), "w")
+        with naming(self.path):
+            self._container = _av().open(str(self._beside), "w")
         stream = self._container.add_stream(self.codec, rate=Fraction(self.fps))
         stream.height, stream.width = self.size
         stream.pix_fmt = "yuv420p"
@@ -84,18 +86,21 @@ class Clip:
 
     def add(self, frame: torch.Tensor) -> None:
         """The next frame, (3, H, W) in [-1, 1]."""
-        self._container.mux(self._stream.encode(_av().VideoFrame.from_ndarray(pixels(frame), format="rgb24")))
+        with naming(self.path):
+            self._container.mux(self._stream.encode(_av().VideoFrame.from_ndarray(pixels(frame), format="rgb24")))
         self.frames += 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self._container.mux(self._stream.encode())
-        self._container.close()
-        if kind is None:
-            os.replace(self._beside, self.path)
-        else:
+        try:
+            if kind is None:
+                with naming(self.path):
+                    self._container.mux(self._stream.encode())
+                    self._container.close()
+                    os.replace(self._beside, self.path)
+        finally:
+            self._container.close()
             self._beside.unlink(missing_ok=True)
 
 
