@@ -1,4 +1,7 @@
-"""Words that stand in one file: types of number in `dtypes.py`. A list of them elsewhere would drift from it."""
+"""Words that stand in one file: types of number in `dtypes.py`, names of ranges in `annotations.py`.
+
+Another list of them would drift from it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import frameroof.annotations as ranges
 from frameroof import dtypes
 
 ROOT = Path(__file__).parents[2]
@@ -57,3 +61,14 @@ def test_types_of_number_are_listed_in_one_file() -> None:
     assert len(FILES) > 300
     found = {f"{path.relative_to(ROOT)}:{line}" for path in FILES for line in lists(ast.parse(path.read_text()))}
     assert {place.partition(":")[0] for place in found} == {"src/frameroof/dtypes.py"}
+
+
+def test_names_of_ranges_are_spelled_in_one_file() -> None:
+    formats = (ranges.STAGE, ranges.MODULE, ranges.FRAME, ranges.STEP[:-1], ranges.COLLECTIVE)
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith(formats)
+    }
+    assert found == {"src/frameroof/annotations.py"}

@@ -4,9 +4,8 @@ import pytest
 from nsys_made import MAIN, Export, problems, text
 
 from frameroof.trace.link import link
-from frameroof.trace.nsys_schema import STAGE, call_name, copy_name, read_range
+from frameroof.trace.nsys_schema import call_name, copy_name, read_range
 from frameroof.trace.schema import Kind
-from frameroof.trace.stages import STAGE_ANNOTATION
 
 
 @pytest.fixture
@@ -94,4 +93,3 @@ def test_names_are_those_of_kineto():
     assert copy_name(2, 2, 1) == "Memcpy DtoH (Device -> Pinned)"
     assert copy_name(11, 4, 2) == "Memcpy HtoD (Managed)"
     assert copy_name(99, 7, 7) == "Memcpy Unknown (Unknown -> Unknown)"
-    assert STAGE == STAGE_ANNOTATION

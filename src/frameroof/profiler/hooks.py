@@ -17,7 +17,8 @@ from torch import nn
 from torch.compiler import is_compiling
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-PREFIX = "mod::"
+from ..annotations import module_of, module_range
+
 _Range: Any = torch._C._profiler._RecordFunctionFast
 Roots = Mapping[str, nn.Module]
 
@@ -87,10 +88,10 @@ class ModuleHooks:
     @property
     def paths(self) -> list[str]:
         """The paths of all modules with a name."""
-        return [name.removeprefix(PREFIX) for _, name in self.names.values()]
+        return [module_of(name) for _, name in self.names.values()]
 
     def _name(self, module: nn.Module, path: str) -> None:
-        self.names[id(module)] = (weakref.ref(module), PREFIX + path)
+        self.names[id(module)] = (weakref.ref(module), module_range(path))
 
     def _hook(self, module: nn.Module) -> None:
         if getattr(module, "_compiled_call_impl", None) is not None:
@@ -153,7 +154,7 @@ class ModuleHooks:
             self._name(inner, path)
 
     def _path(self, module: nn.Module) -> str:
-        return self.names[id(module)][1].removeprefix(PREFIX)
+        return module_of(self.names[id(module)][1])
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
         if is_compiling():

@@ -7,9 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ContextDecorator, contextmanager
 from typing import Any
 
-PREFIX = "stage::"
-"""What `frameroof analyze` knows a stage's range by."""
-
 Opener = Callable[[str], AbstractContextManager[Any]]
 
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 import torch
 
+from ..annotations import stage_range
 from ..hardware import Device, device
 from ..run import Run, save_run
 from ..written import check_new, check_place, make_folder, together, write_whole, writing_whole
@@ -229,7 +230,7 @@ def _this_cpu() -> Device:
 
 
 def _range(name: str) -> AbstractContextManager[Any]:
-    opened: AbstractContextManager[Any] = torch.profiler.record_function(marks.PREFIX + name)
+    opened: AbstractContextManager[Any] = torch.profiler.record_function(stage_range(name))
     return opened
 
 

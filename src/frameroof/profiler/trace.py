@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity
 
+from ..annotations import MODULE
 from ..written import FULL, naming
-from . import hooks
 from .timing import synchronize
 
 BLOCK = 1 << 24
-_AS_OPERATOR = re.compile(rf'"cat": "cpu_op",(\s*)"name": "{hooks.PREFIX}'.encode())
-_AS_ANNOTATION = rf'"cat": "user_annotation",\1"name": "{hooks.PREFIX}'.encode()
+_AS_OPERATOR = re.compile(rf'"cat": "cpu_op",(\s*)"name": "{MODULE}'.encode())
+_AS_ANNOTATION = rf'"cat": "user_annotation",\1"name": "{MODULE}'.encode()
 _warm = False
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from ..annotations import COMPILED, STEP
 from .schema import Kind
 
 ATTENTION = "attention"
@@ -121,9 +122,7 @@ _KERNELS: tuple[tuple[str, re.Pattern[str]], ...] = (
 
 _TRITON = re.compile(r"^triton_(?P<sort>poi|red|per|tem|for|mm|bmm|conv\w*)_fused_?(?P<names>.*?)(_\d+)?$")
 _MEANS_NOTHING = ("hipGraphLaunch", "cudaGraphLaunch")
-_REGION = re.compile(
-    r"^(Torch-Compiled Region|## Call CompiledFxGraph|CompiledFunction|CallCompiled|CUDAGraph)|ProfilerStep"
-)
+_REGION = re.compile("|".join(map(re.escape, (*COMPILED, STEP.removesuffix("#")))))
 
 
 @lru_cache(maxsize=65536)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..annotations import FRAME, MODULE, STAGE, STEP
 from .columns import Arguments, Array, Host, Problem, Trace, Work
 from .flows import Flows
 from .pairs import Pairs
@@ -21,11 +22,6 @@ _NO_ARGS = Args()
 _NO_INPUTS = _NO_ARGS.dims
 _KIND = {category: int(kind) for category, kind in CATEGORIES.items()}
 _OPERATOR, _PYTHON, _ANNOTATION, _KERNEL = map(int, (Kind.OPERATOR, Kind.PYTHON, Kind.ANNOTATION, Kind.KERNEL))
-_MODULE = "nn.Module: "
-MODULE_ANNOTATION = "mod::"
-"""How `frameroof.profile` names the call of a module: `mod::` and its path in the model."""
-STAGE_ANNOTATION = "stage::"
-"""How `frameroof.stage` names a part of a pipeline."""
 
 
 Part = tuple[int, dict[str, Array]]
@@ -239,11 +235,11 @@ class Gatherer:
     def _sort_out(self, kind: Array, name: Array) -> None:
         """What the category does not tell but the name does: calls of modules, and the steps of 2021."""
         for old, start, new in (
-            (_PYTHON, _MODULE, Kind.MODULE),
-            (_ANNOTATION, MODULE_ANNOTATION, Kind.MODULE),
-            (_OPERATOR, MODULE_ANNOTATION, Kind.MODULE),  # a fast range of torch is written as an operator
-            (_OPERATOR, STAGE_ANNOTATION, Kind.ANNOTATION),
-            (_OPERATOR, "ProfilerStep#", Kind.ANNOTATION),  # which it became in 2022
+            (_PYTHON, FRAME, Kind.MODULE),
+            (_ANNOTATION, MODULE, Kind.MODULE),
+            (_OPERATOR, MODULE, Kind.MODULE),  # a fast range of torch is written as an operator
+            (_OPERATOR, STAGE, Kind.ANNOTATION),
+            (_OPERATOR, STEP, Kind.ANNOTATION),  # which it became in 2022
         ):
             starts = np.fromiter((n.startswith(start) for n in self.names), dtype=bool, count=len(self.names))
             if starts.any():

@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from ..annotations import module_of, path_of
 from .columns import Array, Trace, kinds
 from .schema import Kind
 
@@ -180,12 +181,12 @@ def module_paths(trace: Trace, links: Links) -> dict[int, str]:
     paths: dict[int, str] = {}
     for row in np.flatnonzero(host.kind == int(Kind.MODULE)).tolist():  # parents stand before children
         name = trace.names[host.name[row]]
-        if name.startswith("mod::"):
-            paths[row] = name[5:]
+        if (path := path_of(name)) is not None:
+            paths[row] = path
             continue
         above = int(links.parent[row])
         while above >= 0 and above not in paths:
             above = int(links.parent[above])
-        own = name.removeprefix("nn.Module: ")
+        own = module_of(name)
         paths[row] = f"{paths[above]}/{own}" if above >= 0 else own
     return paths

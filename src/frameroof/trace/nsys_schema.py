@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from .gather import MODULE_ANNOTATION
+from ..annotations import COLLECTIVE, MODULE, STAGE
 from .schema import Kind
 
 KERNELS = "CUPTI_ACTIVITY_KIND_KERNEL"
@@ -60,10 +60,8 @@ _MEMORY = {
 }  # fmt: skip
 _SYNC = {1: "Event Sync", 2: "Stream Wait Event", 3: "Stream Sync", 4: "Context Sync"}
 
-STAGE = "stage::"
-"""What names a stage (`stages.STAGE_ANNOTATION`): never an operator."""
-
-_USERS = (STAGE, "nccl:")
+_USERS = (STAGE, COLLECTIVE)
+"""Ranges that are never operators."""
 
 _VERSION = re.compile(r"(?:_pt[ds][sz])?_v\d{4,}$")
 _ATEN = re.compile(r"(?:aten|prims?|quantized|torchvision|c10d|sparse|mkldnn|profiler)::\w[\w.]*$")
@@ -126,7 +124,7 @@ def read_range(text: str) -> Range:
     if ", " in text:
         found = _EMITTED.fullmatch(text)
         name = found["name"] if found else text
-    if name.startswith(MODULE_ANNOTATION):
+    if name.startswith(MODULE):
         return Range(Kind.MODULE, name)
     suffix = found is not None and len(name) < len(text)
     if found is not None and suffix:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..annotations import COLLECTIVE
 from .classify import classify
 from .clip import clip_absurd
 from .columns import Array, Problem, Trace, Work, kinds
@@ -138,7 +139,7 @@ def _misses_device(trace: Trace) -> bool:
         missed = not called or any(_LAUNCHES.search(name) for name in called)
         if not missed:
             action = "the times are those of the processor"
-    elif any(name.startswith("nccl:") for name in trace.names):
+    elif any(name.startswith(COLLECTIVE) for name in trace.names):
         what = "NCCL is called, which needs GPUs, but no work of one is in the file"
     else:
         return any("cut off" in p.what or "too early" in p.what for p in trace.problems)

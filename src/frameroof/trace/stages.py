@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..annotations import module_of, stage_of
 from .columns import Array
-from .gather import STAGE_ANNOTATION
 from .intervals import covered
 from .link import Links
 from .placed import Placed
@@ -86,13 +86,12 @@ def _keys(placed: Placed) -> tuple[Array, dict[int, tuple[str, str]]]:
     linked = (placed.launch >= 0) | (placed.operator_row >= 0)
     key[~linked] = -2
     names = {-1: (OUTSIDE, ""), -2: (UNLINKED, "")}
-    ranges = {i for i, name in enumerate(trace.names) if name.startswith(STAGE_ANNOTATION)}
+    ranges = {i: stage for i, name in enumerate(trace.names) if (stage := stage_of(name)) is not None}
     if ranges:
         named = np.isin(trace.host.name, list(ranges))
         tops = _outermost(placed.links, placed.links.mark, placed.mark_row, named)
         for row in set(tops.tolist()) - {-1}:
-            label = trace.names[trace.host.name[row]].removeprefix(STAGE_ANNOTATION)
-            names[row] = (label, "annotation")
+            names[row] = (ranges[trace.host.name[row]], "annotation")
         return np.where(tops >= 0, tops, key), names
     tops = _outermost(placed.links, placed.links.module, placed.module_row, None)
     found = sorted(set(tops.tolist()) - {-1})
@@ -142,8 +141,7 @@ def _unwrapped(placed: Placed, row: int) -> int:
 
 def _class_of(name: str) -> str:
     """ "nn.Module: Decoder_0" -> "Decoder"; "mod::vae.decoder" -> "vae.decoder"."""
-    plain = name.removeprefix("nn.Module: ").removeprefix("mod::")
-    return re.sub(r"_\d+$", "", plain)
+    return re.sub(r"_\d+$", "", module_of(name))
 
 
 def _role(name: str) -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..annotations import module_of
 from .columns import Array, distinct
 from .idle import BLOCKING_SYNC, Idle, calls, copies_to_host
 from .placed import Placed
@@ -82,7 +83,7 @@ def _module(placed: Placed, row: int) -> str:
     """The module that a host row ran in, in words; "" outside of all."""
     at = int(placed.links.module[row])
     name = placed.trace.names[placed.trace.host.name[at]] if at >= 0 else ""
-    return f"module {name.removeprefix('mod::').removeprefix('nn.Module: ')}" if name else ""
+    return f"module {module_of(name)}" if name else ""
 
 
 class _Frames:
