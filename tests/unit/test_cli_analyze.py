@@ -5,30 +5,25 @@ from __future__ import annotations
 import json
 import re
 import runpy
-import sys
 from pathlib import Path
 
 import pytest
+from cli_said import said
 from trace_made import H100, Made
-
-from frameroof.cli import main
 
 DOCS = Path(__file__).parents[2] / "docs"
 BF16 = "c10::BFloat16"
 
 
 @pytest.fixture
-def user(capsys, monkeypatch, tmp_path):
+def user(monkeypatch, tmp_path):
     """Types a command in an empty folder; gives (exit code, standard output, standard error)."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
 
     def type_(*arguments):
-        monkeypatch.setattr(sys, "argv", ["frameroof", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return ended.value.code or 0, out, err
+        found = said(*arguments)
+        return found.returncode, found.stdout, found.stderr
 
     return type_
 
