@@ -65,12 +65,16 @@ def test_a_predicted_characterization_loads_nothing_heavy_until_a_figure_is_draw
 
 
 def test_wrong_input_loads_no_torch_and_says_one_sentence():
-    done = subprocess.run(
-        [sys.executable, "-c", "from frameroof.cli import main; main()", "predict", "no-such-model"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    program = """
+import sys
+from frameroof.cli import main
+try:
+    main()
+finally:
+    assert "torch" not in sys.modules
+"""
+    words = [sys.executable, "-c", program, "predict", "no-such-model"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("frameroof: ")

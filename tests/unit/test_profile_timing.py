@@ -62,17 +62,30 @@ def test_measure_runs_the_work_as_often_as_it_says():
         run.measure(lambda: None, repeat=-1)
 
 
-def in_a_fresh_process(work):
-    """What `measure` finds there, as data: this process may hold freed memory that new arrays would lie in."""
-    code = f"import json, torch, frameroof\nfrom frameroof.profiler.timing import measure\n{work}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+PEAKS = """
+import json, torch, frameroof
+from frameroof.profiler.timing import measure
+
+def work():
+    with frameroof.stage("whole"):
+        for name, size in (("large", 32 << 20), ("small", 12 << 20)):
+            with frameroof.stage(name):
+                torch.ones(size).sum()
+
+array = measure(lambda: torch.ones(16 << 20).sum(), warmup=0, repeat=1).memory
+print(json.dumps({"array": array, "stages": measure(work, warmup=2, repeat=1).to_dict()["stages"]}))
+"""
+
+
+@pytest.fixture(scope="module")
+def peaks():
+    """What `measure` finds in a fresh process: this one may hold freed memory that new arrays would lie in."""
+    done = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
-def test_the_memory_peak_sees_an_array_that_is_gone():
-    found = in_a_fresh_process(
-        "found = measure(lambda: torch.ones(16 << 20).sum(), warmup=0, repeat=1).memory\nprint(json.dumps(found))"
-    )
+def test_the_memory_peak_sees_an_array_that_is_gone(peaks):
+    found = peaks["array"]
     if "since" in found["of"]:
         pytest.skip("this system does not let a process forget its peak")
     assert 60 << 20 < found["peak_bytes"] - found["before_bytes"] < 80 << 20
@@ -97,20 +110,9 @@ def test_the_clock_without_the_profiler_bounds_the_advice():
     assert max(advice.max_gain_s for advice in found) == 1e-6
 
 
-def test_every_stage_has_its_own_memory_peak():
+def test_every_stage_has_its_own_memory_peak(peaks):
     """128 MiB in `large`, 48 MiB in `small`, nothing left of them afterwards; `whole` holds both."""
-    stages = in_a_fresh_process(
-        """
-def work():
-    with frameroof.stage("whole"):
-        for name, size in (("large", 32 << 20), ("small", 12 << 20)):
-            with frameroof.stage(name):
-                torch.ones(size).sum()
-
-print(json.dumps(measure(work, warmup=2, repeat=1).to_dict()["stages"]))
-"""
-    )
-    found = {s["name"]: s.get("peak_bytes") for s in stages}
+    found = {s["name"]: s.get("peak_bytes") for s in peaks["stages"]}
     if found["whole"] is None:
         pytest.skip("this system does not let a process forget its peak")
     assert found["whole"] == found["large"]
