@@ -151,7 +151,7 @@ def _record(work: Any, module: Any, file: Path) -> float:
     with profile.recording():
         work()
     shutil.copyfile(profile.trace, file)
-    return profile.measured["profiled_ns"] / 1e9
+    return profile.measured.profiled_ns / 1e9
 
 
 def top_kernels(file: Path) -> list[Row]:

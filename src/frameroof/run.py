@@ -7,12 +7,15 @@ The JSON of `frameroof analyze --json` is this record; `version` changes with it
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from .hardware import Device
+from .recorded import Advice as Advice
+from .recorded import Environment, Measured, Origin, left_over
 from .written import as_json, make_folder, together, write_whole
 
 VERSION = 1
@@ -259,21 +262,10 @@ class ProblemRow(msgspec.Struct):
     action: str
 
 
-class Advice(msgspec.Struct):
-    """One change worth making; `max_gain_s` is a bound, not a promise."""
-
-    title: str
-    evidence: str
-    max_gain_s: float
-    how: str
-    kind: str
-    """host: shortens idle time; device: shortens busy time; memory: makes room, and may bring no time at all."""
-
-
 class Run(msgspec.Struct):
     """A measured run, analyzed."""
 
-    source: dict[str, Any]
+    source: Origin
     summary: Summary
     classes: list[GroupRow]
     operators: list[OperatorRow]
@@ -292,8 +284,8 @@ class Run(msgspec.Struct):
     coverage: Coverage
     problems: list[ProblemRow]
     advice: list[Advice] = msgspec.field(default_factory=list)
-    environment: dict[str, Any] = msgspec.field(default_factory=dict)
-    measured: dict[str, Any] = msgspec.field(default_factory=dict)
+    environment: Environment = msgspec.field(default_factory=Environment)
+    measured: Measured = msgspec.field(default_factory=Measured)
     """What a clock said without the profiler: repetitions, median, spread, memory peak."""
     devices: list[DeviceRow] = msgspec.field(default_factory=list)
     """Each device by itself, where the trace holds several; `summary` and `idle` are of all together."""
@@ -304,7 +296,7 @@ class Run(msgspec.Struct):
     @property
     def whole_ns(self) -> int:
         """What gains are shares of: the span, or the median without the profiler where that is shorter."""
-        return min(self.summary.span_ns, self.measured.get("median_ns") or self.summary.span_ns)
+        return min(self.summary.span_ns, self.measured.median_ns or self.summary.span_ns)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -314,8 +306,7 @@ class Run(msgspec.Struct):
 
 def probed_device(run: Run) -> Device | None:
     """The device that `profile` measured itself, where the run carries one (`environment.probe`)."""
-    probe = run.environment.get("probe")
-    return msgspec.convert(probe, Device) if probe else None
+    return run.environment.probe
 
 
 def save_run(run: Run, folder: str | os.PathLike[str], force: bool = False) -> Path:
@@ -339,6 +330,20 @@ def load_run(path: str | os.PathLike[str]) -> Run:
         version = msgspec.json.decode(head.get("version", b"0"))
         if version != VERSION:
             raise ValueError(f"{file} is a run of version {version}; this frameroof reads version {VERSION}")
-        return msgspec.json.decode(text, type=Run)
+        return _with_left_over(msgspec.json.decode(text, type=Run), head)
     except msgspec.DecodeError as error:
         raise ValueError(f"{file} is no run: {error}") from error
+
+
+def _with_left_over(run: Run, head: Mapping[str, msgspec.Raw]) -> Run:
+    """The run with what other writers added to its source, machine and measurements."""
+    records: tuple[tuple[str, Origin | Environment | Measured], ...] = (
+        ("source", run.source),
+        ("environment", run.environment),
+        ("measured", run.measured),
+    )
+    for name, record in records:
+        more = left_over(type(record), msgspec.json.decode(head[name])) if name in head else {}
+        if more:
+            record.extra = (record.extra or {}) | more
+    return run

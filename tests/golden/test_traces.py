@@ -143,12 +143,12 @@ def test_two_devices():
     assert [(d.busy_ns, d.idle_ns, d.kernels) for d in run.devices] == [(109_000, 7_000, 5)] * 2
     assert run.summary.kernel_ns == 2 * (40_000 + 30_000 + 40_000 + 10_000 + 9_000)
     assert run.summary.busy_ns == 40_000 + 111_000  # the second starts while the first works and ends 40 us later
-    assert (run.source["rank"], run.source["world_size"]) == (0, 2)
+    assert (run.source.rank, run.source.world_size) == (0, 2)
 
 
 def test_names_of_2021():
     run = of("v100_2021")
-    assert run.source["times"] == "us"
+    assert run.source.times == "us"
     assert classes(run) == {
         "copy": (1, 100_000),
         "convolution": (1, 90_000),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from frameroof.recorded import Advice, Origin, concerns
 from frameroof.run import (
-    Advice,
     AttentionRow,
     Coverage,
     GroupRow,
@@ -29,10 +29,15 @@ def attention(time_ns: int, fused: bool, **changes: Any) -> AttentionRow:
                         matrix_bytes=262144.0, saved_at_most_ns=0 if fused else time_ns // 2, **geometry)  # fmt: skip
 
 
+def advised(name: str, about: concerns.Concern, gain_s: float, title: str = "") -> Advice:
+    """An advice whose title is its id, unless it has one."""
+    return Advice(title or name, "", gain_s, "", "host" if name.startswith("host") else "device", name, about)
+
+
 def made(**changes: Any) -> Run:
     """60 ms of 100 busy: 40 attention (eager), 20 linear; 30 of the 40 idle wait for launches, 10 for an `.item()`."""
     fields: dict[str, Any] = {
-        "source": {"path": "made.json", "kind": "trace"},
+        "source": Origin(path="made.json"),
         "summary": Summary(
             device="NVIDIA H100", hardware="H100-SXM5-80GB", busy_ns=60 * MS, span_ns=100 * MS, idle_ns=40 * MS,
             kernel_ns=60 * MS, memory_ns=0, kernels=100, copies=0, events=1000, streams=1, devices=1,
@@ -61,9 +66,9 @@ def made(**changes: Any) -> Run:
         "coverage": Coverage(1.0, 1.0, 1.0, 1.0),
         "problems": [],
         "advice": [
-            Advice("Reduce launch overhead", "", 0.030, "", "host"),
-            Advice("Use fused attention", "", 0.020, "", "device"),
-            Advice("Remove the wait for the device in aten::item at model.py(7): step", "", 0.010, "", "host"),
+            advised("host.launches", concerns.Idle("host_launch"), 0.030),
+            advised("device.fused-attention", concerns.Classes(("attention",)), 0.020),
+            advised("host.wait", concerns.Wait("aten::item", "model.py(7): step"), 0.010),
         ],
     }  # fmt: skip
     return Run(**fields | changes)
@@ -86,5 +91,5 @@ def improved() -> Run:
         stages=[StageRow("denoise", "DiT", 30 * MS, 30 * MS, 3, [8 * MS, 10 * MS, 12 * MS], {}, 1.0)],
         idle={"host_launch": 32 * MS},
         syncs=[],
-        advice=[Advice("Reduce launch overhead", "", 0.032, "", "host")],
+        advice=[advised("host.launches", concerns.Idle("host_launch"), 0.032)],
     )

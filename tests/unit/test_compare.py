@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 from cli_said import said
-from run_made import MS, improved, made
+from run_made import MS, advised, improved, made
 
+from frameroof.recorded import Advice, Cpu, Environment, Measured, Memory, concerns
 from frameroof.report.comparison import headline, markdown
-from frameroof.run import Advice, save_run
+from frameroof.run import SyncRow, load_run, save_run
 from frameroof.study import brought
 from frameroof.study.compare import compare
 from frameroof.study.samples import judge, p_value
@@ -69,17 +70,19 @@ def test_what_makes_two_runs_less_comparable_is_said():
     other = improved()
     other.summary.device, other.summary.flops = "NVIDIA B200", 3e12
     other.stages[0].count = 6
-    other.environment = {"torch": "2.7", "cuda": {"driver": "1"}, "date": "today", "cpu": {"clock_mhz": 3}, "XLA": 1}
-    first = {"torch": "2.6", "cuda": {"driver": "1"}, "date": "yesterday", "cpu": {"clock_mhz": 2}}
+    other.environment = Environment(
+        versions={"torch": "2.7", "cuda": "12"}, date="today", cpu=Cpu(clock_mhz=3), extra={"XLA": "1"}
+    )
+    first = Environment(versions={"torch": "2.6", "cuda": "12"}, date="yesterday", cpu=Cpu(clock_mhz=2))
     notes = " ".join(compare(made(environment=first), other).notes)
     for part in (
         "NVIDIA H100 before, NVIDIA B200 after",
         "0.5 times",
         "3 x before and 6 x",
-        "torch 2.6 -> 2.7; XLA not set",
+        "versions.torch 2.6 -> 2.7; XLA not set -> 1",
     ):
         assert part in notes
-    assert not {"driver", "date", "clock_mhz"} & set(re.findall(r"\w+", notes))
+    assert not {"cuda", "date", "clock_mhz"} & set(re.findall(r"\w+", notes))
 
 
 # --------------------------------------------------------------------------------------- significance
@@ -132,19 +135,19 @@ def test_repetitions_are_judged_by_their_spread(before, after, verdict):
 
 
 def test_only_the_median_is_judged():
-    first = {
-        "median_ns": 12 * MS,
-        "samples_ns": [11 * MS, 12 * MS, 12 * MS, 13 * MS],
-        "memory": {"peak_bytes": 4e9, "of": "allocator"},
-    }
-    second = {
-        "median_ns": 6 * MS,
-        "samples_ns": [6 * MS, 5 * MS, 7 * MS, 6 * MS],
-        "memory": {"peak_bytes": 3e9, "of": "allocator"},
-    }
+    first = Measured(
+        median_ns=12 * MS,
+        samples_ns=[11 * MS, 12 * MS, 12 * MS, 13 * MS],
+        memory=Memory(peak_bytes=4_000_000_000, of="allocator"),
+    )
+    second = Measured(
+        median_ns=6 * MS,
+        samples_ns=[6 * MS, 5 * MS, 7 * MS, 6 * MS],
+        memory=Memory(peak_bytes=3_000_000_000, of="allocator"),
+    )
     both = compare(made(measured=first), made(measured=second))
     assert both.find("measured", "median").judged.startswith("faster")
-    assert both.find("measured", "memory peak (allocator)").difference == -1e9
+    assert both.find("measured", "memory peak (allocator)").difference == -1_000_000_000
     assert "no spread" in both.find("run", "total").judged
     assert headline(both).startswith("measured 12.00 ms -> 6.000 ms: -50.0 %, faster")
     assert compare(made(measured=first), made()).of("measured") == []
@@ -154,36 +157,102 @@ def test_only_the_median_is_judged():
 
 
 def test_advice_that_is_gone_stands_beside_what_it_brought(found):
-    told = [(b.title[:8], b.bound_ns, b.concerns, b.before_ns, b.after_ns, b.brought_ns) for b in found.brought]
+    told = [(b.id, b.bound_ns, b.concerns, b.before_ns, b.after_ns, b.brought_ns) for b in found.brought]
     assert told == [
-        ("Use fuse", 20 * MS, "attention", 40 * MS, 10 * MS, 30 * MS),
-        ("Remove t", 10 * MS, "idle after aten::item", 10 * MS, 0, 10 * MS),
+        ("device.fused-attention", 20 * MS, "attention", 40 * MS, 10 * MS, 30 * MS),
+        ("host.wait", 10 * MS, "idle after aten::item", 10 * MS, 0, 10 * MS),
     ]
 
 
 @pytest.mark.parametrize(
-    ("title", "concerns", "before"),
+    ("about", "words", "before", "after"),
     [
-        ("Copy inputs without waiting", "idle: copy", 0),
-        ("Quantize linear layers to 8 bits", "linear", 20 * MS),
-        ("Compute in bf16 instead of fp32", "attention", 40 * MS),
-        ("Batch the tiny products of self attention over 8 positions", "self attention", 40 * MS),
-        ("Remove the wait for the device in somewhere else", "idle: synchronization", 10 * MS),
-        ("Something new", "idle", 40 * MS),
+        (concerns.Idle("copy"), "idle: copy", 0, 0),
+        (concerns.Idle("host_launch"), "idle: host_launch", 30 * MS, 32 * MS),
+        (concerns.Classes(("linear", "attention")), "linear, attention", 60 * MS, 30 * MS),
+        (concerns.Attention("self", 8), "self attention", 40 * MS, 10 * MS),
+        (concerns.Attention("temporal", 8), "temporal attention", 0, 0),
+        (concerns.Wait("aten::item", "model.py(7): step"), "idle after aten::item", 10 * MS, 0),
+        (concerns.Stage("denoise"), "stage denoise", 60 * MS, 30 * MS),
+        (concerns.Kernels(("<float>", "fwd")), "kernels named <float>, fwd", 40 * MS, 10 * MS),
+        (concerns.Communication(), "exposed communication", 3 * MS, 1 * MS),
+        (concerns.TextKeys(), "repeated keys and values of the text", 5 * MS, 0),
     ],
 )
-def test_each_advice_is_measured_on_what_it_is_about(title, concerns, before):
-    run = made(advice=[Advice(title, "", 1.0, "", "host")])
-    (one,) = compare(run, improved()).brought
-    assert (one.concerns, one.before_ns) == (concerns, before)
+def test_each_advice_is_measured_on_what_it_concerns(about, words, before, after):
+    """Whatever its words are, and be its id one of another version."""
+    first, second = made(advice=[advised("some.thing", about, 1.0)]), improved()
+    first.communication, second.communication = {"exposed_ns": 3 * MS}, {"exposed_ns": 1 * MS}
+    first.text_kv.repeated_ns = 5 * MS
+    (one,) = compare(first, second).brought
+    assert (one.id, one.concerns, one.before_ns, one.after_ns) == ("some.thing", words, before, after)
 
 
-def test_all_titles_that_frameroof_gives_are_known():
-    files = (Path(brought.__file__).parents[1] / "trace" / "advice").glob("*.py")
-    titles = [title for file in files for title in re.findall(r'suggest\(\s*f?"([^"{]+)', file.read_text("utf-8"))]
-    assert len(titles) >= 13
-    known = (*brought.TIMES, brought.WAIT, brought.TINY, brought.SINGLE)
-    assert [t for t in titles if not t.startswith(known)] == []
+def test_titles_and_evidence_that_count_otherwise_are_the_same_advice():
+    first, second = made(), made()
+    for number, advice in enumerate(second.advice):
+        advice.title, advice.evidence, advice.max_gain_s = f"{number} other words", f"{number} ms", 1e-3
+    assert compare(first, second).brought == []
+
+
+def waiting(*places):
+    """A run that waits (line, calls, ns) in `step`, and is advised about each."""
+    lines = [f"model.py({line}): step" for line, _, _ in places]
+    return made(
+        syncs=[
+            SyncRow("cudaStreamSynchronize", "aten::item", line, calls, ns, ns)
+            for line, (_, calls, ns) in zip(lines, places, strict=True)
+        ],
+        advice=[advised("host.wait", concerns.Wait("aten::item", line), 0.01) for line in lines],
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "gone"),
+    [
+        ([(12, 3, 10), (40, 3, 20)], [(40, 3, 20)], [(10, 0)]),
+        ([(12, 3, 10), (40, 3, 20)], [(39, 3, 19)], [(10, 0)]),  # the lines behind the one that went moved up
+        ([(12, 3, 10), (40, 7, 20)], [(20, 7, 19)], [(10, 0)]),  # by far: as many calls tell which it is
+        ([(12, 3, 10), (40, 3, 20)], [(13, 3, 10), (41, 3, 20)], []),
+        ([(12, 3, 10)], [], [(10, 0)]),
+        ([(12, 3, 10)], [(12, 3, 9), (40, 3, 8)], []),
+    ],
+)
+def test_two_waits_are_told_apart_by_their_places(before, after, gone):
+    found = compare(waiting(*before), waiting(*after)).brought
+    assert [(one.before_ns, one.after_ns) for one in found] == gone
+
+
+def test_a_wait_whose_line_moved_but_that_costs_little_now_is_measured_where_it_is():
+    after = waiting((14, 3, 2))
+    after.advice = []
+    (one,) = compare(waiting((12, 3, 10)), after).brought
+    assert (one.before_ns, one.after_ns, one.brought_ns) == (10, 2, 8)
+
+
+def test_a_run_saved_before_advice_had_ids_is_advised_anew(tmp_path):
+    """Nothing is dropped unsaid: the tables of the old run lead to the same advice as those of a new one."""
+    old = made(advice=[Advice("Use fused attention", "", 0.02, "", "device")])
+    for name, run in (("old", old), ("new", improved())):
+        save_run(run, tmp_path / name)
+    text = json.loads((tmp_path / "old" / "run.json").read_text())
+    for advice in text["advice"]:
+        del advice["id"], advice["concerns"]
+    (tmp_path / "old" / "run.json").write_text(json.dumps(text))
+    found = compare(load_run(tmp_path / "old"), load_run(tmp_path / "new"))
+    assert "The run before was saved before advice had ids: what is said of its advice is made anew." in found.notes
+    (fused,) = (b for b in found.brought if b.id == "device.fused-attention")
+    assert (fused.before_ns, fused.after_ns) == (40 * MS, 10 * MS)
+
+
+def test_every_advice_that_frameroof_gives_has_an_id_of_its_own():
+    """By reading its sources: no two calls share an id, and each is named in the reference."""
+    files = sorted((Path(brought.__file__).parents[1] / "trace" / "advice").glob("*.py"))
+    ids = [name for file in files for name in re.findall(r'suggest\(\s*"([^"]+)"', file.read_text("utf-8"))]
+    assert len(ids) == len(set(ids)) == 13
+    assert all(re.fullmatch(r"[a-z]+\.[a-z0-9-]+", name) for name in ids)
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "analyze-json.rst").read_text("utf-8")
+    assert [name for name in ids if f"``{name}``" not in page] == []
 
 
 # ----------------------------------------------------------------------------------------- thresholds
@@ -247,7 +316,7 @@ def test_markdown_has_whole_tables_and_the_biggest_change_first(found):
     assert "**FAILED** host\\_launch: +6.7 % (30.00 ms -> 32.00 ms), more than host\\_launch>5%" in text
     assert text.index("`aten::bmm`") < text.index("`aten::_flash_attention_forward`")
     assert "`flash\\|fwd` (10.00 ms)" in text
-    assert "Use fused attention: brought 30.00 ms of at most 20.00 ms (attention: 40.00 ms -> 10.00 ms)" in text
+    assert "device.fused-attention: brought 30.00 ms of at most 20.00 ms (attention: 40.00 ms -> 10.00 ms)" in text
 
 
 # -------------------------------------------------------------------------------------------- command
@@ -296,7 +365,10 @@ def test_json_holds_every_change(saved):
     assert data["schema"] == "frameroof.compare/1"
     total = next(c for c in data["changes"] if (c["group"], c["name"]) == ("run", "total"))
     assert (total["difference"], total["ratio"], total["unit"]) == (-38 * MS, 0.62, "ns")
-    assert [a["brought_ns"] for a in data["advice"]] == [30 * MS, 10 * MS]
+    assert [(a["id"], a["brought_ns"]) for a in data["advice"]] == [
+        ("device.fused-attention", 30 * MS),
+        ("host.wait", 10 * MS),
+    ]
     assert [c["exceeded"] for c in data["checks"]] == [False]
 
 

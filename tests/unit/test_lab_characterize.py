@@ -107,8 +107,8 @@ def test_its_run_is_a_run_and_the_second_time_it_is_read(ninth, tmp_path):
     source.prepare()
     folder = source.runs.folder(ninth, "flash", {"batch": 1})
     run = load_run(folder)
-    assert run.source["model"] == ninth
-    assert run.measured["sizes"] == {"batch": 1}
+    assert run.source.model == ninth
+    assert run.measured.sizes == {"batch": 1}
     assert [s.name for s in run.stages if s.source] == ["denoise", "vae_decode"]
     before = (folder / "run.json").stat().st_mtime_ns
     assert "part 2 of 2: ninth, flash attention" in said

@@ -66,9 +66,9 @@ def test_a_block_is_recorded_with_paths_and_stages():
     assert sum(row.flops or 0 for row in linear) == 2 * 4 * (16 * 32 + 32 * 32 + 32 * 32)
     assert [s.name for s in result.stages if s.source] == ["denoise"]
     assert {"first", "rest", "rest.0", "rest.1"} <= {row.name for row in result.modules}
-    assert result.measured["modules"] == 5
-    assert result.environment["versions"]["torch"] == torch.__version__
-    assert result.environment["probe"]["dense_flops"]["fp32"] > 0
+    assert result.measured.modules == 5
+    assert result.environment.versions["torch"] == torch.__version__
+    assert result.environment.probe.dense_flops["fp32"] > 0
 
 
 def test_a_failing_forward_closes_its_range():

@@ -24,7 +24,7 @@ def test_a_run_is_saved_whole_and_never_over_another(tmp_path: Path):
     with frameroof.profile(net, out=tmp_path / "run"):
         net(torch.randn(2, 16))
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["run.json", "trace.json.gz"]
-    assert load_run(tmp_path / "run").measured["profiled_ns"] > 0
+    assert load_run(tmp_path / "run").measured.profiled_ns > 0
     with pytest.raises(ValueError, match="--force"):
         frameroof.profile(net, out=tmp_path / "run")
     with frameroof.profile(net, out=tmp_path / "run", force=True):

@@ -42,13 +42,14 @@ def test_repetitions_are_counted_and_timed_apart_from_the_cold_one():
         with frameroof.stage("b"):
             fake.time += 1
 
-    found = measure(work, warmup=2, repeat=3, clock=fake.clock()).to_dict()
-    assert found["cold_ns"] == 901
-    assert found["samples_ns"] == [11, 21, 41]
-    assert (found["median_ns"], found["min_ns"], found["max_ns"], found["spread_ns"]) == (21, 11, 41, 15)
-    assert [(s["name"], s["calls"], s["median_ns"]) for s in found["stages"]] == [("a", 1, 20), ("b", 1, 1)]
+    found = measure(work, warmup=2, repeat=3, clock=fake.clock()).record()
+    assert found.cold_ns == 901
+    assert found.samples_ns == [11, 21, 41]
+    assert (found.median_ns, found.min_ns, found.max_ns, found.spread_ns) == (21, 11, 41, 15)
+    assert [(s.name, s.calls, s.median_ns) for s in found.stages] == [("a", 1, 20), ("b", 1, 1)]
     assert fake.waits == 2 * 5
-    assert spread([7])["spread_ns"] == 0
+    spread(found, [7])
+    assert (found.median_ns, found.spread_ns) == (7, 0)
 
 
 def test_measure_runs_the_work_as_often_as_it_says():
@@ -56,14 +57,14 @@ def test_measure_runs_the_work_as_often_as_it_says():
     run = Profile(net)
     run.measure(lambda: calls.append(net(torch.randn(1, 16))), warmup=2, repeat=3)
     assert len(calls) == 2 + 3 + 1
-    assert len(run.measured["samples_ns"]) == 3
+    assert len(run.measured.samples_ns) == 3
     assert len(names(run.trace)) == 6  # only the last one is recorded
     with pytest.raises(ValueError, match="0 or more"):
         run.measure(lambda: None, repeat=-1)
 
 
 PEAKS = """
-import json, torch, frameroof
+import msgspec, torch, frameroof
 from frameroof.profiler.timing import measure
 
 def work():
@@ -73,7 +74,7 @@ def work():
                 torch.ones(size).sum()
 
 array = measure(lambda: torch.ones(16 << 20).sum(), warmup=0, repeat=1).memory
-print(json.dumps({"array": array, "stages": measure(work, warmup=2, repeat=1).to_dict()["stages"]}))
+print(msgspec.json.encode({"array": array, "stages": measure(work, warmup=2, repeat=1).record().stages}).decode())
 """
 
 
@@ -104,7 +105,7 @@ def test_the_clock_without_the_profiler_bounds_the_advice():
     with run:
         for _ in range(20):
             x = x * 2 + 1
-    run.measured["median_ns"] = 1_000
+    run.measured.median_ns = 1_000
     found = run.result.advice
     assert found
     assert max(advice.max_gain_s for advice in found) == 1e-6
@@ -150,4 +151,4 @@ def test_a_cuda_graph_is_recorded_with_its_capture():
     with torch.inference_mode():
         run.measure(lambda: net(x), graph=True, repeat=3)
     assert run.result.launch.graph_launches == 1
-    assert len(run.measured["device_samples_ns"]) == 3
+    assert len(run.measured.device_samples_ns) == 3

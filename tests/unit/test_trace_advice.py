@@ -6,6 +6,7 @@ import pytest
 from trace_made import H100, Made
 
 from frameroof.hardware import device
+from frameroof.recorded import Gpu, Measured, StageTime
 from frameroof.trace.advice import advise
 
 BF16, FP32 = "c10::BFloat16", "float"
@@ -162,10 +163,10 @@ def test_attention_over_a_whole_picture_shrinks_with_its_tiles(tmp_path):
 )
 def test_a_decoder_that_fills_the_memory_is_to_be_tiled(tmp_path, denoise, decode, advised):
     run = _pipeline(decode=BF16).run(tmp_path)
-    run.environment["gpu"] = {"memory_bytes": 80e9}
-    run.measured["stages"] = [
-        {"name": "denoise", "peak_bytes": denoise},
-        {"name": "vae_decode", "peak_bytes": decode},
+    run.environment.gpu = Gpu(memory_bytes=80_000_000_000)
+    run.measured.stages = [
+        StageTime(name="denoise", peak_bytes=int(denoise)),
+        StageTime(name="vae_decode", peak_bytes=int(decode)),
     ]
     found = {a.title: a for a in advise(run, device("H100"))}
     assert ("Run the VAE in tiles" in found) == advised
@@ -193,7 +194,7 @@ def _host_bound():
 )
 def test_idle_time_that_the_clock_does_not_see_cannot_be_won(tmp_path, median_ns, whole_ns, idle_ns):
     run = _host_bound().run(tmp_path)
-    run.measured = {"median_ns": median_ns} if median_ns else {}
+    run.measured = Measured(median_ns=median_ns)
     assert run.whole_ns == whole_ns
     first = advise(run, device("H100"))[0]
     assert first.title == "Reduce launch overhead"
@@ -208,7 +209,7 @@ def test_a_host_that_only_the_profiler_makes_late_bounds_nothing(tmp_path):
         t.one("aten::add", 20_000 * (i + 1), 18_000, dims=[[4, 4]])
     run = t.run(tmp_path)
     assert run.advice[0].title == "Reduce launch overhead"
-    run.measured = {"median_ns": 1_810_000}
+    run.measured = Measured(median_ns=1_810_000)
     assert [a.title for a in advise(run, device("H100"))] == ["Fuse elementwise work"]
-    run.measured = {"median_ns": 2_200_000}
+    run.measured = Measured(median_ns=2_200_000)
     assert "Fuse elementwise work" not in [a.title for a in advise(run, device("H100"))]

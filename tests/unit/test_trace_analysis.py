@@ -366,12 +366,12 @@ def test_several_ranks(tmp_path):
         t.kernel(compute, 40_000 - compute, 2, "ncclDevKernel_AllReduce")
         runs.append(t.run(tmp_path))
     found = overall(runs)
-    assert [(r["rank"], r["computation_ns"], r["exposed_ns"]) for r in found["ranks"]] == [
+    assert [(r.rank, r.computation_ns, r.exposed_ns) for r in found.ranks] == [
         (0, 20_000, 20_000),
         (1, 30_000, 10_000),
     ]
-    assert (found["slowest_rank"], found["span_ns"], found["busy_ns"]) == (1, 40_000, 80_000)
-    assert found["imbalance"] == pytest.approx(0.2)
+    assert (found.slowest_rank, found.span_ns, found.busy_ns) == (1, 40_000, 80_000)
+    assert found.imbalance == pytest.approx(0.2)
 
 
 def test_an_empty_trace_is_an_account_of_nothing(tmp_path):

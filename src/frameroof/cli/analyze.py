@@ -108,7 +108,7 @@ def _folders(out: str, runs: list[Run]) -> list[Path]:
     """Where each run goes: `out` itself for one, a folder a rank for several (counted where the files do not tell)."""
     if len(runs) == 1:
         return [Path(out)]
-    ranks = [run.source.get("rank") for run in runs]
+    ranks = [run.source.rank for run in runs]
     told = None not in ranks and len(set(ranks)) == len(ranks)
     return [Path(out) / f"rank{rank if told else i}" for i, rank in enumerate(ranks)]
 

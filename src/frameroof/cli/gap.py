@@ -69,7 +69,7 @@ def workload_of(
     if against:
         return catalogue.load(against), sizes
     beside = (Path(path) if Path(path).is_dir() else Path(path).parent) / "workload.json"
-    return (catalogue.load(beside), run.measured.get("sizes")) if beside.is_file() else (None, None)
+    return (catalogue.load(beside), run.measured.sizes) if beside.is_file() else (None, None)
 
 
 def show(run: Run, found: Gap, top: int, as_json: bool) -> None:

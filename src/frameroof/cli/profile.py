@@ -42,6 +42,8 @@ def profile(  # more than five arguments: each is an option of the command
     """Run a script, function or model here: time it, record it with stages and module paths, and account for it."""
     check(dtype, BUILT, "a module is built in")
     need_torch("profile")
+    from msgspec.structs import replace
+
     from ..profiler.recorder import check_folder
     from ..report.progress import status
     from .work import Asked, job_of
@@ -56,7 +58,7 @@ def profile(  # more than five arguments: each is an option of the command
                            (0 if script else 5) if repeat is None else repeat, cuda_graph, say)  # fmt: skip
         say("analysing")
         run = recorded.result
-        run.source |= job.source
+        run.source = replace(run.source, **job.source)
         if out is not None:
             say("writing")
             recorded.save(out, force, _workload(job, run))
@@ -77,17 +79,14 @@ def _record(job: Job, asked: Asked, warmup: int, repeat: int, graph: bool, say: 
         raise ValueError(f"{asked.what} failed: {type(error).__name__}: {text[:300]}; nothing was written") from error
     found = recorded.measured
     if job.cold_ns is not None:
-        found["cold_ns"] = job.cold_ns
-    if job.sizes:
-        found["sizes"] = job.sizes
-    if job.notes:
-        found["notes"] = job.notes
-    found["device"] = asked.device
+        found.cold_ns = job.cold_ns
+    found.sizes, found.notes, found.device = job.sizes or None, job.notes or None, asked.device
     repeats = {work.name: work.repeat for work in job.works}
-    for row in found.get("stages", []):
-        row["repeat"] = repeats.get(row["name"], 1)
-    if repeats and len(found.get("stages", [])) == len(repeats):
-        found["pipeline_ns"] = sum(row["median_ns"] * row["repeat"] for row in found["stages"])
+    stages = found.stages or []
+    for row in stages:
+        row.repeat = repeats.get(row.name, 1)
+    if repeats and len(stages) == len(repeats):
+        found.pipeline_ns = sum((row.median_ns or 0) * (row.repeat or 1) for row in stages)
     return recorded
 
 
@@ -103,7 +102,7 @@ def _workload(job: Job, run: Run) -> dict[str, bytes]:
         with TemporaryDirectory() as folder:
             return {"workload.json": save_path(save, job.workload(), Path(folder) / "workload.json")}
     except ValueError as error:
-        run.measured["workload"] = f"could not be counted: {error}"
+        run.measured.workload = f"could not be counted: {error}"
         return {}
 
 

@@ -11,9 +11,12 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+if TYPE_CHECKING:
+    from ..recorded import Environment
 
 PACKAGES = (
     "frameroof",
@@ -30,8 +33,17 @@ SETTINGS = ("NCCL_", "PYTORCH_", "TORCHINDUCTOR_", "OMP_", "MKL_", "KMP_", "CUDA
 _SMI = "driver_version,pstate,clocks.sm,clocks.mem,clocks.max.sm,clocks.max.mem,power.limit,temperature.gpu"
 
 
+def surroundings() -> Environment:
+    """What another run must share to be compared with this one, as a record."""
+    import msgspec  # only here: a machine without it can still ask what it is
+
+    from ..recorded import Environment
+
+    return msgspec.convert(environment(), Environment)
+
+
 def environment() -> dict[str, Any]:
-    """What another run must share to be compared with this one."""
+    """The keys and values of `surroundings`, for what runs without msgspec (`benchmarks/gpu`)."""
     found: dict[str, Any] = {
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "system": platform.platform(),

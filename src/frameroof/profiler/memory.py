@@ -6,9 +6,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import torch
+
+from ..recorded import Memory
 
 
 def on_cuda() -> bool:
@@ -41,17 +42,17 @@ class Peak:
         self._start()
         return peak
 
-    def read(self) -> dict[str, Any]:
+    def read(self) -> Memory:
         """The peak and what was in use before."""
         if self.cuda:
-            return {
-                "of": "allocator of the device",
-                "peak_bytes": int(torch.cuda.max_memory_allocated()),
-                "reserved_bytes": int(torch.cuda.max_memory_reserved()),
-                "before_bytes": self.before,
-            }
+            return Memory(
+                of="allocator of the device",
+                peak_bytes=int(torch.cuda.max_memory_allocated()),
+                reserved_bytes=int(torch.cuda.max_memory_reserved()),
+                before_bytes=self.before,
+            )
         since = " since it started" if self.whole_life else ""
-        return {"of": f"resident set of the process{since}", "peak_bytes": _peak_rss(), "before_bytes": self.before}
+        return Memory(of=f"resident set of the process{since}", peak_bytes=_peak_rss(), before_bytes=self.before)
 
 
 class StagePeaks:

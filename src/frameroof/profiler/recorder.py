@@ -9,18 +9,19 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
 import torch
 
 from ..annotations import stage_range
 from ..hardware import Device, device
+from ..recorded import Environment, Measured
 from ..run import Run, save_run
 from ..written import check_new, check_place, make_folder, together, write_whole, writing_whole
 from . import marks
-from .environment import environment
+from .environment import surroundings
 from .hooks import ModuleHooks, roots_of
 from .memory import on_cuda
 from .probe import probe
@@ -58,8 +59,8 @@ class Profile:
         self.out, self.force, self.shapes = Path(out) if out is not None else None, force, shapes
         if self.out is not None:
             check_folder(self.out, force)
-        self.measured: dict[str, Any] = {}
-        self.environment: dict[str, Any] = {}
+        self.measured = Measured()
+        self.environment: Environment | None = None
         self.device: Device | None = None
         self.has_capture = False
         self._folder: Path | None = None
@@ -116,8 +117,8 @@ class Profile:
         finally:
             _recording = False
         if name == TRACE:
-            self.measured["profiled_ns"] = taken
-        self.measured["modules"] = len(hooks.names)
+            self.measured.profiled_ns = taken
+        self.measured.modules = len(hooks.names)
 
     def measure(  # six arguments: what is run, and how often
         self,
@@ -136,7 +137,7 @@ class Profile:
         """
         if warmup < 0 or repeat < 0:
             raise ValueError(f"repetitions are 0 or more, not {min(warmup, repeat)}")
-        self.measured = {}
+        self.measured = Measured()
         timing = measure(work, warmup=warmup, repeat=0 if graph else repeat, say=say, clock=clock)
         if graph:
             say("capturing a graph")
@@ -147,7 +148,10 @@ class Profile:
         say("recording")
         with self.recording():
             work()
-        self.measured = {**timing.to_dict(), **self.measured, **({"graph": True} if graph else {})}
+        seen, self.measured = self.measured, timing.record()
+        self.measured.profiled_ns, self.measured.modules, self.measured.graph = (
+            seen.profiled_ns, seen.modules, graph or None,
+        )  # fmt: skip
         if self.out is not None:
             say("analysing")
             self.save(self.out, self.force)
@@ -180,15 +184,15 @@ class Profile:
             from ..trace.advice import advise
             from ..trace.analysis import analyze
 
-            if not self.environment:
-                self.environment = environment()
+            if self.environment is None:
+                self.environment = surroundings()
             if not on_cuda() and self.device is None:
                 self.device = _this_cpu()
             capture = trace.with_name(CAPTURE) if self.has_capture else None
             run = analyze(trace, capture=capture, on=self.device)
-            run.measured, run.environment = dict(self.measured), dict(self.environment)
+            run.measured, run.environment = copy(self.measured), copy(self.environment)
             if self.device is not None:
-                run.environment["probe"] = msgspec.to_builtins(self.device)
+                run.environment.probe = self.device
                 run.summary.hardware = None  # it is not in `frameroof hardware`
             known = self.device or (device(run.summary.hardware) if run.summary.hardware else None)
             run.advice = advise(run, known)  # once more: what was measured without the profiler bounds it

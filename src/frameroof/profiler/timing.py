@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ..recorded import Measured, Memory, StageTime
 from .marks import opening
 from .memory import Peak, StagePeaks, on_cuda
 
@@ -57,46 +58,38 @@ class Timing:
     device_samples_ns: list[int] = field(default_factory=list)
     stages: dict[str, list[list[int]]] = field(default_factory=dict)
     """Stage -> for each repetition the time of each of its calls."""
-    memory: dict[str, Any] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
     stage_peaks: dict[str, int] = field(default_factory=dict)
     """Stage -> the most memory in use during it, in the last warm-up; empty without one."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def record(self) -> Measured:
         """For `Run.measured`."""
-        found: dict[str, Any] = {
-            "warmup": self.warmup,
-            "repeat": self.repeat,
-            "cold_ns": self.cold_ns,
-            "compile_ns": self.compile_ns,
-            "samples_ns": self.samples_ns,
-            "memory": self.memory,
-        }
+        found = Measured(
+            warmup=self.warmup,
+            repeat=self.repeat,
+            cold_ns=self.cold_ns,
+            compile_ns=self.compile_ns,
+            samples_ns=self.samples_ns,
+            memory=self.memory,
+            device_samples_ns=self.device_samples_ns or None,
+        )
         if self.samples_ns:
-            found |= spread(self.samples_ns)
-        if self.device_samples_ns:
-            found["device_samples_ns"] = self.device_samples_ns
+            spread(found, self.samples_ns)
         if self.stages:
-            found["stages"] = [
-                {
-                    "name": name,
-                    "calls": max(map(len, calls)),
-                    **spread([sum(call) for call in calls]),
-                    **({"peak_bytes": self.stage_peaks[name]} if name in self.stage_peaks else {}),
-                }
+            found.stages = [
+                StageTime(name=name, calls=max(map(len, calls)), peak_bytes=self.stage_peaks.get(name))
                 for name, calls in self.stages.items()
             ]
+            for row in found.stages:
+                spread(row, [sum(call) for call in self.stages[row.name]])
         return found
 
 
-def spread(samples: list[int]) -> dict[str, int]:
-    """Median, extremes, and the width of the middle half."""
+def spread(row: Measured | StageTime, samples: list[int]) -> None:
+    """Set median, extremes, and the width of the middle half."""
     low, _, high = statistics.quantiles(samples, n=4, method="inclusive") if len(samples) > 1 else samples * 3
-    return {
-        "median_ns": round(statistics.median(samples)),
-        "min_ns": min(samples),
-        "max_ns": max(samples),
-        "spread_ns": round(high - low),
-    }
+    row.median_ns, row.min_ns, row.max_ns = round(statistics.median(samples)), min(samples), max(samples)
+    row.spread_ns = round(high - low)
 
 
 def measure(
@@ -127,7 +120,7 @@ def measure(
             timing.device_samples_ns.append(clock.between(start, stages.ended))
         for name, calls in stages.times().items():
             timing.stages.setdefault(name, []).append(calls)
-    timing.memory = peak.read() if repeat else {}
+    timing.memory = peak.read() if repeat else Memory()
     timing.compile_ns = compile_ns() - before
     return timing
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..run import OperatorRow, Run
 from ..units import format_bandwidth, format_bytes, format_flops, format_rate, format_seconds
 from .console import console, table
 from .lengths import distribution, series
+
+if TYPE_CHECKING:
+    from ..trace.ranks import Overall
 
 MOST_ROWS = 12
 
@@ -29,7 +32,7 @@ def print_run(run: Run, most: int = MOST_ROWS) -> None:
     s = run.summary
     device = s.device or "unknown device"
     known = f" (= {s.hardware})" if s.hardware and s.hardware != s.device else ""
-    out.print(f"{run.source.get('path', 'run')} on {device}{known}", style="bold")
+    out.print(f"{run.source.path} on {device}{known}", style="bold")
     for line in _head(run):
         out.print(line)
     if not s.kernels and not s.copies:
@@ -63,9 +66,9 @@ def _head(run: Run) -> Iterator[str]:
     if s.host_only:
         cut = "was cut off and " if any("cut off" in p.what or "too early" in p.what for p in run.problems) else ""
         yield f"The file {cut}holds no work of a device: what follows are times of the host."
-    if run.measured.get("median_ns"):
-        m = run.measured
-        yield f"without the profiler: median {_ms(m['median_ns'])} of {len(m.get('samples_ns', []))} repetitions"
+    m = run.measured
+    if m.median_ns:
+        yield f"without the profiler: median {_ms(m.median_ns)} of {len(m.samples_ns or ())} repetitions"
 
 
 def _tables(run: Run, most: int) -> Iterator[tuple[str, Any]]:
@@ -280,7 +283,7 @@ def _notes(run: Run) -> Iterator[str]:
             f"Byte rate “{ABOVE}”: more than the memory can, because a cache served it or only a part of its inputs "
             "was read (kernels of torch.compile name whole tensors)."
         )
-    if run.source.get("times") == "us":
+    if run.source.times == "us":
         yield f"This file holds whole microseconds: short {_work(run)} are rounded by the profiler that wrote it."
 
 
@@ -295,21 +298,21 @@ def _short(name: str, width: int = 60) -> str:
     return name if len(name) <= width else name[: width - 1] + "…"
 
 
-def print_ranks(overall: dict[str, Any]) -> None:
+def print_ranks(overall: Overall) -> None:
     """Print several ranks side by side."""
     out = console()
     rows = [
-        (str(r["rank"]), _ms(r["busy_ns"]), _ms(r["idle_ns"]), _ms(r["computation_ns"]), _ms(r["communication_ns"]),
-         _ms(r["exposed_ns"]), str(r["path"]))
-        for r in overall["ranks"]
+        (str(r.rank), _ms(r.busy_ns), _ms(r.idle_ns), _ms(r.computation_ns), _ms(r.communication_ns),
+         _ms(r.exposed_ns), str(r.path))
+        for r in overall.ranks
     ]  # fmt: skip
     out.print()
     out.print("Ranks", style="bold")
     out.print(table(("rank", "busy", "idle", "computation", "communication", "exposed", "file"), rows))
-    for sentence in overall["problems"]:
+    for sentence in overall.problems:
         out.print(f"Problem: {sentence}: they are not the ranks of one run.", style="yellow")
-    if overall["slowest_rank"] is not None:
+    if overall.slowest_rank is not None:
         out.print(
-            f"Rank {overall['slowest_rank']} computes longest, {overall['imbalance']:.1%} above the mean: "
+            f"Rank {overall.slowest_rank} computes longest, {overall.imbalance:.1%} above the mean: "
             "the others wait for it in their communication."
         )

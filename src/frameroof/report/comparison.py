@@ -21,7 +21,7 @@ def print_comparison(comparison: Comparison, checks: Sequence[Check], most: int 
     """Print a comparison for a person."""
     page = console()
     for name, side in (("before", comparison.before), ("after", comparison.after)):
-        page.print(f"{name:7} {side['path']} on {side['device'] or 'an unknown device'}", style="bold")
+        page.print(f"{name:7} {side.path} on {side.device or 'an unknown device'}", style="bold")
     page.print(headline(comparison))
     for note in comparison.notes:
         page.print(note, style="yellow")
@@ -56,9 +56,7 @@ def markdown(comparison: Comparison, checks: Sequence[Check], most: int = 12) ->
     lines += [f"- {line}" for line in _kernels(comparison, _code)]
     told = [_escaped(line) for line in _advice(comparison.brought)]
     lines += ["", *told[:1], "", *told[1:], ""]
-    sides = (
-        f"{side['path']} on {side['device'] or 'an unknown device'}" for side in (comparison.before, comparison.after)
-    )
+    sides = (f"{side.path} on {side.device or 'an unknown device'}" for side in (comparison.before, comparison.after))
     lines += [f"<sub>{_escaped(', '.join(sides))}. {_small_print(comparison)}</sub>"]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)) + "\n"
 

@@ -1,20 +1,28 @@
-"""What a run's advice really brought: its bound beside the measured change of the time that it was about."""
+"""What a run's advice really brought: its bound beside the measured change of the time that it concerns.
+
+Advice is told apart by its id and what it concerns, never by its words: those hold counts and times, which change.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from ..run import Advice, Run
-from ..trace.advice.decoder import decoders
-from ..trace.advice.device import TRANSPOSES
-from ..trace.chains import LOOSE
+from ..hardware import Device, device
+from ..recorded import Advice, concerns
+from ..recorded.concerns import Concern
+from ..run import Run, SyncRow, probed_device
+
+Key = tuple[str, Concern]
 
 
 @dataclass(frozen=True)
 class Brought:
     """One advice of the run before that the run after no longer gets."""
 
+    id: str
     title: str
     bound_ns: int
     """The most that it could bring."""
@@ -29,74 +37,136 @@ class Brought:
         return self.before_ns - self.after_ns
 
 
-Measure = Callable[[Run], int]
-
-
 def brought(before: Run, after: Run) -> list[Brought]:
     """For each advice of `before` that is gone in `after`, in the order of the advice."""
-    still = {advice.title for advice in after.advice}
+    moved = _moved(before, after)
+    still = {key for key, _ in _keyed(advice_of(after), moved)}
+    gone: dict[Key, list[Advice]] = {}
+    for key, advice in _keyed(advice_of(before), {}):
+        if key not in still:
+            gone.setdefault(key, []).append(advice)
     found = []
-    for advice in before.advice:
-        if advice.title not in still:
-            what, measure = _concerned(advice, before)
-            found.append(Brought(advice.title, round(advice.max_gain_s * 1e9), what, measure(before), measure(after)))
+    for (name, about), given in gone.items():
+        bound = round(sum(advice.max_gain_s for advice in given) * 1e9)
+        times = measure(about, before), measure(about, after, moved)
+        found.append(Brought(name, given[0].title, bound, words(about), *times))
     return found
 
 
-def _concerned(advice: Advice, before: Run) -> tuple[str, Measure]:
-    """(the time that an advice is about in words, the same as a measure of a run)."""
-    title = advice.title
-    for start, (what, measure) in TIMES.items():
-        if title.startswith(start):
-            return what, measure
-    if title.startswith(WAIT):
-        return _wait(title, before)
-    if title.startswith(TINY):
-        kind = title.removeprefix(TINY).strip().split()[0]
-        return f"{kind} attention", lambda run: sum(a.time_ns for a in run.attention if a.kind == kind)
-    if title.startswith(SINGLE):
-        names = dict.fromkeys(o.class_ for o in before.operators if o.dtype == "fp32" and o.flops)
-        return ", ".join(names) or "busy", _classes(names) if names else lambda run: run.summary.busy_ns
-    if advice.kind == "host":
-        return "idle", lambda run: run.summary.idle_ns
-    return "busy", lambda run: run.summary.busy_ns
+def has_ids(run: Run) -> bool:
+    """Whether its advice has ids; that of a run saved before there were any has none."""
+    return all(advice.id and advice.concerns is not None for advice in run.advice)
 
 
-def _wait(title: str, before: Run) -> tuple[str, Measure]:
-    """The idle time behind one place that waits; behind all of them where the place cannot be told."""
-    places = ((sync.operator or sync.call, sync.line) for sync in before.syncs)
-    wanted = next((p for p in places if title == f"{WAIT} {p[0]}" + (f" at {p[1]}" if p[1] else "")), None)
-    if wanted is None:
-        return _idle("synchronization")
-    return f"idle after {wanted[0]}", lambda run: sum(
-        s.idle_ns for s in run.syncs if (s.operator or s.call, s.line) == wanted
-    )
+def advice_of(run: Run) -> list[Advice]:
+    """The advice of a run; where it was saved without ids, the advice that its tables lead to now."""
+    if has_ids(run):
+        return run.advice
+    from ..trace.advice import advise
+
+    return advise(run, _device(run))
 
 
-def _idle(cause: str) -> tuple[str, Measure]:
-    return f"idle: {cause}", lambda run: run.idle.get(cause, 0)
+def _device(run: Run) -> Device | None:
+    """The device that it was made on, as far as that is known."""
+    try:
+        return device(run.summary.hardware) if run.summary.hardware else probed_device(run)
+    except ValueError:  # it was known once
+        return None
 
 
-def _classes(names: Iterable[str]) -> Measure:
-    wanted = set(names)
-    return lambda run: sum(c.time_ns for c in run.classes if c.name in wanted)
+def _keyed(advice: Iterable[Advice], moved: Mapping[Concern, Concern]) -> Iterator[tuple[Key, Advice]]:
+    """Each advice by id and what it concerns, waits by the place that they had before."""
+    for one in advice:
+        if one.concerns is not None:
+            yield (one.id, moved.get(one.concerns, one.concerns)), one
 
 
-WAIT = "Remove the wait for the device in"
-TINY = "Batch the tiny products of"
-SINGLE = "Compute in"
-TIMES: dict[str, tuple[str, Measure]] = {
-    "Reduce launch overhead": _idle("host_launch"),
-    "Copy inputs without waiting": _idle("copy"),
-    "Hide communication": ("exposed communication", lambda run: run.communication.get("exposed_ns", 0)),
-    "Use fused attention": ("attention", _classes(("attention",))),
-    "Cache the text's keys and values": ("repeated keys and values of the text", lambda run: run.text_kv.repeated_ns),
-    "Run the VAE in": ("the VAE", lambda run: sum(s.time_ns for s in decoders(run))),
-    "Quantize linear layers": ("linear", _classes(("linear",))),
-    "Fuse elementwise work": (", ".join(LOOSE), _classes(LOOSE)),
-    "Keep convolutions in channels-last": (
-        "kernels that change the layout",
-        lambda run: sum(k.time_ns for k in run.kernels if any(word in k.name for word in TRANSPOSES)),
-    ),
-}
-"""Start of an advice's title (trace/advice/) -> the time that it is about."""
+# ------------------------------------------------------------------------------------- waits
+
+_NUMBER = re.compile(r"\((\d+)\)(?=: )")
+"""The number in `file.py(12): function`."""
+
+
+def _moved(before: Run, after: Run) -> dict[Concern, Concern]:
+    """New places of `after` that wait -> the place of `before` that they must be: lines move with every edit.
+
+    The same operator in the same function; of several the one of as many calls, and then the nearest.
+    """
+    old, new = _calls(before), _calls(after)
+    left = [place for place in old if place not in new]
+    found: dict[Concern, Concern] = {}
+    for place in (place for place in new if place not in old):
+        same = [p for p in left if p.operator == place.operator and _function(p) == _function(place)]
+        if same:
+            was = min(same, key=lambda p: (old[p] != new[place], abs(_line(p) - _line(place))))
+            left.remove(was)
+            found[place] = was
+    return found
+
+
+def _calls(run: Run) -> dict[concerns.Wait, int]:
+    """Place that waits -> how often."""
+    found: dict[concerns.Wait, int] = {}
+    for sync in run.syncs:
+        place = _place(sync)
+        found[place] = found.get(place, 0) + sync.count
+    return found
+
+
+def _place(sync: SyncRow) -> concerns.Wait:
+    return concerns.Wait(sync.operator or sync.call, sync.line)
+
+
+def _function(place: concerns.Wait) -> str:
+    return _NUMBER.sub("", place.line)
+
+
+def _line(place: concerns.Wait) -> int:
+    found = _NUMBER.search(place.line)
+    return int(found[1]) if found else 0
+
+
+# -------------------------------------------------------------------------------------- times
+
+
+def words(about: Concern) -> str:
+    """The time that an advice is about, in words."""
+    match about:
+        case concerns.Idle(cause=cause):
+            return f"idle: {cause}"
+        case concerns.Wait(operator=operator):
+            return f"idle after {operator}"
+        case concerns.Classes(names=names):
+            return ", ".join(names)
+        case concerns.Attention(kind=kind):
+            return f"{kind} attention"
+        case concerns.Stage(name=name):
+            return f"stage {name}"
+        case concerns.Kernels(named=named):
+            return f"kernels named {', '.join(named)}"
+        case concerns.Communication():
+            return "exposed communication"
+        case concerns.TextKeys():
+            return "repeated keys and values of the text"
+
+
+def measure(about: Concern, run: Run, moved: Mapping[Concern, Concern] = MappingProxyType({})) -> int:
+    """That time in a run, in ns; `moved` says which place a wait of this run had before."""
+    match about:
+        case concerns.Idle(cause=cause):
+            return run.idle.get(cause, 0)
+        case concerns.Wait():
+            return sum(s.idle_ns for s in run.syncs if moved.get(_place(s), _place(s)) == about)
+        case concerns.Classes(names=names):
+            return sum(c.time_ns for c in run.classes if c.name in names)
+        case concerns.Attention(kind=kind):
+            return sum(a.time_ns for a in run.attention if a.kind == kind)
+        case concerns.Stage(name=name):
+            return sum(s.time_ns for s in run.stages if s.name == name)
+        case concerns.Kernels(named=named):
+            return sum(k.time_ns for k in run.kernels if any(part in k.name for part in named))
+        case concerns.Communication():
+            return run.communication.get("exposed_ns", 0)
+        case concerns.TextKeys():
+            return run.text_kv.repeated_ns

@@ -6,11 +6,14 @@ import re
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import msgspec
+
+from ..recorded import Environment
 from ..run import AttentionRow, Run
-from .brought import Brought, brought
+from .brought import Brought, brought, has_ids
 from .samples import judge
 
 GROUPS = ("run", "measured", "idle", "class", "stage", "call", "operator", "attention", "kernel")
@@ -58,12 +61,21 @@ class Change:
         return {name: getattr(self, name) for name in names}
 
 
+@dataclass
+class Side:
+    """Which run it is: its file, and its device as the run and as `frameroof hardware` name it."""
+
+    path: str
+    device: str | None
+    hardware: str | None
+
+
 @dataclass(frozen=True)
 class Comparison:
     """All changes, each group by size of the change, the largest first; `run` in its own order."""
 
-    before: dict[str, Any]
-    after: dict[str, Any]
+    before: Side
+    after: Side
     changes: list[Change]
     brought: list[Brought]
     notes: list[str] = field(default_factory=list)
@@ -81,11 +93,12 @@ class Comparison:
         """For JSON: form frameroof.compare/1."""
         return {
             "schema": "frameroof.compare/1",
-            "before": self.before,
-            "after": self.after,
+            "before": asdict(self.before),
+            "after": asdict(self.after),
             "changes": [change.to_dict() for change in self.changes],
             "advice": [
                 {
+                    "id": b.id,
                     "title": b.title,
                     "concerns": b.concerns,
                     "max_gain_s": b.bound_ns / 1e9,
@@ -109,9 +122,8 @@ def compare(before: Run, after: Run) -> Comparison:
     return Comparison(_side(before), _side(after), changes, brought(before, after), list(_notes(before, after)))
 
 
-def _side(run: Run) -> dict[str, Any]:
-    s = run.summary
-    return {"path": run.source.get("path", "run"), "device": s.device, "hardware": s.hardware}
+def _side(run: Run) -> Side:
+    return Side(run.source.path, run.summary.device, run.summary.hardware)
 
 
 def _whole(before: Run, after: Run) -> Iterator[Change]:
@@ -142,32 +154,24 @@ def _measured(before: Run, after: Run) -> Iterator[Change]:
 
 
 CLOCKED = {"median_ns": "median", "cold_ns": "first call", "compile_ns": "compiling", "pipeline_ns": "whole pipeline"}
-"""Key in `Run.measured` -> what it is."""
+"""Field of `Measured` -> what it is."""
 
 
-def _clocked(run: Run) -> dict[str, tuple[str, float, list[float]]]:
+def _clocked(run: Run) -> dict[str, tuple[str, float, list[int]]]:
     """Name -> (unit, value, the repetitions that it is the median of)."""
     measured = run.measured
-    found = {
-        name: ("ns", measured[key], _numbers(measured.get("samples_ns")) if key == "median_ns" else [])
-        for key, name in CLOCKED.items()
-        if _is_number(measured.get(key))
-    }
-    for stage in measured.get("stages") or []:
-        if _is_number(stage.get("median_ns")):
-            found[f"stage {stage.get('name')}"] = "ns", stage["median_ns"], _numbers(stage.get("samples_ns"))
-    memory = measured.get("memory") or {}
-    if _is_number(memory.get("peak_bytes")):
-        found[f"memory peak ({memory.get('of', 'unknown')})"] = "bytes", memory["peak_bytes"], []
+    found: dict[str, tuple[str, float, list[int]]] = {}
+    for field_name, name in CLOCKED.items():
+        value = getattr(measured, field_name)
+        if isinstance(value, int):
+            found[name] = "ns", value, (measured.samples_ns or []) if field_name == "median_ns" else []
+    for stage in measured.stages or ():
+        if stage.median_ns is not None:
+            found[f"stage {stage.name}"] = "ns", stage.median_ns, stage.samples_ns or []
+    memory = measured.memory
+    if memory is not None and memory.peak_bytes is not None:
+        found[f"memory peak ({memory.of or 'unknown'})"] = "bytes", memory.peak_bytes, []
     return found
-
-
-def _numbers(values: Any) -> list[float]:
-    return values if isinstance(values, list) and all(map(_is_number, values)) else []
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 Times = dict[str, tuple[float, str]]
@@ -231,7 +235,10 @@ def _notes(before: Run, after: Run) -> Iterator[str]:
         if run.problems:
             more = f", and {len(run.problems) - 1} more" if run.problems[1:] else ""
             yield f"The file of the run {name}: {run.problems[0].what}{more} (`frameroof analyze` says all)."
-    first, second = _flat(before.environment), _flat(after.environment)
+    for name, run in (("before", before), ("after", after)):
+        if not has_ids(run):
+            yield f"The run {name} was saved before advice had ids: what is said of its advice is made anew."
+    first, second = (_flat(_plain(run.environment)) for run in (before, after))
     if first and second:
         keys = [key for key in dict.fromkeys([*first, *second]) if not _PASSING.search(key)]
         differ = [key for key in keys if first.get(key) != second.get(key)]
@@ -242,6 +249,13 @@ def _notes(before: Run, after: Run) -> Iterator[str]:
 
 _PASSING = re.compile(r"^probe\.|(^|\.)(date|pstate|temperature\w*|clock_mhz|clocks_(sm|mem))$")
 """What differs from run to run on one machine."""
+
+
+def _plain(environment: Environment) -> dict[str, Any]:
+    """As it is saved, what other writers added beside the rest."""
+    data: dict[str, Any] = msgspec.to_builtins(environment)
+    more: dict[str, Any] = data.pop("extra", {})
+    return data | more
 
 
 def _flat(data: dict[str, Any], above: str = "") -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..dtypes import of_bytes
 from ..hardware import Device
+from ..recorded import Origin
 from ..run import AttentionRow, GroupRow, Launch, ProblemRow, Run, SequenceRow, StageRow, SyncRow
 from .account import account, reclassify
 from .advice import advise
@@ -106,18 +107,17 @@ def describe(placed: Placed, parts: Parts, *, on: Device | None = None, graph_ca
     return run
 
 
-def _source(placed: Placed) -> dict[str, Any]:
+def _source(placed: Placed) -> Origin:
     header = placed.trace.header
     versions = {n: v for n in ("cuda_runtime", "cuda_driver", "hip_runtime") if (v := getattr(header, n)) is not None}
-    return {
-        "path": Path(placed.trace.path).name,
-        "kind": "trace",
-        "times": "ns" if placed.trace.nanosecond else "us",
-        "rank": header.distributed.rank if header.distributed else None,
-        "world_size": header.distributed.world_size if header.distributed else None,
-        "versions": versions,
-        "ignored": placed.trace.ignored,
-    }
+    return Origin(
+        path=Path(placed.trace.path).name,
+        times="ns" if placed.trace.nanosecond else "us",
+        rank=header.distributed.rank if header.distributed else None,
+        world_size=header.distributed.world_size if header.distributed else None,
+        versions=versions,
+        ignored=placed.trace.ignored,
+    )
 
 
 def _stage_of(placed: Placed, stages: Sequence[Stage]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from ..run import DeviceRow, Run
@@ -46,38 +47,66 @@ def _only(placed: Placed, rows: Array) -> Placed:
     return replace(placed, **kept)
 
 
-def overall(runs: Sequence[Run]) -> dict[str, Any]:
-    """One row a rank and the extremes over them; times in ns.
+class Rank(msgspec.Struct):
+    """One rank of a job; times in ns."""
+
+    rank: int
+    """As its file says; its place among the files given where that does not tell."""
+    path: str
+    busy_ns: int
+    span_ns: int
+    idle_ns: int
+    kernels: int
+    communication_ns: int
+    exposed_ns: int
+    overlapped_ns: int
+    computation_ns: int
+    """Busy time without exposed communication."""
+
+
+class Overall(msgspec.Struct):
+    """All ranks side by side."""
+
+    ranks: list[Rank]
+    span_ns: int
+    """The longest."""
+    busy_ns: int
+    exposed_ns: int
+    overlapped_ns: int
+    slowest_rank: int | None
+    """The one that computes longest; None without communication."""
+    problems: list[str]
+    imbalance: float
+    """Its computation over the mean, less 1."""
+
+
+def overall(runs: Sequence[Run]) -> Overall:
+    """One row a rank and the extremes over them.
 
     A rank that communicates least waits least: it is the one that the others wait for (the straggler).
     """
-    rows: list[dict[str, Any]] = []
-    for i, run in enumerate(runs):
-        s, c = run.summary, run.communication
-        rows.append(
-            {
-                "rank": run.source.get("rank", i) if run.source.get("rank") is not None else i,
-                "path": run.source.get("path"),
-                "busy_ns": s.busy_ns,
-                "span_ns": s.span_ns,
-                "idle_ns": s.idle_ns,
-                "kernels": s.kernels,
-                "communication_ns": c.get("time_ns", 0),
-                "exposed_ns": c.get("exposed_ns", 0),
-                "overlapped_ns": c.get("overlapped_ns", 0),
-                "computation_ns": s.busy_ns - c.get("exposed_ns", 0),
-            }
-        )
-    compute = [row["computation_ns"] for row in rows]
-    named = Counter(run.source["rank"] for run in runs if run.source.get("rank") is not None)
-    waits = any(row["communication_ns"] for row in rows)
-    return {
-        "ranks": rows,
-        "span_ns": max((row["span_ns"] for row in rows), default=0),
-        "busy_ns": sum(row["busy_ns"] for row in rows),
-        "exposed_ns": sum(row["exposed_ns"] for row in rows),
-        "overlapped_ns": sum(row["overlapped_ns"] for row in rows),
-        "slowest_rank": rows[compute.index(max(compute))]["rank"] if rows and waits else None,
-        "problems": [f"{n} of the traces are of rank {rank}" for rank, n in sorted(named.items()) if n > 1],
-        "imbalance": max(compute) / (sum(compute) / len(compute)) - 1 if rows and sum(compute) else 0.0,
-    }
+    rows = [_rank(run, i) for i, run in enumerate(runs)]
+    compute = [row.computation_ns for row in rows]
+    named = Counter(run.source.rank for run in runs if run.source.rank is not None)
+    waits = any(row.communication_ns for row in rows)
+    return Overall(
+        ranks=rows,
+        span_ns=max((row.span_ns for row in rows), default=0),
+        busy_ns=sum(row.busy_ns for row in rows),
+        exposed_ns=sum(row.exposed_ns for row in rows),
+        overlapped_ns=sum(row.overlapped_ns for row in rows),
+        slowest_rank=rows[compute.index(max(compute))].rank if rows and waits else None,
+        problems=[f"{n} of the traces are of rank {rank}" for rank, n in sorted(named.items()) if n > 1],
+        imbalance=max(compute) / (sum(compute) / len(compute)) - 1 if rows and sum(compute) else 0.0,
+    )
+
+
+def _rank(run: Run, number: int) -> Rank:
+    s, c = run.summary, run.communication
+    exposed = c.get("exposed_ns", 0)
+    return Rank(
+        run.source.rank if run.source.rank is not None else number,
+        run.source.path,
+        *(s.busy_ns, s.span_ns, s.idle_ns, s.kernels),
+        *(c.get("time_ns", 0), exposed, c.get("overlapped_ns", 0), s.busy_ns - exposed),
+    )

@@ -22,10 +22,10 @@ from torch import nn
 from ...hardware import Device
 from ...profiler import Profile
 from ...profiler.build import make
-from ...profiler.environment import environment
+from ...profiler.environment import surroundings
 from ...profiler.probe import probe
 from ...profiler.timing import measure
-from ...run import Run, save_run
+from ...run import Run, load_run, save_run
 from ...trace.analysis import describe
 from ...trace.idle import explain_idle
 from ...trace.stages import find_stages
@@ -118,17 +118,17 @@ class Runs:
         self.say(f"{label}: analysing")
         frames = Recorded.of(recorded.trace)
         run = self._run(frames, {"model": model, "attention": how})
-        run.measured = {
-            **timing.to_dict(), **recorded.measured, "sizes": dict(sizes), "ran": ran,
-            "needed_bytes": self._needed[folder], "parameters": parameters(module), "load_per_core": load,
-        }  # fmt: skip
+        run.measured = msgspec.structs.replace(
+            timing.record(), profiled_ns=recorded.measured.profiled_ns, modules=recorded.measured.modules,
+            sizes=dict(sizes), ran=ran, needed_bytes=self._needed[folder], parameters=parameters(module),
+            load_per_core=load,
+        )  # fmt: skip
         return _write(folder, run, frames, recorded.trace)
 
     def disturbed(self, model: str, how: str, asked: Mapping[str, int]) -> bool:
         """Whether other programs were running while that was recorded: its times then mean little."""
         folder = self.record(model, how, self.sizes(model, asked))
-        measured: dict[str, Any] = msgspec.json.decode((folder / RUN).read_bytes())["measured"]
-        return float(measured.get("load_per_core", 0.0)) > BUSY
+        return (load_run(folder).measured.load_per_core or 0.0) > BUSY
 
     def _label(self, model: str, how: str, sizes: Mapping[str, int]) -> str:
         """What is run, for people: the sizes that are not the model's own are named."""
@@ -153,10 +153,10 @@ class Runs:
     def _run(self, frames: Recorded, source: dict[str, Any]) -> Run:
         placed, on = frames.placed, _cpu() if self.device == "cpu" else None
         run = describe(placed, (frames.attention, find_stages(placed), explain_idle(placed)), on=on)
-        run.source |= source | {"reduced": self.reduced, "dtype": self.dtype}
-        run.environment = environment()
+        run.source = msgspec.structs.replace(run.source, **source, reduced=self.reduced, dtype=self.dtype)
+        run.environment = surroundings()
         if on is not None:
-            run.environment["probe"] = msgspec.to_builtins(on)
+            run.environment.probe = on
             run.summary.hardware = None
         return run
 

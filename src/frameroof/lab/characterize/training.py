@@ -122,7 +122,9 @@ def recorded_step(unet: Any, where: torch.device) -> dict[str, float]:
     recorded = profile(shapes=False)
     with recorded.recording():
         step()
-    return step_times(recorded.trace) | {"step_s": recorded.measured["profiled_ns"] / 1e9}
+    taken = recorded.measured.profiled_ns
+    assert taken is not None  # it was recorded just now
+    return step_times(recorded.trace) | {"step_s": taken / 1e9}
 
 
 def step_times(trace: Path) -> dict[str, float]:

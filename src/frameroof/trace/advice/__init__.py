@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ...hardware import Device
-from ...run import Advice, Run
+from ...recorded import Advice
+from ...run import Run
 from .decoder import tiles
 from .device import on_device
 from .host import launches, waits

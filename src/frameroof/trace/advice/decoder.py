@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 
 from ...hardware import Device
-from ...run import Advice, Run, StageRow
+from ...recorded import Advice, concerns
+from ...run import Run, StageRow
 from ...units import format_bytes
-from .words import DEVICE, MEMORY, ms, suggest
+from .words import DEVICE, MEMORY, Said, ms, suggest
 
 _NAMES = re.compile(r"vae|autoencoder|vqgan|decode", re.I)
 TILE = 64 * 64
@@ -42,22 +43,26 @@ def tiles(run: Run, device: Device | None) -> Iterator[Advice]:
             longest = max(a.query_len for a in wide)
             said.append(f"attention over up to {longest:,} positions in {stage.name} takes {ms(time)}")
         yield suggest(
-            "Run the VAE in tiles",
-            "; ".join(said),
+            "decoder.tiles",
+            concerns.Stage(stage.name),
+            Said(
+                "Run the VAE in tiles",
+                "; ".join(said),
+                "vae.enable_tiling() (diffusers), for batches also vae.enable_slicing(); overlapping tiles cost some "
+                "convolution again and can leave seams: compare pictures"
+                + ("" if wide else "; it saves memory and no time"),
+            ),
             saved,
-            "vae.enable_tiling() (diffusers), for batches also vae.enable_slicing(); overlapping tiles cost some "
-            "convolution again and can leave seams: compare pictures"
-            + ("" if wide else "; it saves memory and no time"),
             MEMORY if full else DEVICE,
         )
 
 
 def _memory(run: Run, stage: StageRow, device: Device | None) -> str:
     """The peak of memory in a stage, where `profile` measured it near the end of the device's."""
-    rows = {row["name"]: row.get("peak_bytes", 0) for row in run.measured.get("stages", [])}
+    rows = {row.name: row.peak_bytes or 0 for row in run.measured.stages or ()}
     peak = rows.get(stage.name, 0)
-    machine = run.environment.get("cpu" if run.summary.on_cpu else "gpu", {})
-    there = machine.get("memory_bytes") or (device.memory_bytes if device and not run.summary.on_cpu else 0)
+    machine = run.environment.cpu if run.summary.on_cpu else run.environment.gpu
+    there = (machine and machine.memory_bytes) or (device.memory_bytes if device and not run.summary.on_cpu else 0)
     if not there or peak < FULL * there or peak < max(rows.values(), default=0):
         return ""
     return f"{stage.name} needs {format_bytes(peak)} at its peak, of the {format_bytes(there)} there are"

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...hardware import Device
-from ...run import Advice, AttentionRow, Run
+from ...recorded import Advice, concerns
+from ...run import AttentionRow, Run
 from ...units import format_bytes
-from .words import DEVICE, ms, suggest, times
+from ..chains import LOOSE
+from ..classify import ATTENTION
+from .words import Said, ms, suggest, times
 
 
 def on_device(run: Run, device: Device | None) -> Iterator[Advice]:
@@ -35,25 +38,31 @@ def _attention(run: Run) -> Iterator[Advice]:
         time, saved = sum(a.time_ns for a in rest), sum(a.saved_at_most_ns for a in rest)
         worst = max(rest, key=lambda a: a.time_ns)
         yield suggest(
-            "Use fused attention",
-            f"{times(sum(a.count for a in rest), 'call')} of attention write the similarity matrix ({ms(time)}); the "
-            f"largest is {worst.query_len} x {worst.key_len} in {worst.batch} x {worst.heads} heads, "
-            f"{format_bytes(worst.matrix_bytes)} each time it is written",
+            "device.fused-attention",
+            concerns.Classes((ATTENTION,)),
+            Said(
+                "Use fused attention",
+                f"{times(sum(a.count for a in rest), 'call')} of attention write the similarity matrix ({ms(time)}); "
+                f"the largest is {worst.query_len} x {worst.key_len} in {worst.batch} x {worst.heads} heads, "
+                f"{format_bytes(worst.matrix_bytes)} each time it is written",
+                "call torch.nn.functional.scaled_dot_product_attention (in diffusers and transformers: "
+                "attn_implementation='sdpa' or the AttnProcessor2_0 classes)",
+            ),
             saved,
-            "call torch.nn.functional.scaled_dot_product_attention (in diffusers and transformers: "
-            "attn_implementation='sdpa' or the AttnProcessor2_0 classes)",
-            DEVICE,
         )
 
 
 def _tiny(row: AttentionRow) -> Advice:
     rate = row.flops / row.time_ns * 1e9 / 1e12 if row.time_ns else 0.0
     return suggest(
-        f"Batch the tiny products of {row.kind} attention over {row.query_len} positions",
-        f"{row.batch * row.heads:,} sequences of {row.query_len} reach {rate:.2g} TFLOP/s in {ms(row.time_ns)}",
+        "device.tiny-attention",
+        concerns.Attention(row.kind, row.query_len, row.stage),
+        Said(
+            f"Batch the tiny products of {row.kind} attention over {row.query_len} positions",
+            f"{row.batch * row.heads:,} sequences of {row.query_len} reach {rate:.2g} TFLOP/s in {ms(row.time_ns)}",
+            "use a fused kernel made for short sequences, or treat several sequences as one with a block mask",
+        ),
         row.saved_at_most_ns,
-        "use a fused kernel made for short sequences, or treat several sequences as one with a block mask",
-        DEVICE,
     )
 
 
@@ -61,15 +70,18 @@ def _text(run: Run) -> Iterator[Advice]:
     text = run.text_kv
     if text.repeated_ns:
         yield suggest(
-            "Cache the text's keys and values",
-            f"{times(text.count, 'projection')} of cross attention in {text.stage} ({text.example}) ran "
-            f"{text.calls:,} times in all, each with the same sizes every time, and took {ms(text.time_ns)}; one call "
-            f"of each takes {ms(text.time_ns - text.repeated_ns)}",
+            "device.text-keys",
+            concerns.TextKeys(),
+            Said(
+                "Cache the text's keys and values",
+                f"{times(text.count, 'projection')} of cross attention in {text.stage} ({text.example}) ran "
+                f"{text.calls:,} times in all, each with the same sizes every time, and took {ms(text.time_ns)}; one "
+                f"call of each takes {ms(text.time_ns - text.repeated_ns)}",
+                "compute them once a prompt and hand them to every step (an attention processor that keeps them); "
+                "right only where the text that enters them is the same in every step and does not depend on the "
+                "timestep, and where guidance takes two calls each text needs its own entry",
+            ),
             text.repeated_ns,
-            "compute them once a prompt and hand them to every step (an attention processor that keeps them); right "
-            "only where the text that enters them is the same in every step and does not depend on the timestep, and "
-            "where guidance takes two calls each text needs its own entry",
-            DEVICE,
         )
 
 
@@ -81,14 +93,17 @@ def _elementwise(run: Run, device: Device | None) -> Iterator[Advice]:
     still = chains.bytes / rate * 1e9 if rate else 0.0
     work = "operators" if run.summary.on_cpu else "kernels"
     yield suggest(
-        "Fuse elementwise work",
-        f"{chains.kernels:,} {work} of elementwise work, norms and copies stand in {times(chains.count, 'chain')} "
-        f"and take {ms(chains.time_ns)}; as one a chain they must still move {format_bytes(chains.bytes)}"
-        + (f"; the longest operator among them is {chains.longest}" if chains.longest else ""),
+        "device.elementwise",
+        concerns.Classes(LOOSE),
+        Said(
+            "Fuse elementwise work",
+            f"{chains.kernels:,} {work} of elementwise work, norms and copies stand in {times(chains.count, 'chain')} "
+            f"and take {ms(chains.time_ns)}; as one a chain they must still move {format_bytes(chains.bytes)}"
+            + (f"; the longest operator among them is {chains.longest}" if chains.longest else ""),
+            "torch.compile, or fused kernels for norm + modulation, gate + residual and rotary embedding; avoid "
+            "permute().contiguous() between layers",
+        ),
         chains.time_ns - still,
-        "torch.compile, or fused kernels for norm + modulation, gate + residual and rotary embedding; avoid "
-        "permute().contiguous() between layers",
-        DEVICE,
     )
 
 
@@ -100,11 +115,14 @@ def _layout(run: Run) -> Iterator[Advice]:
     time = sum(k.time_ns for k in run.kernels if any(word in k.name for word in TRANSPOSES))
     if time:
         yield suggest(
-            "Keep convolutions in channels-last",
-            f"kernels that only change the layout around convolutions take {ms(time)}",
+            "device.channels-last",
+            concerns.Kernels(TRANSPOSES),
+            Said(
+                "Keep convolutions in channels-last",
+                f"kernels that only change the layout around convolutions take {ms(time)}",
+                "module.to(memory_format=torch.channels_last) (channels_last_3d for video) and the same for its input",
+            ),
             time,
-            "module.to(memory_format=torch.channels_last) (channels_last_3d for video) and the same for its input",
-            DEVICE,
         )
 
 
@@ -112,9 +130,12 @@ def _communication(run: Run) -> Iterator[Advice]:
     exposed = run.communication.get("exposed_ns", 0)
     if exposed:
         yield suggest(
-            "Hide communication behind computation",
-            f"{ms(exposed)} of {ms(run.communication['time_ns'])} of communication ran while nothing else did",
+            "device.communication",
+            concerns.Communication(),
+            Said(
+                "Hide communication behind computation",
+                f"{ms(exposed)} of {ms(run.communication['time_ns'])} of communication ran while nothing else did",
+                "start collectives earlier, in pieces, on their own stream; use larger buckets or a cheaper collective",
+            ),
             exposed,
-            "start collectives earlier, in pieces, on their own stream; use larger buckets or a cheaper collective",
-            DEVICE,
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...run import Advice, Run, SyncRow
-from .words import HOST, ms, suggest, times
+from ...recorded import Advice, concerns
+from ...run import Run, SyncRow
+from .words import HOST, Said, ms, suggest, times
 
 
 def launches(run: Run) -> Iterator[Advice]:
@@ -21,13 +22,17 @@ def launches(run: Run) -> Iterator[Advice]:
         worst = max(run.stages, key=lambda stage: stage.idle_ns, default=None) if len(run.stages) > 1 else None
         where = f" (of all idle time {ms(worst.idle_ns)} ended with work of {worst.name})" if worst else ""
         yield suggest(
-            "Reduce launch overhead",
-            f"the device stood idle for {ms(late)} of {ms(s.span_ns)} because the host had not launched the next "
-            f"kernel yet{where}; {s.short_kernels:,} of {s.kernels:,} kernels are shorter than 10 us{replayed}",
+            "host.launches",
+            concerns.Idle("host_launch"),
+            Said(
+                "Reduce launch overhead",
+                f"the device stood idle for {ms(late)} of {ms(s.span_ns)} because the host had not launched the next "
+                f"kernel yet{where}; {s.short_kernels:,} of {s.kernels:,} kernels are shorter than 10 us{replayed}",
+                "replay the repeated part (a denoising step, a decoded token) as a CUDA/HIP graph (torch.compile "
+                "mode='reduce-overhead', or torch.cuda.graph around static shapes); fuse small kernels with "
+                "torch.compile; take Python work out of the loop",
+            ),
             late,
-            "replay the repeated part (a denoising step, a decoded token) as a CUDA/HIP graph (torch.compile "
-            "mode='reduce-overhead', or torch.cuda.graph around static shapes); fuse small kernels with torch.compile; "
-            "take Python work out of the loop",
             HOST,
         )
 
@@ -41,20 +46,28 @@ def waits(run: Run) -> Iterator[Advice]:
         idle = sum(sync.idle_ns for sync in found)
         calls = " and ".join(f"{times(sync.count, 'call')} of {sync.call}" for sync in found)
         yield suggest(
-            f"Remove the wait for the device in {who}{f' at {line}' if line else ''}",
-            f"{calls} held the host for {ms(sum(sync.host_ns for sync in found))}, "
-            f"and the device stood idle for {ms(idle)} afterwards",
+            "host.wait",
+            concerns.Wait(who, line),
+            Said(
+                f"Remove the wait for the device in {who}{f' at {line}' if line else ''}",
+                f"{calls} held the host for {ms(sum(sync.host_ns for sync in found))}, "
+                f"and the device stood idle for {ms(idle)} afterwards",
+                "keep the value on the device (no .item(), .cpu(), bool(tensor) or nonzero in the loop), compute it "
+                "once before the loop, or copy it with non_blocking=True from pinned memory",
+            ),
             idle,
-            "keep the value on the device (no .item(), .cpu(), bool(tensor) or nonzero in the loop), compute it once "
-            "before the loop, or copy it with non_blocking=True from pinned memory",
             HOST,
         )
     copied = run.idle.get("copy", 0)
     if copied:
         yield suggest(
-            "Copy inputs without waiting",
-            f"the device stood idle for {ms(copied)} while the host staged a copy",
+            "host.copies",
+            concerns.Idle("copy"),
+            Said(
+                "Copy inputs without waiting",
+                f"the device stood idle for {ms(copied)} while the host staged a copy",
+                "pin the host memory and copy with non_blocking=True, or move the copy out of the loop",
+            ),
             copied,
-            "pin the host memory and copy with non_blocking=True, or move the copy out of the loop",
             HOST,
         )

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 from ...dtypes import EIGHT_BIT, HALF, torch_name
 from ...hardware import Device
-from ...run import Advice, Run, ShapeRow
+from ...recorded import Advice, concerns
+from ...run import Run, ShapeRow
 from ..account import MATRIX
+from ..classify import LINEAR
 from .decoder import decoders
-from .words import DEVICE, ms, suggest
+from .words import Said, ms, suggest
 
 
 def precision(run: Run, device: Device | None) -> Iterator[Advice]:
@@ -50,13 +52,17 @@ def _decoder(run: Run, device: Device, half: str, stage: str) -> Advice:
         limit = row.flops / device.dense_flops[half] * 1e9 if row.flops else row.time_ns / 2
         saved += max(0.0, row.time_ns - limit)
     return suggest(
-        "Run the VAE in half precision",
-        f"{stage} computes in fp32 ({ms(sum(row.time_ns for row in rows))}) while the rest of the run is in half "
-        "precision",
+        "precision.decoder",
+        concerns.Stage(stage),
+        Said(
+            "Run the VAE in half precision",
+            f"{stage} computes in fp32 ({ms(sum(row.time_ns for row in rows))}) while the rest of the run is in half "
+            "precision",
+            f"vae.to(torch.{torch_name(half)}) and force_upcast=False in its configuration; "
+            "the VAEs of SD 1.5 and SDXL overflow in fp16: use bf16, or weights that were made for fp16; compare "
+            "pictures",
+        ),
         saved,
-        f"vae.to(torch.{torch_name(half)}) and force_upcast=False in its configuration; "
-        "the VAEs of SD 1.5 and SDXL overflow in fp16: use bf16, or weights that were made for fp16; compare pictures",
-        DEVICE,
     )
 
 
@@ -67,14 +73,17 @@ def _single(run: Run, device: Device, half: str, without: list[str]) -> Iterator
     if rows and peaks[half] > full:
         time = sum(row.time_ns for row in rows)
         yield suggest(
-            f"Compute in {half} instead of fp32",
-            f"matrix work in fp32 takes {ms(time)}; {half} has {peaks[half] / full:.3g} times its peak on "
-            f"{device.name}",
+            "precision.fp32-products",
+            concerns.Classes(tuple(dict.fromkeys(row.class_ for row in rows))),
+            Said(
+                f"Compute in {half} instead of fp32",
+                f"matrix work in fp32 takes {ms(time)}; {half} has {peaks[half] / full:.3g} times its peak on "
+                f"{device.name}",
+                f"model.to(torch.{torch_name(half)}) or torch.autocast; at least "
+                "torch.set_float32_matmul_precision('high'); keep norms and the last layers in fp32 where quality asks "
+                "for it",
+            ),
             time - sum(row.flops or 0 for row in rows) / peaks[half] * 1e9,
-            f"model.to(torch.{torch_name(half)}) or torch.autocast; at least "
-            "torch.set_float32_matmul_precision('high'); keep norms and the last layers in fp32 where quality asks "
-            "for it",
-            DEVICE,
         )
 
 
@@ -90,10 +99,14 @@ def _eight_bits(run: Run, device: Device, half: str) -> Iterator[Advice]:
             "" if time > 0.99 * whole else f" of {ms(whole)}, as far as they are in half precision and of known sizes"
         )
         yield suggest(
-            "Quantize linear layers to 8 bits",
-            f"linear layers take {ms(time)}{part}; 8 bits have {eight / peaks[half]:.3g} times the dense peak and half "
-            "the bytes",
+            "precision.eight-bits",
+            concerns.Classes((LINEAR,)),
+            Said(
+                "Quantize linear layers to 8 bits",
+                f"linear layers take {ms(time)}{part}; 8 bits have {eight / peaks[half]:.3g} times the dense peak and "
+                "half the bytes",
+                "fp8 or int8 weights and activations for the large linears (torchao, torch._scaled_mm); check the "
+                "latents",
+            ),
             min(time / 2, time - limit),
-            "fp8 or int8 weights and activations for the large linears (torchao, torch._scaled_mm); check the latents",
-            DEVICE,
         )

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from ...run import Advice
+from typing import NamedTuple
+
+from ...recorded import Advice, concerns
 from ...units import format_seconds
 
 HOST, DEVICE, MEMORY = "host", "device", "memory"
 
 
-def suggest(title: str, evidence: str, gain_ns: float, how: str, kind: str) -> Advice:
-    """An advice whose bound is `gain_ns`, which is never less than nothing."""
-    return Advice(title, evidence, max(0.0, gain_ns) / 1e9, how, kind)
+class Said(NamedTuple):
+    """An advice in words: what to do, why (with numbers), and how."""
+
+    title: str
+    evidence: str
+    how: str
+
+
+def suggest(name: str, about: concerns.Concern, said: Said, gain_ns: float, kind: str = DEVICE) -> Advice:
+    """An advice with the id `name` whose bound is `gain_ns`, which is never less than nothing."""
+    return Advice(said.title, said.evidence, max(0.0, gain_ns) / 1e9, said.how, kind, name, about)
 
 
 def ms(ns: float) -> str:
