@@ -26,7 +26,7 @@ PUBLISHED = Path(__file__).parents[2] / "shared" / "facts" / "published_numbers.
 SIZE = re.compile(r"(\d{3,4})x(\d{3,4})(?:x(\d{2,3}))?")
 STEPS = re.compile(r"(\d+) steps")
 BATCH = re.compile(r"batch (\d+)")
-OPTIMISED = re.compile(r"compile|TensorRT|FA3|graph", re.IGNORECASE)
+OPTIMIZED = re.compile(r"compile|TensorRT|FA3|graph", re.IGNORECASE)
 
 
 def usable(row: dict[str, Any]) -> bool:
@@ -77,7 +77,7 @@ def compare(row: dict[str, Any]) -> dict[str, Any]:
         "config": row["config"],
         "device": name,
         "source": row["source"],
-        "optimized": bool(OPTIMISED.search(f"{row['config']} {row['software'] or ''}")),
+        "optimized": bool(OPTIMIZED.search(f"{row['config']} {row['software'] or ''}")),
         "published_s": row["value"],
         "limit_s": one.limit_s,
         "share": one.limit_s / row["value"],

@@ -78,7 +78,7 @@ def test_counters_stand_beside_the_counted_bytes_of_figure_8(source, tmp_path):
     rows = [row for row in got.rows if row["model"] == "stable-diffusion"]
     assert every["kind"].head(4).to_list() == ["self", "cross"] * 2
     assert [row["dram_bytes"] for row in rows] == [3e9] * 6 + [None] * (len(rows) - 6)
-    assert rows[0]["dram_share"] == pytest.approx(3e12 / source.node.bandwidth)
+    assert rows[0]["dram_share"] == pytest.approx(3e12 / source.node.device.bandwidth)
     assert "hardware counters" in got.claims[-1].text
     assert got.claims[-1].verdict == "not tested"  # one rate: nothing varies
     assert {row["dram_bytes"] for row in figure_8(source).rows} == {None}

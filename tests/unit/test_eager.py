@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from frameroof.estimate import eager, estimate
-from frameroof.estimate.links import Links, links_of
+from frameroof.estimate.communication import Links, links_of
 from frameroof.hardware import parse_node
 from frameroof.study.characterize.predicted import passes_of, workload_of
 from frameroof.workload.expr import poly

@@ -144,7 +144,7 @@ def test_precision_changes_bytes_and_peak(choice, weight, activation, peak):
     result = estimate(set_precision(workload(LINEAR, weights={"bf16": 2048}), choice), H100)
     (op,) = result.total.ops
     assert op.bytes == activation * (1024 * 64 + 1024 * 32) + weight * 32 * 64
-    assert op.compute_s == pytest.approx(op.flops / H100.peak(peak))
+    assert op.compute_s == pytest.approx(op.flops / H100.device.peak(peak))
     assert memory_of(result.workload, H100, result.sizes).weight_bytes == weight * 2048
 
 
@@ -189,7 +189,7 @@ def test_precision_of_keys_and_values_by_hand(choice, cache, other, moved, peak)
     assert (memory.cache_bytes, memory.activation_bytes) == (cache * 32 * 1024, other * 32 * 1024)
     (op,) = result.total.ops
     assert op.bytes == (moved[0] + 2 * moved[1] + moved[2]) * each
-    assert op.compute_s == pytest.approx(max(op.flops / H100.peak(peak), op.vector_flops / VECTOR))
+    assert op.compute_s == pytest.approx(max(op.flops / H100.device.peak(peak), op.vector_flops / VECTOR))
 
 
 def test_a_cache_of_a_dtype_of_its_own_stays():

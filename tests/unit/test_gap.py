@@ -9,7 +9,7 @@ from frameroof import catalogue
 from frameroof.gap import find_gap
 from frameroof.hardware import device
 from frameroof.report.distance import print_gap
-from frameroof.trace.shapes import peak_of
+from frameroof.roofline import Roofline
 
 BF16 = "c10::BFloat16"
 LAYER = """{"format": "frameroof.workload", "version": 1, "grammar": 1, "name": "layer",
@@ -183,10 +183,11 @@ def test_what_the_run_does_not_show_is_listed(tmp_path, layer):
 
 def test_peaks_fall_back_to_the_next_type_and_never_to_a_smaller_limit():
     h100 = device("H100")
-    assert peak_of(h100, "bf16") == h100.dense_flops["bf16"]
-    assert peak_of(h100, None) == h100.dense_flops["bf16"]
-    assert peak_of(h100, "fp32") == h100.dense_flops["tf32"] > h100.dense_flops["fp32"]  # a trace tells them not apart
-    assert peak_of(h100, "unheard") == max(h100.dense_flops.values())
+    seen = Roofline(h100, ran=True)
+    assert seen.peak("bf16") == h100.dense_flops["bf16"]
+    assert seen.peak(None) == h100.dense_flops["bf16"]
+    assert seen.peak("fp32") == h100.dense_flops["tf32"] > h100.dense_flops["fp32"]  # a trace tells them not apart
+    assert seen.peak("unheard") == max(h100.dense_flops.values())
 
 
 @pytest.mark.parametrize("name", FILES)

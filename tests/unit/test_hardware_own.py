@@ -13,9 +13,9 @@ def test_what_if_changes_what_is_asked_and_its_name():
     real = parse_node("8xH100")
     node = what_if(real, {"mem_bandwidth": 4e12, "tdp": 600, "fp4": 2e15})
     assert node.name == "8 x H100-SXM5-80GB with mem_bandwidth=4 TB/s, tdp=600 W, fp4=2 PFLOP/s"
-    assert (node.bandwidth, node.tdp_w, node.peak("fp4")) == (32e12, 4800, 16e15)
-    assert node.peak("bf16") == real.peak("bf16")
-    assert node.memory_bytes == real.memory_bytes
+    assert (node.device.bandwidth, node.device.tdp_w, node.device.peak("fp4")) == (4e12, 600, 2e15)
+    assert node.device.peak("bf16") == real.device.peak("bf16")
+    assert node.device.memory_bytes == real.device.memory_bytes
     assert list(node.device.dense_flops)[-1] == "fp4"
     assert node.device.confirmed == ()
     assert node.device.differing == ()
@@ -95,7 +95,7 @@ def test_own_devices_are_found_by_name(tmp_path):
     assert [one.name for one in own] == ["Dream 1"]
     assert own[0].usd_per_hour is None
     node = parse_node("8xdream", own)
-    assert (node.name, node.peak("bf16"), node.bandwidth) == ("8 x Dream 1", 8 * 1978.8e12, 8 * 6.7e12)
+    assert (node.name, node.device.peak("bf16"), node.device.bandwidth) == ("8 x Dream 1", 1978.8e12, 6.7e12)
     assert parse_node("H100", own).device is device("H100")
     with pytest.raises(ValueError, match=r"no device is called 'nightmare'.*The file has: Dream 1"):
         parse_node("nightmare", own)

@@ -179,7 +179,7 @@ def test_the_processor_is_measured_once_for_a_study(ninth, tmp_path, monkeypatch
            "confidence": "medium", "flags": []}  # fmt: skip
     monkeypatch.setattr(measured, "_processor", lambda: probed.append(1) or [row])
     nodes = [measured_source([ninth], tmp_path / "study").node for _ in range(3)]
-    assert {node.bandwidth for node in nodes} == {1e10}
+    assert {node.device.bandwidth for node in nodes} == {1e10}
     assert probed == [1]
 
 

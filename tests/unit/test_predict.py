@@ -96,7 +96,7 @@ def test_a_target_needs_whole_nodes(tiny):
 def test_nothing_is_faster_than_the_dense_peak(tiny):
     for name in ("H100", "MI300X", "RTX 4090"):
         one = predict(tiny, name, dtype="bf16")
-        assert one.estimate.total.flops / one.limit_s <= parse_node(name).peak("bf16")
+        assert one.estimate.total.flops / one.limit_s <= parse_node(name).device.peak("bf16")
 
 
 @pytest.mark.parametrize(

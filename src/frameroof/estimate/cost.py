@@ -51,7 +51,8 @@ def cost_of(node: Node, seconds: float, items: int, usd_per_device_hour: float |
         )
     else:
         usd, source = None, f"no price is known for {node.device.name}; --price gives one"
-    joules = node.tdp_w * seconds / items if node.tdp_w else None
+    tdp_w = node.device.tdp_w
+    joules = tdp_w * node.count * seconds / items if tdp_w else None
     return Cost(items * 3600 / seconds if seconds else math.inf, usd, source, joules)
 
 

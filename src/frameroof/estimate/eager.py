@@ -23,10 +23,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ..hardware import Node
+from ..hardware import Device, Node
+from ..roofline import Roofline
 from ..workload.expr import ONE
 from ..workload.records import MATRIX_KINDS, Op
-from .limits import Machine
 
 Clock = Literal["kernel", "wall"]
 Floats = NDArray[np.float64]
@@ -213,20 +213,18 @@ class Eager:
 
     def parts_s(self, work: Counted) -> tuple[Any, Any]:
         """Seconds that one call needs of the compute units and of memory, each through its efficiency."""
-        compute = self._matrix_s(work)
-        if self.node.device.vector_peak is not None:
-            compute = np.maximum(compute, work.vector / self._machine.vector_peak)
-        return compute, self._memory_s(work)
+        others = self._roofline.limit(vector_flops=work.vector).compute_s
+        return np.maximum(self._matrix_s(work), others), self._memory_s(work)
 
     @property
-    def _machine(self) -> Machine:
-        return _machine(self.node)
+    def _roofline(self) -> Roofline:
+        return _roofline(self.node.device)
 
     def _matrix_s(self, work: Counted) -> Any:
         op, flops = work.op, work.executed
         if op.kind not in MATRIX_KINDS or work.piece in ("scale", "mask", "softmax", "cast"):
             return 0.0
-        peak = self._machine.peak(op.compute_dtype)
+        peak = self._roofline.peak(op.compute_dtype)
         if op.kind.startswith("conv"):
             return flops / (peak * self.table.convolution.value * self.table.matrix.at(flops / 1e9))
         if work.fused_attention:
@@ -263,14 +261,14 @@ class Eager:
 
     def _fill(self, blocks: Any, whole: bool = False) -> Any:
         """Share of the multiprocessors that `blocks` thread blocks keep busy; `whole`: in whole waves."""
-        units = compute_units(self.node)
+        units = compute_units(self.node.device)
         if units is None:
             return 1.0
         waves = np.ceil(blocks / units) if whole else np.maximum(blocks / units, 1.0)
         return np.minimum(blocks / (waves * units), 1.0)
 
     def _memory_s(self, work: Counted) -> Any:
-        seconds = work.bytes / (self.node.bandwidth * self.table.memory.at(work.bytes / 1e6))
+        seconds = work.bytes / (self._roofline.bandwidth * self.table.memory.at(work.bytes / 1e6))
         if work.fused_attention:
             return seconds / self._attention_fill(work)
         if work.op.name == "group_norm":
@@ -280,12 +278,12 @@ class Eager:
 
 
 @cache
-def _machine(node: Node) -> Machine:
-    return Machine(node)
+def _roofline(device: Device) -> Roofline:
+    return Roofline(device)
 
 
 @cache
-def compute_units(node: Node) -> int | None:
-    """Multiprocessors of a node's devices together ("108 SM" -> 108), None where the record does not say."""
-    found = re.match(r"(\d+)", node.device.compute_units or "")
-    return int(found[1]) * node.count if found else None
+def compute_units(device: Device) -> int | None:
+    """Multiprocessors of a device ("108 SM" -> 108), None where the record does not say."""
+    found = re.match(r"(\d+)", device.compute_units or "")
+    return int(found[1]) if found else None

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from ..dtypes import BITS
 from ..hardware import Node
+from ..passes import with_plan
+from ..roofline import Roofline
 from ..workload.expr import Monomial, Poly, expr, poly
-from ..workload.records import MATRIX_KINDS, Stage, Workload
+from ..workload.records import COLLECTIVE, MATRIX_KINDS, Stage, Workload
 from .cost import cost_of
 from .efficiency import DEFAULT_UTILIZATION, Utilization
-from .limits import Machine
 from .memory import resident_bytes
 
 Floats = NDArray[np.float64]
@@ -51,19 +52,23 @@ def estimate_grid(
 ) -> Grid:
     """Limit, expected time, peak memory and cost for arrays of sizes of one length, on every node.
 
-    Sizes that are not named have their defaults. Equal to `estimate`, `memory_of` and `cost_of` at
-    each point. Raises `ValueError` for an inadmissible size or arrays of differing length.
+    Sizes that are not named have their defaults. A workload without a plan is shared perfectly by each node's
+    devices. Equal to `estimate`, `memory_of` and `cost_of` at each point. Raises `ValueError` for an
+    inadmissible size, arrays of differing length and what `estimate` refuses.
     """
     values = _checked(workload, sizes)
-    count = len(next(iter(values.values())))
-    machines = [Machine(node) for node in nodes]
+    count = len(next(iter(values.values()), (0,)))
+    planned = [with_plan(workload, node.count) for node in nodes]
+    rooflines = [Roofline(node.device) for node in nodes]
     stages = [_Compiled(stage, workload.dtype, utilization) for stage in workload.stages]
+    shares = [[float(plan.stages[at].share) for plan in planned] for at in range(len(stages))]
     limit, expected = np.zeros((len(nodes), count)), np.zeros((len(nodes), count))
     held = np.zeros(count)
     for start in range(0, count, CHUNK):
         part = slice(start, start + CHUNK)
         chunk = {name: array[part] for name, array in values.items()}
-        for stage in stages:
+        for stage, share in zip(stages, shares, strict=True):
+            machines = list(zip(rooflines, share, strict=True))
             stage.add(chunk, machines, Sums(limit[:, part], expected[:, part], held[part]))
     peak = np.broadcast_to(held + resident_bytes(workload), limit.shape)
     batch = values["batch"] if "batch" in values else np.ones(count, dtype=np.int64)
@@ -97,6 +102,10 @@ def _extremes(values: Mapping[str, NDArray[np.int64]]) -> set[int]:
     return {int(pick(array)) for array in values.values() for pick in (np.argmin, np.argmax)}
 
 
+Shared = tuple[Roofline, float]
+"""The limits of a node's device, and its share of a stage."""
+
+
 @dataclass(frozen=True)
 class Sums:
     """Where a stage adds its seconds (machines by configurations) and raises the bytes held."""
@@ -113,6 +122,8 @@ class _Compiled:
         self.stage = stage
         rows: dict[tuple[Any, ...], Poly] = {}
         for op in stage.ops:
+            if op.kind == COLLECTIVE:
+                raise ValueError(f"{op.path}: a grid has no collectives; `estimate` takes one configuration at a time")
             reduced, factor = _reduced(op.executed_flops(), op.vector_flops(), op.bits())
             key = (*reduced, op.compute_dtype if op.kind in MATRIX_KINDS else "", utilization.of(op.kind))
             rows[key] = rows.get(key, Poly()) + op.times * factor
@@ -136,7 +147,7 @@ class _Compiled:
                 matrix[self.monomials[monomial], at] = coefficient
         return matrix
 
-    def add(self, sizes: Sizes, machines: Sequence[Machine], out: Sums) -> None:
+    def add(self, sizes: Sizes, machines: Sequence[Shared], out: Sums) -> None:
         """Add this stage's seconds at every size, and raise the memory held to its activations."""
         repeat = np.broadcast_to(np.asarray(expr(self.stage.repeat)(sizes), dtype=float), out.held.shape)
         if not self.stage.loop:
@@ -169,7 +180,7 @@ class _Compiled:
         return fixed and all(sum(n in bound for n in m) <= 1 for m in self.monomials)
 
     def _by_ends(
-        self, sizes: Sizes, repeat: Floats, turns: NDArray[np.int64], machines: Sequence[Machine], out: Sums
+        self, sizes: Sizes, repeat: Floats, turns: NDArray[np.int64], machines: Sequence[Shared], out: Sums
     ) -> bool:
         """The sum over a loop from its first and last turn; False, and nothing done, where that is not it.
 
@@ -179,12 +190,12 @@ class _Compiled:
         ends = [self._bound(sizes, np.maximum(turn, 0)) for turn in (np.zeros_like(turns), turns - 1)]
         values = [self._values(env, len(turns)) for env in ends]
         means = []
-        for machine in machines:
-            first, last = (self._three(v, machine) for v in values)
+        for roofline, share in machines:
+            first, last = (self._three(v, roofline) for v in values)
             longest = [three.max(axis=0) for three in (first, last)]
             if not ((first == longest[0]) & (last == longest[1])).any(axis=0).all():
                 return False
-            means.append((longest[0] + longest[1]) / 2)
+            means.append((longest[0] + longest[1]) / 2 * share)
         times = values[0] @ self.times * (repeat * turns)[:, None]
         for at, mean in enumerate(means):
             out.limit[at] += (mean * times).sum(axis=1)
@@ -194,7 +205,7 @@ class _Compiled:
         return True
 
     def _by_turns(
-        self, sizes: Sizes, repeat: Floats, turns: NDArray[np.int64], machines: Sequence[Machine], out: Sums
+        self, sizes: Sizes, repeat: Floats, turns: NDArray[np.int64], machines: Sequence[Shared], out: Sums
     ) -> None:
         """The sum over a loop turn by turn; turns whose sizes do not change (a full window) are one."""
         used = {name for monomial in self.monomials for name in monomial}
@@ -210,14 +221,16 @@ class _Compiled:
         if waiting:
             self._once(*waiting, machines, out)
 
-    def _three(self, values: Floats, machine: Machine) -> Floats:
+    def _three(self, values: Floats, roofline: Roofline) -> Floats:
         """Matrix, vector and memory seconds of every row, stacked."""
-        vector = 1 / machine.vector_peak if machine.vector_peak is not None else 0.0
-        memory = values @ self.bits / (8 * machine.bandwidth)
-        return np.stack([values @ self.work * self._rates(machine), values @ self.vector * vector, memory])
+        per_flop, per_vector, per_bit = self._rates(roofline)
+        amounts = [values @ matrix for matrix in (self.work, self.vector, self.bits)]
+        return np.stack([amounts[0] * per_flop, amounts[1] * per_vector, amounts[2] * per_bit])
 
-    def _rates(self, machine: Machine) -> Floats:
-        return np.array([1 / machine.peak(dtype) if dtype else 0.0 for dtype in self.dtypes])
+    def _rates(self, roofline: Roofline) -> tuple[Floats, float, float]:
+        """Seconds per matrix FLOP of every row, per other FLOP and per bit."""
+        matrix, vector, per_byte = roofline.inverse(self.dtypes)
+        return np.array(matrix), vector, per_byte / 8
 
     def _values(self, env: Mapping[str, Any], count: int) -> Floats:
         values = np.empty((count, len(self.monomials)))
@@ -228,19 +241,20 @@ class _Compiled:
             values[:, at] = column
         return values
 
-    def _once(self, env: Mapping[str, Any], weight: Floats, machines: Sequence[Machine], out: Sums) -> None:
+    def _once(self, env: Mapping[str, Any], weight: Floats, machines: Sequence[Shared], out: Sums) -> None:
         values = self._values(env, len(weight))
         times = values @ self.times * weight[:, None]
         work, vector, moved = (values @ m for m in (self.work, self.vector, self.bits))
         longest, other = np.empty_like(times), np.empty_like(times)
-        for at, machine in enumerate(machines):
-            np.multiply(moved, 1 / (8 * machine.bandwidth), out=longest)
-            np.maximum(longest, np.multiply(work, self._rates(machine), out=other), out=longest)
-            if machine.vector_peak is not None:
-                np.maximum(longest, np.multiply(vector, 1 / machine.vector_peak, out=other), out=longest)
+        for at, (roofline, share) in enumerate(machines):
+            per_flop, per_vector, per_bit = self._rates(roofline)
+            np.multiply(moved, per_bit, out=longest)
+            np.maximum(longest, np.multiply(work, per_flop, out=other), out=longest)
+            if per_vector:
+                np.maximum(longest, np.multiply(vector, per_vector, out=other), out=longest)
             longest *= times
-            out.limit[at] += longest.sum(axis=1)
-            out.expected[at] += longest @ (1 / self.utilization)
+            out.limit[at] += longest.sum(axis=1) * share
+            out.expected[at] += longest @ (1 / self.utilization) * share
         self._hold(values, weight, out)
 
     def _hold(self, values: Floats, weight: Floats, out: Sums) -> None:

@@ -1,9 +1,9 @@
 """The roofline of every operation: what compute and memory each need, the larger of the two, summed.
 
-*Limit* is the roofline at 100 %; *expected* divides it by a stated utilization. Several devices share
-the work perfectly: an idealization, said in every output. Dense peaks only; an operation's peak is
-that of the widest type among its operands. Causal attention is limited by the triangle its kernel
-computes, while its FLOPs count the full square.
+*Limit* is the roofline at 100 %; *expected* divides it by a stated utilization. A stage's times are those of one
+device, which does the share of it that a plan left it (`passes.parallel`); its counts are of the whole. Dense peaks
+only; an operation's peak is that of the widest type among its operands. Causal attention is limited by the triangle
+its kernel computes, while its FLOPs count the full square.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ..dtypes import DTYPES
 from ..hardware import Node
-from ..workload.expr import expr
-from ..workload.records import MATRIX_KINDS, Op, Stage, Workload
+from ..passes.parallel import with_plan
+from ..roofline import Limit, Roofline, bound_of, larger
+from ..workload.expr import Poly, expr
+from ..workload.records import COLLECTIVE, MATRIX_KINDS, Op, Stage, Workload
+from .communication import ring_bytes
 from .efficiency import DEFAULT_UTILIZATION, Utilization
 
 MOST_TURNS = 1_000_000
@@ -39,7 +41,7 @@ class OpEstimate:
     @property
     def bound(self) -> str:
         """Which of the two is larger, "compute" or "memory"."""
-        return "compute" if self.compute_s >= self.memory_s else "memory"
+        return bound_of(self.compute_s, self.memory_s)
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class StageEstimate:
     @property
     def bound(self) -> str:
         """Which of the two is larger, "compute" or "memory"."""
-        return "compute" if self.compute_s >= self.memory_s else "memory"
+        return bound_of(self.compute_s, self.memory_s)
 
 
 @dataclass(frozen=True)
@@ -116,39 +118,6 @@ class Estimate:
         return StageEstimate("total", 1, tuple(op for stage in self.stages for op in stage.ops))
 
 
-class Machine:
-    """Peaks of a node as used here, and the substitutions that had to be made."""
-
-    def __init__(self, node: Node) -> None:
-        self.node = node
-        self.bandwidth = node.bandwidth
-        self.vector_peak = node.device.vector_peak * node.count if node.device.vector_peak else None
-        self.assumptions: dict[str, None] = {}
-        self._peaks: dict[str, float] = {}
-        if self.vector_peak is None:
-            self._assume(
-                f"{node.device.name} states no fp32 rate outside of matrix units: elementwise arithmetic is free"
-            )
-
-    def _assume(self, text: str) -> None:
-        self.assumptions[text] = None
-
-    def peak(self, dtype: str) -> float:
-        if dtype not in self._peaks:
-            try:
-                self._peaks[dtype] = self.node.peak(dtype)
-            except ValueError:
-                other = DTYPES[dtype].counted_as if dtype in DTYPES else ""
-                if not other:
-                    raise
-                self._peaks[dtype] = self.node.peak(other)
-                self._assume(
-                    f"{self.node.device.name} states no {dtype} matrix peak: {dtype} matrix work is limited at its "
-                    f"{other} peak"
-                )
-        return self._peaks[dtype]
-
-
 def estimate(
     workload: Workload,
     node: Node,
@@ -158,14 +127,16 @@ def estimate(
     """Limits and expected times of every operation, stage and the whole.
 
     `sizes` overrides the workload's default parameters. Raises `ValueError`, a sentence, for an
-    inadmissible size and for work in a dtype that the device has no dense peak for.
+    inadmissible size, for work in a dtype that the device has no dense peak for, and for a workload whose
+    plan is for another number of devices; one without a plan is shared perfectly.
     """
+    workload = with_plan(workload, node.count)
     values = workload.sizes(sizes)
-    machine = Machine(node)
-    stages = tuple(_stage(stage, values, machine, utilization) for stage in workload.stages)
-    assumptions = [*machine.assumptions]
-    if node.count > 1:
-        assumptions.append(f"{node.count} devices share the work perfectly, without communication (an idealization)")
+    roofline = Roofline(node.device)
+    stages = tuple(_stage(stage, values, (roofline, node), utilization) for stage in workload.stages)
+    assumptions = [*roofline.assumptions]
+    if workload.plan:
+        assumptions.append(workload.plan)
     if any(op.op.attrs.get("causal") for stage in stages for op in stage.ops):
         assumptions.append(
             "causal attention: FLOPs count the full square, its limit the triangle that a kernel computes"
@@ -173,7 +144,10 @@ def estimate(
     return Estimate(workload, node, values, utilization, stages, tuple(assumptions))
 
 
-def _stage(stage: Stage, values: Mapping[str, int], machine: Machine, utilization: Utilization) -> StageEstimate:
+Where = tuple[Roofline, Node]
+
+
+def _stage(stage: Stage, values: Mapping[str, int], where: Where, utilization: Utilization) -> StageEstimate:
     repeat = int(expr(stage.repeat)(values))
     if repeat < 0:
         raise ValueError(f"stage {stage.name} would run {repeat} times")
@@ -188,42 +162,56 @@ def _stage(stage: Stage, values: Mapping[str, int], machine: Machine, utilizatio
         if not 0 <= turns <= MOST_TURNS:
             raise ValueError(f"stage {stage.name} would loop {turns:,} times; at most {MOST_TURNS:,}")
         env = stage.bind({**values, variable: np.arange(turns, dtype=np.int64)})
-    ops = tuple(_op(op, env, (turns, repeat), machine, utilization) for op in stage.ops) if turns * repeat else ()
+    runs = Runs(turns, repeat, float(stage.share))
+    ops = tuple(_op(op, env, runs, where, utilization) for op in stage.ops) if turns * repeat else ()
     return StageEstimate(stage.name, repeat * turns, ops)
 
 
-def _op(
-    op: Op, env: Mapping[str, Any], runs: tuple[int, int], machine: Machine, utilization: Utilization
-) -> OpEstimate:
-    """One row at `env`, over `runs`: the turns of a loop, and how often the whole of it repeats."""
-    turns, repeat = runs
+@dataclass(frozen=True)
+class Runs:
+    """How often a stage runs: the turns of its loop, how often the whole of it repeats, and a device's share of it."""
+
+    turns: int
+    repeat: int
+    share: float
+
+
+def _op(op: Op, env: Mapping[str, Any], runs: Runs, where: Where, utilization: Utilization) -> OpEstimate:
+    """One row at `env`, over all runs of its stage: counts of the whole, seconds of one device."""
+    turns, repeat = runs.turns, runs.repeat
     flops, bits, calls, vector = op.flops()(env), op.bits()(env), op.times(env), op.vector_flops()(env)
-    compute: Any = 0.0
-    if op.kind in MATRIX_KINDS:
-        compute = op.executed_flops()(env) / machine.peak(op.compute_dtype)
-    if machine.vector_peak is not None:
-        compute = _larger(compute, vector / machine.vector_peak)
-    memory = bits / 8 / machine.bandwidth
-    limit = float(_total(_larger(compute, memory) * calls, turns)) * repeat
+    limit = limit_of(op, env, where, (vector, bits))
+
+    def seconds(value: Any) -> float:
+        return float(_total(value * calls, turns)) * repeat * runs.share
+
+    limit_s = seconds(limit.seconds)
     return OpEstimate(
         op=op,
         count=int(_total(op.count(env), turns)) * repeat,
         flops=int(_total(flops * calls, turns)) * repeat,
         vector_flops=int(_total(vector * calls, turns)) * repeat,
         bytes=-(-int(_total(bits * calls, turns)) * repeat // 8),
-        compute_s=float(_total(compute * calls, turns)) * repeat,
-        memory_s=float(_total(memory * calls, turns)) * repeat,
-        limit_s=limit,
-        expected_s=limit / utilization.of(op.kind),
+        compute_s=seconds(limit.compute_s),
+        memory_s=seconds(limit.memory_s),
+        limit_s=limit_s,
+        expected_s=limit_s / utilization.of(op.kind),
     )
 
 
-def _larger(a: Any, b: Any) -> Any:
-    if isinstance(a, float) and isinstance(b, float):
-        return max(a, b)
-    import numpy as np
+def limit_of(op: Op, env: Mapping[str, Any], where: Where, amounts: tuple[Any, Any]) -> Limit:
+    """The limit of one call at `env`, whose FLOPs outside of matrix work and bits are `amounts`.
 
-    return np.maximum(a, b)
+    A collective is limited by what a ring passes through the link of each device.
+    """
+    roofline, node = where
+    vector, bits = amounts
+    if op.kind == COLLECTIVE:
+        read, written = (sum((t.bits for t in tensors), Poly())(env) for tensors in (op.reads, op.writes))
+        passed = ring_bytes(op.name, larger(read, written) / 8, node.count)
+        return roofline.limit(bytes=passed, bandwidth=node.link.bandwidth)
+    executed = op.executed_flops()(env) if op.kind in MATRIX_KINDS else 0.0
+    return roofline.limit(flops=executed, dtype=op.compute_dtype, vector_flops=vector, bytes=bits / 8)
 
 
 def _total(value: Any, turns: int) -> Any:

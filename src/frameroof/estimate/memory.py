@@ -44,7 +44,7 @@ def memory_of(workload: Workload, node: Node, sizes: Mapping[str, int]) -> Memor
         held, cached = _activations(stage, workload.dtype, sizes)
         if held > largest:
             largest, cache, at = held, cached, stage.name
-    return Memory(resident_bytes(workload), largest - cache, cache, node.memory_bytes, at)
+    return Memory(resident_bytes(workload), largest - cache, cache, node.device.memory_bytes * node.count, at)
 
 
 def resident_bytes(workload: Workload) -> int:

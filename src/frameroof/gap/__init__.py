@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..hardware import Device
+from ..roofline import Roofline
 from ..run import Run
 from ..trace.plausible import ROUNDING
-from ..trace.shapes import peak_of
 from ..units import format_bandwidth
 from ..workload.records import Workload
 from .matching import Index, index_of, missing, name_attention, name_shape
@@ -32,7 +32,8 @@ def find_gap(run: Run, device: Device, workload: Workload | None = None, sizes: 
     """
     check(run)
     index = index_of(workload, sizes) if workload else None
-    rows = [*_shape_rows(run, device, index), *_attention_rows(run, device, index)]
+    roofline = Roofline(device, ran=True)
+    rows = [*_shape_rows(run, roofline, index), *_attention_rows(run, roofline, index)]
     rows.sort(key=lambda row: -(row.above_ns if row.above_ns is not None else row.time_ns))
     total = max(1, sum(c.time_ns for c in run.classes))
     limited = [row for row in rows if row.limit_ns is not None]
@@ -100,26 +101,26 @@ def _workload(workload: Workload | None, sizes: Mapping[str, int] | None) -> Ite
 # ---------------------------------------------------------------------------------------------- measured
 
 
-def _shape_rows(run: Run, device: Device, index: Index | None) -> Iterable[GapRow]:
+def _shape_rows(run: Run, roofline: Roofline, index: Index | None) -> Iterable[GapRow]:
     for row in run.shapes:
         if row.class_ == "attention" and run.attention:
             continue
         made = GapRow(row.class_, row.name or UNKNOWN, row.stage, dims=row.dims, count=row.count, time_ns=row.time_ns)
-        rate = (device.pcie_bandwidth if row.over_link else None) or device.bandwidth
-        _limit(made, device, (row.flops, row.flops, row.bytes), row.dtype, rate)
+        link = roofline.device.pcie_bandwidth if row.over_link else None
+        _limit(made, roofline, (row.flops, row.flops, row.bytes), row.dtype, link)
         if index:
             name_shape(made, row, index)
         yield made
 
 
-def _attention_rows(run: Run, device: Device, index: Index | None) -> Iterable[GapRow]:
+def _attention_rows(run: Run, roofline: Roofline, index: Index | None) -> Iterable[GapRow]:
     for row in run.attention:
         dims = [row.batch, row.heads, row.query_len, row.key_len, row.head_dim]
         name = f"{row.kind} attention, {'fused' if row.fused else 'eager'}"
         made = GapRow("attention", name, row.stage, dims=dims, count=row.count, time_ns=row.time_ns)
         if row.query_len:
             executed = row.flops / 2 if row.causal else row.flops
-            _limit(made, device, (executed, row.flops, row.bytes), row.dtype, device.bandwidth)
+            _limit(made, roofline, (executed, row.flops, row.bytes), row.dtype)
         if index:
             name_attention(made, row, index)
         yield made
@@ -130,20 +131,21 @@ def _attention_rows(run: Run, device: Device, index: Index | None) -> Iterable[G
 
 def _limit(
     made: GapRow,
-    device: Device,
+    roofline: Roofline,
     amounts: tuple[float | None, float | None, float | None],
     dtype: str | None,
-    bandwidth: float,
+    link: float | None = None,
 ) -> None:
     """Set limit, distance and utilizations from (FLOPs executed, FLOPs counted, bytes) of all calls.
 
+    `link` is the bandwidth of what the bytes cross in place of the memory.
     Where the bytes of a product are not known, its FLOPs alone limit it: that is no longer than its true limit.
     """
     executed, counted, moved = amounts
     if executed is None or (moved is None and not executed):
         return
-    peak = peak_of(device, dtype)
-    compute, memory = executed / peak * 1e9, (moved or 0.0) / bandwidth * 1e9
+    found = roofline.limit(flops=executed, dtype=dtype, bytes=moved or 0.0, bandwidth=link)
+    compute, memory = found.compute_s * 1e9, found.memory_s * 1e9
     made.limit_ns = min(made.time_ns, round(max(compute, memory)))  # a cache can beat the memory: MBU above 1
     made.above_ns = made.time_ns - made.limit_ns
     made.bound = "compute" if compute > memory else "memory"

@@ -6,19 +6,21 @@ To add a device, add a ``[[device]]`` to its family's file with its source and d
 
 from ..dtypes import PEAKS as DTYPES
 from .load import device, devices, load_devices, parse_node, seed_devices
-from .records import Device, Differing, Node, Price, Provenance, Reading
+from .records import Device, Differing, Link, Node, Price, Provenance, Reading, link_of
 from .whatif import parse_changes, what_if
 
 __all__ = [
     "DTYPES",
     "Device",
     "Differing",
+    "Link",
     "Node",
     "Price",
     "Provenance",
     "Reading",
     "device",
     "devices",
+    "link_of",
     "load_devices",
     "parse_changes",
     "parse_node",

@@ -210,10 +210,28 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
         return all("recalled" in source or "estimate" in source for source in self.source)
 
 
+class Link(msgspec.Struct, frozen=True):
+    """What joins the devices of a node: bytes per second in one direction."""
+
+    kind: Literal["nvlink", "pcie"]
+    """Their own link, as vendors give one between accelerators (NVLink, Infinity Fabric …), or the host's PCIe."""
+    bandwidth: float
+
+
+def link_of(device: Device) -> Link:
+    """What joins several of a device: their own link, else PCIe; `ValueError`, a sentence, where none is known."""
+    if device.link_bandwidth is not None:
+        return Link("nvlink", device.link_bandwidth)
+    if device.pcie_bandwidth is not None:
+        return Link("pcie", device.pcie_bandwidth)
+    raise ValueError(f"{device.name} states no link between devices, so that nothing can be said of communication")
+
+
 class Node(msgspec.Struct, frozen=True):
     """`count` devices of one type that work together, such as ``8xH100``.
 
-    `price` replaces the device's own price per hour (of one device) where it is given.
+    What they reach together depends on how they share the work, which is a plan's to say (`passes.parallel`); nothing
+    here is multiplied but what a buyer pays. `price` replaces the device's own price per hour (of one device).
     """
 
     device: Device
@@ -232,26 +250,12 @@ class Node(msgspec.Struct, frozen=True):
         return self.device.name if self.count == 1 else f"{self.count} x {self.device.name}"
 
     @property
+    def link(self) -> Link:
+        """What joins its devices; `ValueError`, a sentence, where none is known."""
+        return link_of(self.device)
+
+    @property
     def usd_per_hour(self) -> Price | None:
         """The price of the whole node per hour, None when unknown."""
         price = self.price or self.device.usd_per_hour
         return None if price is None else price.times(self.count)
-
-    @property
-    def tdp_w(self) -> float | None:
-        """Watts of all devices together (hosts not included), None when unknown."""
-        return None if self.device.tdp_w is None else self.device.tdp_w * self.count
-
-    @property
-    def memory_bytes(self) -> int:
-        """Bytes of device memory of all devices together."""
-        return self.device.memory_bytes * self.count
-
-    @property
-    def bandwidth(self) -> float:
-        """Memory bytes per second of all devices together."""
-        return self.device.bandwidth * self.count
-
-    def peak(self, dtype: str) -> float:
-        """Dense matrix peak of all devices together, in FLOP/s; errors as `Device.peak`."""
-        return self.device.peak(dtype) * self.count

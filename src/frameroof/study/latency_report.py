@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..roofline import Roofline
 from ..units import format_flops, format_seconds
 from .stream import BLOCK, DIM, LAYERS, Part, Sizes, StreamPrediction, lora_flops, predict
 
@@ -158,7 +159,7 @@ def gains(p: StreamPrediction) -> tuple[Gain, ...]:
     """What each change could bring, limit against limit; a change that keeps the numbers says so."""
     s, block = p.sizes, p.parts["block"]
     equal, measure = "none: equal numbers", "to be measured"
-    lora = (s.steps + 1) * lora_flops(s) / p.node.peak("bf16")
+    lora = (s.steps + 1) * Roofline(p.node.device).limit(flops=lora_flops(s), dtype="bf16").compute_s
     found = [
         Gain("ring cache instead of clone, roll, insert, join", "block", p.baseline_block_s(), block.limit_s, equal),
         Gain(f"LoRA of rank 256 merged (it runs beside {_linears()} linears)", "block", block.limit_s + lora,

@@ -15,6 +15,7 @@ from .. import catalogue
 from ..dtypes import BITS
 from ..estimate import DEFAULT_UTILIZATION, StageEstimate, Utilization, estimate
 from ..hardware import Node, parse_node
+from ..roofline import Roofline
 from ..workload.records import Op, Stage, Workload
 from .predict import FLOP_CONVENTION, prepare
 
@@ -245,10 +246,14 @@ def copied(frame: float, window: int, sink: int, block: int, layers: int) -> dic
 def _copies(s: Sizes, node: Node, bits: int, utilization: Utilization) -> tuple[Part, ...]:
     """`copied` at the memory's full bandwidth."""
     frame = 2 * s.batch * s.frame_tokens * DIM * bits / 8
-    return tuple(
-        Part(name, 0, size, 0, size / node.bandwidth, size / node.bandwidth / utilization.of("copy"))
-        for name, size in copied(frame, s.window, s.sink, BLOCK, LAYERS).items()
-    )
+    return copies(copied(frame, s.window, s.sink, BLOCK, LAYERS), node, utilization)
+
+
+def copies(sizes: Mapping[str, float], node: Node, utilization: Utilization) -> tuple[Part, ...]:
+    """Copies of so many bytes each, by name, at the memory's full bandwidth, and what is expected of them."""
+    roofline, share = Roofline(node.device), utilization.of("copy")
+    limits = {name: roofline.limit(bytes=size).seconds for name, size in sizes.items()}
+    return tuple(Part(name, 0, sizes[name], 0, limit, limit / share) for name, limit in limits.items())
 
 
 def _when(s: Sizes, parts: Mapping[str, Part]) -> tuple[tuple[int, int, Part], ...]:

@@ -11,6 +11,7 @@ from typing import Any
 from ..dtypes import of_bytes
 from ..hardware import Device
 from ..recorded import Origin
+from ..roofline import Roofline
 from ..run import AttentionRow, GroupRow, Launch, ProblemRow, Run, SequenceRow, StageRow, SyncRow
 from .account import account, reclassify
 from .advice import advise
@@ -25,7 +26,6 @@ from .placed import HOST_TIMES, Placed, place
 from .plausible import beyond_peaks
 from .ranks import by_device
 from .read import Progress, read
-from .shapes import peak_of
 from .source import Source
 from .stages import UNLINKED, Stage, find_stages
 from .syncs import find_syncs
@@ -153,8 +153,7 @@ def _limit_ns(on: Device | None, flops: float, moved: float, item: int) -> int:
     """The least time of a fused attention on a device; 0 where the device is unknown (nothing can be promised less)."""
     if on is None:
         return 0
-    peak = peak_of(on, of_bytes(item))
-    return int(1e9 * max(flops / peak, moved / on.bandwidth))
+    return int(1e9 * Roofline(on, ran=True).limit(flops=flops, dtype=of_bytes(item), bytes=moved).seconds)
 
 
 def _stages(placed: Placed, stages: Sequence[Stage], idle: Idle) -> list[StageRow]:

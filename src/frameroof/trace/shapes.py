@@ -12,23 +12,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ..dtypes import DTYPES, TRACE_BYTES, TRACE_NAMES
-from ..hardware import Device
+from ..dtypes import TRACE_BYTES, TRACE_NAMES
 from .classify import NO_WORK
 from .columns import Arguments
-
-
-def peak_of(device: Device, dtype: str | None) -> float:
-    """The dense peak for a dtype, that of a near one, or the largest: a limit must never be too long.
-
-    A trace does not tell fp32 products from those in TF32, so fp32 has the larger of the two peaks.
-    """
-    peaks, wanted = device.dense_flops, dtype or "bf16"
-    row = DTYPES.get(wanted)
-    own, near = ((wanted, *row.unseen), row.near) if row else ((wanted,), ())
-    known = [peaks[name] for name in own if name in peaks] or [peaks[name] for name in near if name in peaks]
-    return max(known or peaks.values())
-
 
 Dims = tuple[int, ...]
 

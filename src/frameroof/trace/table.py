@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..hardware import Device, device
+from ..roofline import Roofline
 from ..run import Coverage, GroupRow, ModuleRow, OperatorRow, ShapeRow, Summary
 from .account import MATRIX, over_link
 from .columns import Array
@@ -16,7 +17,6 @@ from .grouped import Grouped
 from .idle import Idle
 from .placed import Placed
 from .schema import Kind
-from .shapes import peak_of
 from .stages import Stage
 
 SHORT_NS = 10_000
@@ -96,12 +96,13 @@ class Table:
         by = self._by(list(zip(p.classes, names, strict=True)))
         timed = by.sums(np.where(self.flops >= 0, p.duration, 0))
         known = zip(by.known_sums(self.flops), by.known_sums(self.moved), timed, by.distinct(p.call), strict=True)
+        roofline = Roofline(self.device, ran=True) if self.device else None
         found = []
         for i, (flops, moved, ran, calls) in enumerate(known):
             (name, operator), time, dtype = by.keys[i], by.times[i], self.dtype(by.rows(i))
             rate = flops / ran * 1e9 if flops and ran and not p.host_only else None
             through = moved / time * 1e9 if moved and time and not p.host_only else None
-            peak = peak_of(self.device, dtype) if self.device and dtype in self.device.dense_flops else None
+            peak = roofline.peak(dtype) if roofline and dtype in roofline.device.dense_flops else None
             found.append(
                 OperatorRow(
                     name, operator, time, calls, by.counts[i], flops, moved,

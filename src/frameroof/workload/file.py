@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
 import zlib
 from collections.abc import Iterable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,7 @@ class _Stage(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     cache: str | int = 0
     cache_dtype: str = ""
     uncounted: dict[str, int] = {}
+    share: str = ""
 
 
 class _File(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
@@ -75,6 +78,8 @@ class _File(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     source: list[str] = []
     made_by: dict[str, str] = {}
     passes: list[str] = []
+    devices: int = 1
+    plan: str = ""
     stages: list[_Stage] = []
 
 
@@ -129,6 +134,7 @@ def _pack_stage(stage: Stage) -> _Stage:
         cache=_number(stage.cache),
         cache_dtype=stage.cache_dtype,
         uncounted=dict(stage.uncounted),
+        share="" if stage.share == 1 else str(stage.share),
     )
 
 
@@ -177,7 +183,15 @@ def _stage(packed: _Stage) -> Stage:
         cache=Poly.of(packed.cache),
         cache_dtype=packed.cache_dtype,
         uncounted=packed.uncounted,
+        share=_share(packed.share or "1", packed.name),
     )
+
+
+def _share(text: str, stage: str) -> Fraction:
+    """``1/8``: what of a stage each device does."""
+    if not re.fullmatch(r"[1-9]\d{0,5}(/[1-9]\d{0,5})?", text) or not 0 < (share := Fraction(text)) <= 1:
+        raise ValueError(f"stage {stage}: a device's share is above 0 and at most 1, such as 1/8, not {text!r}")
+    return share
 
 
 def dumps(workload: Workload) -> bytes:
@@ -195,6 +209,8 @@ def dumps(workload: Workload) -> bytes:
         source=list(workload.source),
         made_by=dict(workload.made_by),
         passes=list(workload.passes),
+        devices=workload.devices,
+        plan=workload.plan,
         stages=[_pack_stage(stage) for stage in workload.stages],
     )
     return _readable(msgspec.to_builtins(file))
@@ -238,7 +254,11 @@ def loads(data: bytes, where: str = "this file") -> Workload:
             source=tuple(file.source),
             made_by=file.made_by,
             passes=tuple(file.passes),
+            devices=file.devices,
+            plan=file.plan,
         )
+        if workload.devices < 1:
+            raise ValueError(f"its plan is for {workload.devices} devices")
         if workload.dtype not in BITS or not workload.stages:
             raise ValueError(f"it has {len(workload.stages)} stages and the dtype {workload.dtype!r}")
         for stage in workload.stages:

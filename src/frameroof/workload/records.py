@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +13,8 @@ from .expr import ONE, Poly, expr
 from .recipe import Size
 
 MATRIX_KINDS = ("linear", "matmul", "attention", "conv1d", "conv2d", "conv3d")
-KINDS = (*MATRIX_KINDS, "norm", "softmax", "elementwise", "reduction", "embedding", "copy", "other")
+COLLECTIVE = "collective"
+KINDS = (*MATRIX_KINDS, "norm", "softmax", "elementwise", "reduction", "embedding", "copy", COLLECTIVE, "other")
 
 # The sizes that each kind's FLOP rule needs.
 DIMS_OF = {
@@ -76,7 +78,8 @@ class Op:
     ``b heads kv_heads q kv d dv``. `attrs`: attention has ``causal``, ``role`` (self or cross) and
     ``axis`` (temporal, spatial or full; video only); a pointwise piece of a norm has ``part``; an
     operation whose size differs from call to call has ``total``: its sizes are sums over its calls;
-    a ``piece`` of an attention is one kernel of its baseline form.
+    a ``piece`` of an attention is one kernel of its baseline form. A ``collective`` is named after what it
+    does (all_reduce, all_gather …); it reads and writes what one device has before and after it.
     """
 
     path: str
@@ -163,6 +166,9 @@ class Held:
     fixed_bytes: Poly
 
 
+WHOLE = Fraction(1)
+
+
 @dataclass(frozen=True)
 class Stage:
     """One stage of a pipeline: a table of operations, run `repeat` times (and for each loop value).
@@ -189,6 +195,7 @@ class Stage:
     cache: Poly = Poly()
     cache_dtype: str = ""
     uncounted: Mapping[str, int] = field(default_factory=dict)
+    share: Fraction = WHOLE
 
     def bind(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Every name this stage's polynomials use, for parameters that include the loop variable."""
@@ -212,6 +219,9 @@ class Workload:
     source: tuple[str, ...] = ()
     made_by: Mapping[str, str] = field(default_factory=dict)
     passes: tuple[str, ...] = ()
+    devices: int = 1
+    plan: str = ""
+    """How `devices` devices share the work, in a sentence; "" for one device."""
 
     def sizes(self, chosen: Mapping[str, int] | None = None) -> dict[str, int]:
         """Defaults overlaid with `chosen`; `ValueError` with a sentence for what is not admissible."""

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ...dtypes import item_bytes, torch_name
-from ...estimate import OpEstimate, StageEstimate, estimate
+from ...estimate import OpEstimate, StageEstimate, Utilization, estimate
 from ...hardware import Node, device
 from ...profiler.probe import probe
 from ...stream import StreamConfig
@@ -22,7 +22,7 @@ from ...stream.cost import workload
 from ...stream.engine import Files, Maker
 from ...study.characterize.classes import class_of
 from ...study.predict import prepare
-from ...study.stream import PARTS, Part, copied, part_of
+from ...study.stream import PARTS, Part, copied, copies, part_of
 from ...trace.classify import CLASSES
 from ...workload.records import Op
 from .variants import Variant
@@ -149,8 +149,7 @@ class Needed:
         }
 
     def moved(self, sizes: Mapping[str, float]) -> dict[str, Part]:
-        speed = self.node.bandwidth
-        return {name: Part(name, 0, size, 0, size / speed, size / speed) for name, size in sizes.items()}
+        return {part.name: part for part in copies(sizes, self.node, Utilization(1.0))}
 
 
 def _split(ops: Sequence[OpEstimate], of: Callable[[Op], str], names: Iterable[str]) -> dict[str, Part]:

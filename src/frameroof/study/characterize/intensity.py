@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...estimate.limits import Machine
+from ...roofline import Roofline
 from .claims import ABSENT, by_model, claim, number, statement
 from .shares import of_family, partly
 from .source import Claim, Experiment, Row, Source, about, columns
@@ -118,9 +118,10 @@ def _bound_claims(source: Source, rows: Sequence[Row]) -> list[Claim]:
 def _roof(source: Source) -> tuple[float, float] | None:
     """Peak FLOP/s and bytes per second of the source's machine, None where they are not known."""
     node = source.node
-    return (
-        (Machine(node).peak(source.dtype), node.bandwidth) if node and source.dtype in node.device.dense_flops else None
-    )
+    if node is None or source.dtype not in node.device.dense_flops:
+        return None
+    roofline = Roofline(node.device)
+    return roofline.peak(source.dtype), roofline.bandwidth
 
 
 def _row(source: Source, name: str, roof: tuple[float, float] | None) -> Row:

@@ -160,7 +160,7 @@ class Predicted:
         self.machine = self.node.name
         self._models = tuple(dict.fromkeys(model(name).name for name in models))
         self._made: dict[Any, pl.DataFrame] = {}
-        units = eager.compute_units(self.node)
+        units = eager.compute_units(self.node.device)
         self.assumptions = (
             f"Nothing was run: operations counted from the modules, on {self.node.name}.",
             "Time of an operation: the largest of launch, compute over its share of the peak, bytes over their "

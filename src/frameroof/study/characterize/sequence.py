@@ -171,7 +171,7 @@ def _counter_claims(read: Mapping[str, Sequence[tuple[int, float]]]) -> list[Cla
 
 
 def _bandwidth(source: Source) -> float | None:
-    return source.node.bandwidth if source.node else None
+    return source.node.device.bandwidth if source.node else None
 
 
 def correlation(x: Sequence[float], y: Sequence[float]) -> float | None:

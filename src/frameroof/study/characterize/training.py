@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from ...estimate.links import DEVICES_PER_NODE, links_of
+from ...estimate.communication import DEVICES_PER_NODE, links_of
 from .claims import contradiction, number, statement
 from .predicted import Predicted, stage_of, workload_of
 from .source import Experiment, Row, Source, about, columns

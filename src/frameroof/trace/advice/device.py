@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ...hardware import Device
 from ...recorded import Advice, concerns
+from ...roofline import Roofline
 from ...run import AttentionRow, Run
 from ...units import format_bytes
 from ..chains import LOOSE
@@ -89,8 +90,9 @@ def _elementwise(run: Run, device: Device | None) -> Iterator[Advice]:
     chains = run.chains
     if not chains.count:
         return
-    rate = device.bandwidth if device else chains.bytes_per_s
-    still = chains.bytes / rate * 1e9 if rate else 0.0
+    still = chains.bytes / chains.bytes_per_s * 1e9 if chains.bytes_per_s else 0.0
+    if device is not None:
+        still = Roofline(device, ran=True).limit(bytes=chains.bytes).seconds * 1e9
     work = "operators" if run.summary.on_cpu else "kernels"
     yield suggest(
         "device.elementwise",

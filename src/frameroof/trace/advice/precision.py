@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ...dtypes import EIGHT_BIT, HALF, torch_name
 from ...hardware import Device
 from ...recorded import Advice, concerns
+from ...roofline import Roofline
 from ...run import Run, ShapeRow
 from ..account import MATRIX
 from ..classify import LINEAR
@@ -25,6 +26,11 @@ def precision(run: Run, device: Device | None) -> Iterator[Advice]:
     yield from (_decoder(run, device, half, stage) for stage in alone)
     yield from _single(run, device, half, alone)
     yield from _eight_bits(run, device, half)
+
+
+def _products_ns(device: Device, flops: float, dtype: str) -> float:
+    """The limit of so many FLOPs of products in a dtype."""
+    return float(Roofline(device, ran=True).limit(flops=flops, dtype=dtype).seconds) * 1e9
 
 
 def _alone_in_fp32(run: Run) -> list[str]:
@@ -49,7 +55,7 @@ def _decoder(run: Run, device: Device, half: str, stage: str) -> Advice:
     rows = [row for row in run.shapes if row.stage == stage and row.dtype == "fp32"]
     saved = 0.0
     for row in rows:
-        limit = row.flops / device.dense_flops[half] * 1e9 if row.flops else row.time_ns / 2
+        limit = _products_ns(device, row.flops, half) if row.flops else row.time_ns / 2
         saved += max(0.0, row.time_ns - limit)
     return suggest(
         "precision.decoder",
@@ -68,7 +74,7 @@ def _decoder(run: Run, device: Device, half: str, stage: str) -> Advice:
 
 def _single(run: Run, device: Device, half: str, without: list[str]) -> Iterator[Advice]:
     peaks = device.dense_flops
-    full = peaks.get("tf32") or peaks.get("fp32") or peaks[half]
+    full = Roofline(device, ran=True).peak("fp32")
     rows = [row for row in run.shapes if row.dtype == "fp32" and row.flops and row.stage not in without]
     if rows and peaks[half] > full:
         time = sum(row.time_ns for row in rows)
@@ -83,7 +89,7 @@ def _single(run: Run, device: Device, half: str, without: list[str]) -> Iterator
                 "torch.set_float32_matmul_precision('high'); keep norms and the last layers in fp32 where quality asks "
                 "for it",
             ),
-            time - sum(row.flops or 0 for row in rows) / peaks[half] * 1e9,
+            time - _products_ns(device, sum(row.flops or 0 for row in rows), half),
         )
 
 
@@ -93,7 +99,7 @@ def _eight_bits(run: Run, device: Device, half: str) -> Iterator[Advice]:
     wide = [row for row in run.shapes if row.class_ == "linear" and row.dtype in HALF and row.flops]
     if eight > peaks[half] and wide:
         time = sum(row.time_ns for row in wide)
-        limit = sum(row.flops or 0 for row in wide) / eight * 1e9
+        limit = _products_ns(device, sum(row.flops or 0 for row in wide), "fp8" if "fp8" in peaks else "int8")
         whole = sum(row.time_ns for row in run.shapes if row.class_ == "linear")
         part = (
             "" if time > 0.99 * whole else f" of {ms(whole)}, as far as they are in half precision and of known sizes"

@@ -8,12 +8,24 @@ that a ring over several nodes runs at the slower of the two links.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from ..hardware import Device
+from ..hardware import Device, link_of
 from .eager import Table
 
 PASSES = {"all_gather": 1, "reduce_scatter": 1, "all_to_all": 1, "broadcast": 1, "all_reduce": 2}
+"""Collective -> how often a ring passes the whole; the names that an operation of the kind `collective` may have."""
 DEVICES_PER_NODE = 8  # HGX and DGX boards
+
+
+def ring_bytes(collective: str, size: Any, devices: int) -> Any:
+    """Bytes that a ring of `devices` passes through the link of each, of a whole (gathered) tensor of `size` bytes.
+
+    `size` may be an array. Raises `ValueError`, a sentence, for an unknown collective.
+    """
+    if collective not in PASSES:
+        raise ValueError(f"unknown collective {collective!r}; known: {', '.join(PASSES)}")
+    return PASSES[collective] * size * (devices - 1) / devices
 
 
 @dataclass(frozen=True)
@@ -32,8 +44,7 @@ class Links:
 
         Raises `ValueError` for an unknown collective, fewer than one device or a negative size.
         """
-        if collective not in PASSES:
-            raise ValueError(f"unknown collective {collective!r}; known: {', '.join(PASSES)}")
+        passed = ring_bytes(collective, size, max(devices, 1))
         if devices < 1 or size < 0:
             raise ValueError(f"a collective needs at least 1 device and 0 bytes, not {devices} and {size:g}")
         if devices == 1:
@@ -41,7 +52,7 @@ class Links:
         rate, latency = self.inside_bytes_s, self.inside_latency_s
         if devices > self.per_node:
             rate, latency = min(rate, self.across_bytes_s), latency + self.across_latency_s
-        return PASSES[collective] * (latency + size * (devices - 1) / devices / rate)
+        return PASSES[collective] * latency + float(passed) / rate
 
 
 def links_of(device: Device, table: Table) -> Links:
@@ -51,15 +62,11 @@ def links_of(device: Device, table: Table) -> Links:
     devices. Raises `ValueError` for a device without a known link.
     """
     infiniband = table.links["infiniband"]
-    if device.link_bandwidth is not None:
-        inside, bandwidth = table.links["nvlink"], device.link_bandwidth
-    elif device.pcie_bandwidth is not None:
-        inside, bandwidth = table.links["pcie"], device.pcie_bandwidth
-    else:
-        raise ValueError(f"{device.name} states no link between devices, so that nothing can be said of communication")
+    link = link_of(device)
+    inside = table.links[link.kind]
     adapters = (infiniband.gb_s_per_device or 0.0) * 1e9 * DEVICES_PER_NODE
     return Links(
-        bandwidth * inside.share,
+        link.bandwidth * inside.share,
         inside.latency_us * 1e-6,
         adapters * infiniband.share,
         infiniband.latency_us * 1e-6,

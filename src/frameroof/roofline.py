@@ -1,0 +1,124 @@
+"""The roofline: one limit of one operation and one choice of peak, for all that speak of limits.
+
+The limit is the longest of three times on one device: matrix FLOPs over the dense peak of the unit that does them, all
+other arithmetic over the fp32 rate outside of matrix units, and bytes over a bandwidth (Williams, Waterman and
+Patterson, "Roofline", 2009). Everything here is of one device; how several share work is a pass (`passes.parallel`).
+Quantities may be numbers or NumPy arrays; FLOPs, bytes and seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .dtypes import DTYPES
+from .hardware import Device
+
+Bound = Literal["compute", "memory"]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What an operation needs of the compute units and of memory, in seconds; numbers or arrays."""
+
+    compute_s: Any
+    memory_s: Any
+
+    @property
+    def seconds(self) -> Any:
+        """The longer of the two."""
+        return larger(self.compute_s, self.memory_s)
+
+    @property
+    def bound(self) -> Bound:
+        """Which of the two it is (of numbers)."""
+        return bound_of(self.compute_s, self.memory_s)
+
+
+def bound_of(compute_s: float, memory_s: float) -> Bound:
+    """ "compute" or "memory", whichever takes longer; the first where they are equal."""
+    return "compute" if compute_s >= memory_s else "memory"
+
+
+class Roofline:
+    """The limits of a device, and in `assumptions` what had to be assumed to state them.
+
+    `ran` says that the work was seen to run there: a dtype without a peak then has that of a near one, or the
+    largest, for such a limit is never too long. Without it, work in a dtype that the device has no peak for is
+    refused.
+    """
+
+    def __init__(self, device: Device, *, ran: bool = False) -> None:
+        self.device = device
+        self.ran = ran
+        self.bandwidth = device.bandwidth
+        self.vector_peak = device.vector_peak
+        self.assumptions: dict[str, None] = {}
+        self._peaks: dict[str, float] = {}
+        if self.vector_peak is None:
+            self._assume(f"{device.name} states no fp32 rate outside of matrix units: elementwise arithmetic is free")
+
+    def _assume(self, text: str) -> None:
+        self.assumptions[text] = None
+
+    def peak(self, dtype: str | None) -> float:
+        """The dense peak in FLOP/s for matrix work on operands of `dtype` (None: not recorded).
+
+        Raises `ValueError`, a sentence, for a dtype without a peak, unless the work ran there.
+        """
+        wanted = dtype or "bf16"
+        if wanted not in self._peaks:
+            self._peaks[wanted] = self._seen(wanted) if self.ran else self._stated(wanted)
+        return self._peaks[wanted]
+
+    def _seen(self, dtype: str) -> float:
+        peaks, row = self.device.dense_flops, DTYPES.get(dtype)
+        own, near = ((dtype, *row.unseen), row.near) if row else ((dtype,), ())
+        known = [peaks[name] for name in own if name in peaks] or [peaks[name] for name in near if name in peaks]
+        return max(known or peaks.values())
+
+    def _stated(self, dtype: str) -> float:
+        try:
+            return self.device.peak(dtype)
+        except ValueError:
+            other = DTYPES[dtype].counted_as if dtype in DTYPES else ""
+            if not other:
+                raise
+            name = self.device.name
+            self._assume(f"{name} states no {dtype} matrix peak: {dtype} matrix work is limited at its {other} peak")
+            return self.device.peak(other)
+
+    def limit(
+        self,
+        *,
+        flops: Any = 0.0,
+        dtype: str | None = None,
+        vector_flops: Any = 0.0,
+        bytes: Any = 0.0,
+        bandwidth: float | None = None,
+    ) -> Limit:  # five quantities, all of them the work
+        """The limit of work with so many matrix FLOPs (executed, on operands of `dtype`), other FLOPs and bytes.
+
+        `bandwidth` is that of a link in place of the device's memory, in bytes per second. Raises as `peak`.
+        """
+        compute: Any = 0.0
+        if not isinstance(flops, float | int) or flops:
+            compute = flops / self.peak(dtype)
+        if self.vector_peak is not None:
+            compute = larger(compute, vector_flops / self.vector_peak)
+        return Limit(compute, bytes / (bandwidth or self.bandwidth))
+
+    def inverse(self, dtypes: Sequence[str]) -> tuple[list[float], float, float]:
+        """Seconds per matrix FLOP for each of `dtypes` ("" = no matrix work), per other FLOP, and per byte."""
+        vector = 0.0 if self.vector_peak is None else 1 / self.vector_peak
+        return [1 / self.peak(dtype) if dtype else 0.0 for dtype in dtypes], vector, 1 / self.bandwidth
+
+
+def larger(a: Any, b: Any) -> Any:
+    """The larger of two numbers, or of each pair in arrays."""
+    if isinstance(a, float | int) and isinstance(b, float | int):
+        return max(a, b)
+    import numpy as np
+
+    return np.maximum(a, b)
