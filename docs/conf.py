@@ -8,7 +8,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from made import CliReference, Runs
+from made import CliReference, Public, Runs
 
 import frameroof
 
@@ -31,7 +31,8 @@ highlight_language = "text"
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """Two directives of our own: the CLI reference, and commands that are run as the pages are built."""
+    """Directives of our own: the references of command line and Python, and commands run as the pages are built."""
     app.add_directive("cli-reference", CliReference)
+    app.add_directive("public", Public)
     app.add_directive("runs", Runs)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,11 +1,13 @@
-"""What the pages are made with: the CLI reference from the command itself, and commands that are run.
+"""What the pages are made with: the references of command line and Python from the program itself, and commands run.
 
-Nothing is written beside the pages: both directives make their content while Sphinx builds.
+Nothing is written beside the pages: the directives make their content while Sphinx builds.
 """
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -55,6 +57,46 @@ def _escaped(text: str) -> str:
     return " ".join(text.split()).replace("\\", "\\\\").replace("*", "\\*").replace("`", "\\`")
 
 
+def public_entry(name: str) -> str:
+    """One public name as reStructuredText: how it is called, its documentation, and for a class what it has."""
+    import frameroof
+
+    entry = getattr(frameroof, name)
+    call = name + (_signature(entry) if not inspect.isclass(entry) or entry.__init__ is not object.__init__ else "")
+    if inspect.isclass(entry) and hasattr(entry, "__struct_fields__"):
+        call = name  # a record that is read, and made by nobody
+    function = entry.__call__ if inspect.ismodule(entry) else entry
+    lines = [f".. _python-{name}:", "", name, "^" * len(name), "", f"``frameroof.{call}``", "", _documented(function)]
+    for own, value in sorted(vars(entry).items()) if inspect.isclass(entry) else ():
+        function = value.__func__ if isinstance(value, classmethod | staticmethod) else value
+        if own.startswith("_") or not (inspect.isfunction(function) or isinstance(value, property)):
+            continue
+        called = f"{name}.{own}" + ("" if isinstance(value, property) else _signature(getattr(entry, own)))
+        lines += ["", f"``{called}``", *(f"   {line}" for line in _documented(function).splitlines())]
+    return "\n".join(lines) + "\n"
+
+
+def _signature(function: Any) -> str:
+    """Names and short defaults of the arguments; types are in the text."""
+    shown = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name == "self":
+            continue
+        default = parameter.default
+        plain = default is parameter.empty or len(repr(default)) <= 12
+        given = parameter.replace(annotation=parameter.empty, default=default if plain else parameter.empty)
+        shown.append(str(given) if plain else f"{given}=…")
+        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in shown:
+            shown.insert(-1, "*")
+    return f"({', '.join(shown)})"
+
+
+def _documented(function: Any) -> str:
+    """A docstring, its names in backticks as code."""
+    text = inspect.cleandoc(function.__doc__ or "").replace("\\", "\\\\")
+    return re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", text)
+
+
 def output_of(command: str, folder: Path = HERE) -> str:
     """What a `frameroof …` command prints; `RuntimeError` with its error if it fails."""
     words = shlex.split(command)
@@ -75,6 +117,16 @@ class CliReference(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Make the sections."""
         return self.parse_text_to_nodes(cli_reference(), allow_section_headings=True)
+
+
+class Public(SphinxDirective):
+    """``.. public:: NAME`` puts a public name of the package with its documentation here."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Make the section."""
+        return self.parse_text_to_nodes(public_entry(self.arguments[0]), allow_section_headings=True)
 
 
 class Runs(SphinxDirective):

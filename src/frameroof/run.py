@@ -303,6 +303,15 @@ class Run(msgspec.Struct):
         data: dict[str, Any] = msgspec.to_builtins(self)
         return data
 
+    def save(self, folder: str | os.PathLike[str], force: bool = False) -> Path:
+        """Write the run into `folder`, made if missing: `save_run`, with its errors."""
+        return save_run(self, folder, force)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Run:
+        """Read a run from its folder or its JSON: `load_run`, with its errors."""
+        return load_run(path)
+
 
 def probed_device(run: Run) -> Device | None:
     """The device that `profile` measured itself, where the run carries one (`environment.probe`)."""
@@ -310,13 +319,19 @@ def probed_device(run: Run) -> Device | None:
 
 
 def save_run(run: Run, folder: str | os.PathLike[str], force: bool = False) -> Path:
-    """Write `run.json` into `folder` (made if missing); `ValueError` if one is there already."""
+    """Write `run.json` into `folder` (made if missing) and return its path.
+
+    Raises `ValueError`, a sentence, where one is there already (`force` overwrites it) or nothing can be written.
+    """
     with together():
         return write_whole(make_folder(folder) / "run.json", as_json(run), force)
 
 
 def load_run(path: str | os.PathLike[str]) -> Run:
-    """Read a run from its folder or its `run.json`; `ValueError` with a sentence where that is none."""
+    """Read a run from its folder or its `run.json`.
+
+    Raises `ValueError`, a sentence, where that is none, cannot be read, or is of another version.
+    """
     target = Path(path)
     file = target / "run.json" if target.is_dir() else target
     try:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import doctest
+import inspect
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import frameroof
 from frameroof.workload.file import load
 
 ROOT = Path(__file__).parents[2]
@@ -156,6 +160,43 @@ def check_documented(label: str, data: dict[str, Any], below: tuple[str, ...] = 
     named = set(re.findall(r"``(\w+)``", sums + section))
     assert keys(data, below) <= named
     assert data["schema"] in section
+
+
+# ----------------------------------------------------------------------------------- Python
+
+PAGE = (DOCS / "reference" / "python.rst").read_text("utf-8")
+
+
+def test_the_reference_has_every_public_name_once_with_an_example():
+    sections = re.split(r"^\.\. public:: ", PAGE, flags=re.MULTILINE)[1:]
+    assert sorted(section.split()[0] for section in sections) == sorted(frameroof.__all__)
+    for section in sections:
+        assert "\n   >>> " in section, f"{section.split()[0]} has no example"
+
+
+def test_the_examples_of_the_reference_do_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("torch")
+    shutil.copytree(DOCS / "guide" / "examples", tmp_path / "examples")
+    monkeypatch.chdir(tmp_path)
+    shown = doctest.DocTestParser().get_doctest(PAGE, {}, "python.rst", None, 0)
+    said: list[str] = []
+    found = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(shown, out=said.append)
+    assert found.failed == 0, "".join(said)
+    assert found.attempted > 40
+
+
+@pytest.mark.parametrize("name", frameroof.__all__)
+def test_the_reference_is_made_from_the_docstrings(name: str):
+    pytest.importorskip("sphinx")
+    pytest.importorskip("torch")
+    sys.path.insert(0, str(DOCS))
+    try:
+        import made
+    finally:
+        sys.path.remove(str(DOCS))
+    entry = getattr(frameroof, name)
+    text = (entry.__call__ if inspect.ismodule(entry) else entry).__doc__
+    assert text.splitlines()[0].replace("`", "") in made.public_entry(name).replace("`", "")
 
 
 # ----------------------------------------------------------------------------------- README

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import pydoc
 import re
+import subprocess
+import sys
+import textwrap
 import tomllib
 import zipfile
 from pathlib import Path
@@ -10,15 +16,24 @@ from pathlib import Path
 import pytest
 
 import frameroof
+from frameroof import catalogue
 
 PUBLIC = [
+    "Engine",
     "Prediction",
     "Run",
     "Utilization",
     "Workload",
     "analyze",
+    "compare",
+    "count",
     "device",
+    "devices",
+    "estimate_grid",
+    "find_gap",
+    "load_run",
     "load_workload",
+    "models",
     "parse_node",
     "predict",
     "profile",
@@ -29,12 +44,88 @@ PUBLIC = [
 
 def test_the_public_names_are_these():
     assert sorted(frameroof.__all__) == PUBLIC
-    assert len(frameroof.__all__) <= 12
 
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name_is_there_and_documented(name: str):
     assert getattr(frameroof, name).__doc__
+
+
+def test_a_type_checker_sees_the_same_names(root: Path):
+    tree = ast.parse((root / "src" / "frameroof" / "__init__.py").read_text("utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    imported = [a.asname or a.name for node in block.body if isinstance(node, ast.ImportFrom) for a in node.names]
+    assert sorted(imported) == PUBLIC
+
+
+# --------------------------------------------------- a room and a function of one name are one thing
+
+ORDERS = {
+    "the function first": "frameroof.count, frameroof.models(); import frameroof.count.load",
+    "the room first": "import frameroof.count.load, frameroof.models.folder",
+    "a name of the room first": "from frameroof.count import load_builder; from frameroof.models import FAMILIES",
+    "the name imported": "from frameroof import count, models; assert count is frameroof.count",
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_count_and_models_can_be_called_whatever_was_imported_before(order: str):
+    fresh(
+        f"""
+        import sys, frameroof
+        {ORDERS[order]}
+        assert "sdxl-base" in [one.name for one in frameroof.models()]
+        try:
+            frameroof.count(print, dtype="int4")
+        except ValueError as error:
+            assert "not 'int4'" in str(error), error
+        else:
+            raise AssertionError("an inadmissible type")
+        import frameroof.count.load as load
+        from frameroof import models
+        assert frameroof.count.load is load and models.FAMILIES
+        assert "torch" not in sys.modules
+        """
+    )
+
+
+def test_without_torch_names_are_listed_and_what_needs_it_says_so():
+    fresh(
+        """
+        import sys, pydoc
+        sys.modules["torch"] = None
+        import frameroof
+        assert "predict" in dir(frameroof) and "Engine" not in dir(frameroof)
+        assert "estimate_grid" in pydoc.render_doc(frameroof, renderer=pydoc.plaintext)
+        assert len(frameroof.models()) > 50 and frameroof.devices()
+        for name in ("Engine", "profile"):
+            try:
+                getattr(frameroof, name)
+            except ImportError as error:
+                assert "pip install 'frameroof[torch]'" in str(error), error
+            else:
+                raise AssertionError(name)
+        try:
+            frameroof.count(lambda: None)
+        except ValueError as error:
+            assert "pip install 'frameroof[torch]'" in str(error), error
+        else:
+            raise AssertionError("count")
+        """
+    )
+
+
+def test_help_on_the_package_names_all_of_it():
+    shown = pydoc.render_doc(frameroof, renderer=pydoc.plaintext)
+    assert [name for name in frameroof.__all__ if not re.search(rf"\b{name}\b", shown)] == []
+    assert list(inspect.signature(frameroof.count).parameters)[:2] == ["model", "inputs"]
+    assert inspect.signature(frameroof.models) == inspect.signature(catalogue.entries)
+
+
+def fresh(text: str) -> None:
+    """Run lines in a process that has imported nothing."""
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(text)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -334,6 +334,15 @@ def saved(tmp_path_factory):
     return folder / "before", renamed
 
 
+def test_paths_are_compared_as_their_runs(saved):
+    found, paths = compare(made(), improved()), compare(*map(str, saved))
+    assert paths.changes == found.changes
+    assert [paths.before.path, paths.after.path] == list(map(str, saved))
+    assert compare(saved[0], improved()).changes == found.changes
+    with pytest.raises(ValueError, match="no-such-folder"):
+        compare(saved[0], "no-such-folder/run.json")
+
+
 def test_exit_code_1_and_a_sentence_where_a_check_fails(saved):
     bad = command(*saved, "--fail-on", "total>5%&2ms,host_launch>5%")
     assert bad.returncode == 1

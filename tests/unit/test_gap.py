@@ -34,6 +34,33 @@ def row_of(gap, name):
     return next(r for r in gap.rows if r.name == name)
 
 
+def test_names_and_paths_are_taken_as_what_they_mean(tmp_path, layer):
+    t = Made(**H100)
+    t.one("aten::addmm", 10_000, 400_000, dims=[[96], [2, 64], [64, 96]], types=[BF16] * 3)
+    run = t.run(tmp_path)
+    folder = run.save(tmp_path / "run").parent
+    meant = find_gap(run, device("A100"), layer, {"batch": 2})
+    assert meant.device == "A100-SXM4-80GB"
+    assert meant.coverage_workload
+    assert find_gap(folder, on="A100", against=tmp_path / "layer.workload.json", sizes={"batch": 2}) == meant
+    assert find_gap(str(folder / "run.json")).device == "H100-SXM5-80GB"  # the run's own
+    assert find_gap(folder).coverage_workload is None
+    (folder / "workload.json").write_text(LAYER, "utf-8")  # as `profile` leaves it
+    assert find_gap(folder).coverage_workload
+
+
+def test_what_a_gap_lacks_is_said(tmp_path):
+    t = Made(deviceProperties=[{**H100["deviceProperties"][0], "name": "An unknown accelerator"}])
+    t.one("aten::mm", 10_000, 400_000, dims=[[64, 64], [64, 64]], types=[BF16, BF16])
+    run = t.run(tmp_path)
+    with pytest.raises(ValueError, match=r"An unknown accelerator.* --on"):
+        find_gap(run)
+    with pytest.raises(ValueError, match="sizes belong to the workload"):
+        find_gap(run, "H100", sizes={"batch": 2})
+    with pytest.raises(ValueError, match="no device is called 'H1000'"):
+        find_gap(run, "H1000")
+
+
 def test_the_roofline_of_a_product_by_hand(tmp_path):
     t = Made(**H100)
     t.one("aten::mm", 10_000, 400_000, dims=[[4096, 4096], [4096, 4096]], types=[BF16, BF16])

@@ -124,3 +124,29 @@ def test_the_grid_sums_loops_as_predict_does(let):
             one = predict(workload, node, sizes={n: int(v[at]) for n, v in chosen.items()})
             assert grid.limit_s[row, at] == pytest.approx(one.limit_s, rel=1e-9)
             assert grid.peak_bytes[row, at] == one.memory.peak_bytes
+
+
+def test_a_grid_by_names_is_predict_at_every_point():
+    sizes = {"batch": [1, 3], "height": [512, 768]}
+    grid = frameroof.estimate_grid("sd15", ["H100", "4xA100"], sizes, 0.5, dtype="int8", elementwise="eager")
+    for row, node in enumerate(("H100", "4xA100")):
+        for column in range(2):
+            at = {name: values[column] for name, values in sizes.items()}
+            one = frameroof.predict("sd15", node, sizes=at, dtype="int8", elementwise="eager", utilization=0.5)
+            assert grid.limit_s[row, column] == pytest.approx(one.limit_s, rel=1e-12)
+            assert grid.expected_s[row, column] == pytest.approx(one.expected_s, rel=1e-12)
+            assert grid.peak_bytes[row, column] == one.memory.peak_bytes
+
+
+@pytest.mark.parametrize(
+    ("on", "sizes", "said"),
+    [
+        ([], {}, "no machine is named"),
+        (["H100", "H1000"], {}, "no device is called 'H1000'"),
+        ("H100", {"height": [512, 513]}, "height=513 is not admissible"),
+        ("H100", {"height": [512], "width": [512, 512]}, "differ in length"),
+    ],
+)
+def test_a_grid_that_cannot_be_says_why(on, sizes, said: str):
+    with pytest.raises(ValueError, match=said):
+        frameroof.estimate_grid("sd15", on, sizes)

@@ -151,7 +151,8 @@ def test_a_run_is_saved_and_read_back(tmp_path, name):
     save_run(run, tmp_path / "run")
     assert load_run(tmp_path / "run") == run
     with pytest.raises(ValueError, match="--force"):
-        save_run(run, tmp_path / "run")
+        run.save(tmp_path / "run")
+    assert Run.load(run.save(tmp_path / "run", force=True)) == run
 
 
 # ------------------------------------------------------------------------------------- made traces

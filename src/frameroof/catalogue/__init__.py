@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..public import Listing
 from ..workload.file import load as load_file
 from ..workload.records import Workload
 
@@ -58,13 +59,20 @@ ALIASES = {
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """What a listing needs of one workload, without its operations."""
+    """What a listing needs of one workload, without its operations: its names, what it is, and what was assumed.
+
+    `name` and each of `aliases` can be given wherever a model is asked for; `item` is what one run makes.
+    """
 
     name: str
     title: str = ""
     item: str = ""
     notes: tuple[str, ...] = ()
     source: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<{', '.join((self.name, *self.aliases))}: {self.title}>"
 
 
 @cache
@@ -74,10 +82,14 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(f.name.removesuffix(SUFFIX) for f in folder.iterdir() if f.name.endswith(SUFFIX)))
 
 
-def entries() -> list[Entry]:
-    """Name, title, notes and sources of every workload."""
+def entries() -> Listing[Entry]:
+    """Every model that is known, sorted by name, with its aliases, title, assumptions and sources."""
     folder = Path(str(resources.files(__name__)))
-    return [msgspec.json.decode((folder / f"{name}{SUFFIX}").read_bytes(), type=Entry) for name in names()]
+    also: dict[str, tuple[str, ...]] = {}
+    for alias, name in ALIASES.items():
+        also[name] = (*also.get(name, ()), alias)
+    read = (msgspec.json.decode((folder / f"{name}{SUFFIX}").read_bytes(), type=Entry) for name in names())
+    return Listing(msgspec.structs.replace(one, aliases=also.get(one.name, ())) for one in read)
 
 
 def canonical(name: str) -> str:

@@ -137,11 +137,9 @@ def _analyzed(path: str, capture: str | None, on: Device | None, perfetto: str |
 
 def _beside(run: Run, against: str, sizes: dict[str, int], on: str | None) -> Gap:
     """The run beside a workload's limits; its coverage goes into the run."""
-    from .. import catalogue
     from ..gap import find_gap
-    from .gap import device_of
 
-    return find_gap(run, device_of(run, on), catalogue.load(against), sizes)
+    return find_gap(run, on, against, sizes)
 
 
 def _show(runs: list[Run], found: Gap | None, top: int, as_json: bool) -> None:

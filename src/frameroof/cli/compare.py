@@ -33,7 +33,7 @@ def compare(  # one argument an option
     rules = parse_rules(fail_on) if fail_on is not None else []
     first, second = load(before), load(after)
     found = run(first, second)
-    found.before.path, found.after.path = before, after
+    found.before.path, found.after.path = before, after  # as they were typed
     checks = apply(rules, found)
     if as_json:
         from ..report.json import print_json

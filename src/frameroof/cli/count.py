@@ -5,17 +5,13 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from ..dtypes import BUILT, check
+from ..public import need_torch
 from ..written import check_new, check_place
-from .needs import need_torch
 from .sizes import parse_sizes
-
-if TYPE_CHECKING:
-    from ..workload.recipe import Recipe
 
 
 def count(  # more than five arguments: each is an option of the command
@@ -29,53 +25,24 @@ def count(  # more than five arguments: each is an option of the command
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Count every operation of a module's forward: FLOPs, bytes, parameters; no weights, no GPU."""
-    check(dtype, BUILT, "a model is built in", "predict --dtype quantizes")
+    from ..count.counting import check_dtype
+    from ..count.counting import count as run
+
+    check_dtype(dtype)
     if out is not None and not out.name.endswith(".json"):
         raise ValueError(f"{out}: a workload file's name ends in .json, such as my-model.workload.json")
     if out is not None:
         check_place(out)
         check_new(out, force)
     need_torch("count")
-    from ..count import fixed_recipe, record_recipe
     from ..report.progress import status
     from ..workload.file import save
 
     sizes = parse_sizes(size)
     with status(f"counting {what}") as say, redirect_stdout(sys.stderr):  # what a builder prints is not ours
-        recipe = _recipe(what, sizes, dtype, parametric=out is not None, say=say)
-        workload = record_recipe(recipe if out is not None else fixed_recipe(recipe, sizes), say)
+        workload = run(what, sizes=sizes, dtype=dtype, fixed=out is None, progress=say)
     if out is not None:
         save(workload, out, force=force)
     from ..report.counted import print_counted
 
     print_counted(workload, out, as_json)
-
-
-def _recipe(what: str, sizes: dict[str, int], dtype: str | None, parametric: bool, say: object) -> Recipe:
-    from dataclasses import replace
-
-    from ..count import load_builder, recipe_of
-    from ..models import folder_recipe, named_recipe
-
-    if Path(what).is_dir():
-        recipe = folder_recipe(Path(what))
-    elif ":" in what:
-        build = load_builder(what)
-        name = what.rpartition(":")[0].rpartition("/")[2].removesuffix(".py")
-        return recipe_of(build, name, sizes, dtype or "bf16", parametric=parametric, progress=say)  # type: ignore[arg-type]
-    else:
-        recipe = named_recipe(what)
-    recipe = replace(recipe, dtype=dtype or recipe.dtype)
-    return recipe if not parametric else _with_defaults(recipe, sizes)
-
-
-def _with_defaults(recipe: Recipe, sizes: dict[str, int]) -> Recipe:
-    from dataclasses import replace
-
-    params = dict(recipe.params)
-    for name, value in sizes.items():
-        if name not in params:
-            raise ValueError(f"{recipe.name} has no size {name!r}; it has: {', '.join(params)}")
-        params[name].check(name, value)
-        params[name] = replace(params[name], default=value)
-    return replace(recipe, params=params)

@@ -11,9 +11,7 @@ from .sizes import parse_sizes
 
 if TYPE_CHECKING:
     from ..gap import Gap
-    from ..hardware import Device
     from ..run import Run
-    from ..workload.records import Workload
 
 
 def gap(
@@ -27,7 +25,7 @@ def gap(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:  # one argument an option
     """Put a measured run beside its limits: time above the roofline, MFU, MBU, and the advice that follows."""
-    from ..gap import check, find_gap
+    from ..gap import check, device_of, gap_of, workload_of
     from ..trace.advice import advise
 
     if size and not against:
@@ -35,41 +33,9 @@ def gap(
     measured = load(run)
     check(measured)
     device = device_of(measured, on)
-    found = find_gap(measured, device, *workload_of(run, measured, against, parse_sizes(size)))
+    found = gap_of(measured, device, *workload_of(measured, run, against or None, parse_sizes(size)))
     measured.advice = advise(measured, device)
     show(measured, found, top, as_json)
-
-
-def device_of(run: Run, on: str | None) -> Device:
-    """The device named by --on, by the trace, or measured by `profile`; `ValueError` where none is known."""
-    from ..hardware import device
-    from ..run import probed_device
-
-    if on:
-        return device(on)
-    if run.summary.hardware:
-        return device(run.summary.hardware)
-    probed = probed_device(run)
-    if probed:
-        return probed
-    named = (
-        f"{run.summary.device!r} is not in `frameroof hardware`" if run.summary.device else "the run names no device"
-    )
-    raise ValueError(f"{named}: say whose limits count with --on, for example --on H100")
-
-
-def workload_of(
-    path: str, run: Run, against: str | None, sizes: dict[str, int]
-) -> tuple[Workload | None, dict[str, int] | None]:
-    """(workload, its sizes) to match with: the one asked for, else the one that `profile` left beside the run."""
-    from pathlib import Path
-
-    from .. import catalogue
-
-    if against:
-        return catalogue.load(against), sizes
-    beside = (Path(path) if Path(path).is_dir() else Path(path).parent) / "workload.json"
-    return (catalogue.load(beside), run.measured.sizes) if beside.is_file() else (None, None)
 
 
 def show(run: Run, found: Gap, top: int, as_json: bool) -> None:

@@ -16,6 +16,6 @@ def models(
     from ..report import listing
 
     if name is None:
-        listing.print_models(catalogue.entries(), catalogue.ALIASES, as_json)
+        listing.print_models(catalogue.entries(), as_json)
     else:
         listing.print_model(catalogue.load(name), as_json)

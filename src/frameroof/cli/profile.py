@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..dtypes import BUILT, check
-from .needs import need_torch, torch_device
+from ..public import need_torch
+from .device import torch_device
 from .sizes import parse_sizes
 
 if TYPE_CHECKING:

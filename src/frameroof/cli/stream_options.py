@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..dtypes import STREAMED, check, torch_name
-from .needs import need_torch, torch_device
+from ..public import need_torch
+from .device import torch_device
 
 if TYPE_CHECKING:
     from ..lab.stream.variants import Setup

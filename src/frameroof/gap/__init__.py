@@ -8,6 +8,7 @@ is (`matching.py`).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,22 +16,44 @@ from ..hardware import Device
 from ..roofline import Roofline
 from ..run import Run
 from ..trace.plausible import ROUNDING
+from ..trace.runs import run_of
 from ..units import format_bandwidth
 from ..workload.records import Workload
 from .matching import Index, index_of, missing, name_attention, name_shape
 from .records import Gap, GapRow, GapSum
+from .sides import device_of, workload_of
 
-__all__ = ["Gap", "GapRow", "GapSum", "check", "find_gap"]
+__all__ = ["Gap", "GapRow", "GapSum", "check", "device_of", "find_gap", "gap_of", "workload_of"]
 
 UNKNOWN = "(no operator known)"
 
 
-def find_gap(run: Run, device: Device, workload: Workload | None = None, sizes: Mapping[str, int] | None = None) -> Gap:
-    """Put a run beside the limits of `device` and, if given, beside a workload at `sizes`.
+def find_gap(
+    run: Run | str | os.PathLike[str],
+    on: str | Device | None = None,
+    against: str | os.PathLike[str] | Workload | None = None,
+    sizes: Mapping[str, int] | None = None,
+) -> Gap:
+    """Put a run beside the limits of a device and, where one is known, beside a workload at `sizes`.
 
-    Raises `ValueError` for an inadmissible size. Sets `run.coverage.workload`.
+    `run` is a `Run` or a path: a run's folder, its JSON, or a trace. `on` is a device or its name; by default the
+    run's own. `against` is a `Workload`, a model of the catalogue or a workload file; by default the workload that
+    `profile` left beside the run, if there is one. Times are nanoseconds.
+    Raises `ValueError`, a sentence, for a run without work of a device, where no device is known, for a name that is
+    not known, and for an inadmissible size. Sets the run's `coverage.workload`.
     """
-    check(run)
+    measured = run_of(run)
+    check(measured)
+    device = device_of(measured, on)
+    path = None if isinstance(run, Run) else run
+    return gap_of(measured, device, *workload_of(measured, path, against, sizes))
+
+
+def gap_of(run: Run, device: Device, workload: Workload | None, sizes: Mapping[str, int] | None) -> Gap:
+    """`find_gap` where both sides are at hand: a run that passes `check`, a device, and a workload at `sizes`.
+
+    Raises `ValueError`, a sentence, for an inadmissible size.
+    """
     index = index_of(workload, sizes) if workload else None
     roofline = Roofline(device, ran=True)
     rows = [*_shape_rows(run, roofline, index), *_attention_rows(run, roofline, index)]

@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from ..dtypes import PEAKS
+from ..public import Listing
 from .records import (
     Confidence,
     Device,
@@ -78,9 +79,9 @@ class _Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @cache
-def devices() -> tuple[Device, ...]:
-    """All devices of the catalogue, family by family in the order of the files."""
-    return tuple(device for family in FAMILIES for device in _of_file(family))
+def devices() -> Listing[Device]:
+    """Every machine that is known, family by family: dense peaks, memory, bandwidth, price, each with its source."""
+    return Listing(device for family in FAMILIES for device in _of_file(family))
 
 
 @cache

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from ..dtypes import PEAKS
+from ..units import format_bandwidth, format_bytes, format_rate
 
 Kind: TypeAlias = Literal["gpu", "tpu", "accelerator", "server", "cpu"]
 Confidence: TypeAlias = Literal["high", "medium", "low"]
@@ -132,6 +133,12 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
     def __hash__(self) -> int:
         return hash((self.name, self.date))
+
+    def __repr__(self) -> str:
+        known = [dtype for dtype in ("bf16", *self.dense_flops) if dtype in self.dense_flops][:1]
+        peak = [f"{dtype} {format_rate(self.dense_flops[dtype])}" for dtype in known]
+        memory = f"{format_bytes(self.memory_bytes)} at {format_bandwidth(self.bandwidth)}"
+        return f"<{self.name}: {', '.join((self.vendor, *peak, memory))}>"
 
     def peak(self, dtype: str) -> float:
         """The dense matrix peak for `dtype`, in FLOP/s.

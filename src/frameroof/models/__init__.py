@@ -1,8 +1,9 @@
 """Runnable models, one family a file: builders over diffusers and transformers, and our own.
 
-A new family is one file with `recipes()` (and `PIPELINES` where a diffusers folder can name it) and
-one line in `FAMILIES`. What families share: `common`, `image` and `video` for the pipelines, `autoencoders`,
-`text_encoders` and `kv_cache` for their ends, `layers` for the models that exist only as papers.
+The room can be called: ``frameroof.models()`` lists the catalogue. A new family is one file with `recipes()` (and
+`PIPELINES` where a diffusers folder can name it) and one line in `FAMILIES`. What families share: `common`, `image`
+and `video` for the pipelines, `autoencoders`, `text_encoders` and `kv_cache` for their ends, `layers` for the models
+that exist only as papers.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from ..catalogue import entries
+from ..public import make_callable
 from .folder import folder_recipe
 
 if TYPE_CHECKING:
@@ -70,3 +73,5 @@ def named_recipe(name: str) -> Recipe:
 
 
 __all__ = ["FAMILIES", "all_recipes", "folder_recipe", "named_recipe"]
+
+make_callable(__name__, entries)

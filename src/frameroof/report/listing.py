@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -14,15 +14,12 @@ from .console import console, table
 from .json import print_json
 
 
-def print_models(entries: Sequence[Entry], aliases: Mapping[str, str], as_json: bool) -> None:
+def print_models(entries: Sequence[Entry], as_json: bool) -> None:
     """Every model: name, aliases, title, sources."""
-    short: dict[str, list[str]] = {}
-    for alias, name in aliases.items():
-        short.setdefault(name, []).append(alias)
     if as_json:
-        print_json([{**msgspec.to_builtins(e), "aliases": short.get(e.name, [])} for e in entries])
+        print_json(msgspec.to_builtins(entries))
         return
-    rows = [(e.name, ", ".join(short.get(e.name, [])), e.title) for e in entries]
+    rows = [(e.name, ", ".join(e.aliases), e.title) for e in entries]
     console().print(table(("model", "also", "what it is"), rows, left=3))
     console().print("`frameroof models NAME` shows sizes, stages, assumptions and sources.", style="dim")
 

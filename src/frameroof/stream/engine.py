@@ -14,7 +14,7 @@ from ..models.causal_wan import PLAIN, CausalWan, Ops, random_weights
 from ..models.common import made_on
 from ..models.wan_vae import TinyVAE, VAESize, WanVAE
 from .compiled import strictly
-from .config import StreamConfig
+from .config import StreamConfig, preset
 from .decoder import Decoder
 from .denoiser import Denoiser
 from .graphs import CudaCapture, Graphs
@@ -47,7 +47,10 @@ class Files:
 
 
 class Engine:
-    """What streams share. Each `prepare` gives a session with its own cache, noise and decoder state."""
+    """What streams share: a model, a text encoder, a decoder. Made by `random` or `load`.
+
+    Each `prepare` gives a session with its own cache, noise and decoder state.
+    """
 
     def __init__(  # keywords with defaults
         self,
@@ -70,7 +73,7 @@ class Engine:
     @classmethod
     def random(  # keywords with defaults
         cls,
-        c: StreamConfig,
+        c: StreamConfig | str,
         *,
         seed: int = 0,
         device: torch.device | str = "cpu",
@@ -81,7 +84,11 @@ class Engine:
         ops: Callable[[CausalWan], Ops] | None = None,
         graphs: bool = False,
     ) -> Engine:
-        """An engine with seeded random weights; it says so."""
+        """An engine with seeded random weights; it says so. `c` is a configuration or the name of a preset.
+
+        Raises `ValueError`, a sentence, for a name, device or decoder that there is none of.
+        """
+        c = preset(c) if isinstance(c, str) else c
         maker = Maker(c, Files(), device, dtype, seed)
         model, text, decoder = maker.transformer(), maker.text(umt5), maker.decoder(vae, decoding or {})
         made = ops(model) if ops else PLAIN
@@ -90,7 +97,7 @@ class Engine:
     @classmethod
     def load(  # keywords with defaults
         cls,
-        c: StreamConfig,
+        c: StreamConfig | str,
         files: Files,
         *,
         device: torch.device | str = "cpu",
@@ -100,7 +107,12 @@ class Engine:
         ops: Callable[[CausalWan], Ops] | None = None,
         graphs: bool = False,
     ) -> Engine:
-        """An engine with the weights of files; the LoRA is merged. What has no file is random, and said to be."""
+        """An engine with the weights of files; the LoRA is merged. What has no file is random, and said to be.
+
+        `c` is a configuration or the name of a preset. Raises `ValueError`, a sentence, for a file that cannot be read
+        or is of another model, and for a name, device or decoder that there is none of.
+        """
+        c = preset(c) if isinstance(c, str) else c
         maker = Maker(c, files, device, dtype)
         model, text, decoder = maker.transformer(), maker.text(files.text), maker.decoder(vae, decoding or {})
         made = ops(model) if ops else PLAIN
@@ -109,7 +121,8 @@ class Engine:
     def prepare(self, prompt: str | Sequence[str], *, seed: int = 0, seeds: Sequence[int] | None = None) -> Session:
         """A stream of one prompt, or of a batch with one prompt for each sample.
 
-        The noise of sample i comes from `seed` + i, or from `seeds[i]`.
+        The noise of sample i comes from `seed` + i, or from `seeds[i]`. Raises `ValueError`, a sentence, for no prompt
+        and for as many seeds as there are no prompts.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         if not prompts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import statistics
 from collections import defaultdict
@@ -13,6 +14,7 @@ import msgspec
 
 from ..recorded import Environment
 from ..run import AttentionRow, Run
+from ..trace.runs import run_of
 from .brought import Brought, brought, has_ids
 from .samples import judge
 
@@ -112,8 +114,20 @@ class Comparison:
         }
 
 
-def compare(before: Run, after: Run) -> Comparison:
-    """Set `after` beside `before`."""
+def compare(before: Run | str | os.PathLike[str], after: Run | str | os.PathLike[str]) -> Comparison:
+    """Set `after` beside `before`: what became faster or slower, what appeared or vanished, what advice brought.
+
+    Each is a `Run` or a path: a run's folder, its JSON, or a trace. Times are nanoseconds. Raises `ValueError`, a
+    sentence, where a path holds none of these.
+    """
+    found = _compared(run_of(before), run_of(after))
+    for side, given in ((found.before, before), (found.after, after)):
+        if not isinstance(given, Run):
+            side.path = os.fspath(given)
+    return found
+
+
+def _compared(before: Run, after: Run) -> Comparison:
     changes = [*_whole(before, after), *_measured(before, after)]
     on_cpu = before.summary.on_cpu and after.summary.on_cpu  # there the operators are the kernels
     for group in GROUPS[2:-1] if on_cpu else GROUPS[2:]:

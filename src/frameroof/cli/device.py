@@ -1,14 +1,6 @@
-"""What a verb needs that a light install may lack, PyTorch above all, and the device that it is to run on."""
+"""The device of PyTorch that a verb is to run on."""
 
 from __future__ import annotations
-
-from importlib.util import find_spec
-
-
-def need_torch(what: str) -> None:
-    """`ValueError`, a sentence, where PyTorch is not installed; `what` needs it."""
-    if find_spec("torch") is None:
-        raise ValueError(f"{what} needs PyTorch: pip install 'frameroof[torch]'")
 
 
 def torch_device(asked: str | None) -> str:

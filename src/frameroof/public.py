@@ -1,0 +1,48 @@
+"""What the public names share: rooms that can be called, listings that read well, and one sentence for what is missing.
+
+`frameroof.count` and `frameroof.models` are functions for whoever uses the package, and rooms of it. Python sets a
+room as an attribute of the package once anything imports it, and would so take the function's place: which of the two
+a name means would hang on what was imported before. So the room itself can be called, and the name means one thing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def make_callable(room: str, function: Callable[..., Any]) -> None:
+    """Let the module called `room` be called as `function` is, with its signature and documentation."""
+
+    class Room(ModuleType):
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            return function(*args, **kwargs)
+
+        @property
+        def __signature__(self) -> Any:
+            from inspect import signature
+
+            return signature(function)
+
+    Room.__call__.__doc__ = function.__doc__
+    sys.modules[room].__class__ = Room
+
+
+class Listing(tuple[T, ...]):
+    """A tuple that shows one entry a line."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self)) if self else "()"
+
+
+def need_torch(what: str) -> None:
+    """`ValueError`, a sentence, where PyTorch is not installed; `what` needs it."""
+    if find_spec("torch") is None:
+        raise ValueError(f"{what} needs PyTorch: pip install 'frameroof[torch]'")
