@@ -67,6 +67,7 @@ class _Batch:
                 with suppress(OSError):
                     step()
             raise
+        _placed.extend(self.waiting)
         for old in kept:
             old.unlink(missing_ok=True)
 
@@ -77,6 +78,19 @@ class _Batch:
         for folder in reversed(self.folders):
             with suppress(OSError):
                 folder.rmdir()
+
+
+_placed: list[Path] = []
+
+
+def placed() -> tuple[Path, ...]:
+    """The files that this command has written, each whole and in its place."""
+    return tuple(_placed)
+
+
+def forget() -> None:
+    """A new command begins: `placed` is empty."""
+    _placed.clear()
 
 
 _batch: ContextVar[_Batch | None] = ContextVar("_batch", default=None)
@@ -127,6 +141,7 @@ def writing_whole(path: Name, force: bool = False) -> Iterator[BinaryIO]:
         else:
             with naming(target):
                 os.replace(name, target)
+            _placed.append(target)
     except BaseException:
         with suppress(OSError):
             os.unlink(name)

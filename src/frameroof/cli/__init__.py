@@ -1,6 +1,5 @@
 """The command line: one file a verb; the only place that wires the parts together."""
 
-from .app import main
-from .leave import program
+from .leave import main, program
 
 __all__ = ["main", "program"]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
+from ..written import forget
 from .analyze import analyze
 from .characterize import characterize
 from .compare import compare
@@ -18,7 +19,10 @@ from .models import models
 from .predict import predict
 from .profile import profile
 from .reproduce import reproduce
+from .stops import Stopped, Verbs, code
+from .stops import sentence as stop_sentence
 from .stream import stream
+from .streams import complain
 from .usage import UsageError, sentence
 
 HELP = "How fast an image, video or vision-language model could run, how fast it does run, and what closes the gap."
@@ -49,6 +53,7 @@ def command_line(words: Sequence[str] = ()) -> typer.Typer:
     """
     made = typer.Typer(
         name="frameroof",
+        cls=Verbs,
         help=HELP,
         no_args_is_help=True,
         add_completion=False,
@@ -70,20 +75,23 @@ app = command_line()
 
 
 def main() -> None:
-    """Run the command: exit code 0, 1 (a check failed) or 2 (wrong input, said in one sentence)."""
+    """Run the command: exit code 0, 1 (a check failed), 2 (wrong input, said in one sentence) or 130 (Ctrl-C)."""
+    forget()
     try:
-        raise SystemExit(command_line(sys.argv[1:])(standalone_mode=False))
+        status = command_line(sys.argv[1:])(standalone_mode=False)
+        sys.stdout.flush()
+        raise SystemExit(status)
     except UsageError as error:
         if not sys.argv[1:]:  # a bare `frameroof` shows its help
             print(error.format_message())
             raise SystemExit(2) from None
-        print(f"frameroof: {sentence(error)}", file=sys.stderr)
+        complain(sentence(error))
         raise SystemExit(2) from None
     except (ValueError, OSError) as error:
         if os.environ.get("FRAMEROOF_DEBUG"):
             raise
-        print(f"frameroof: {error}", file=sys.stderr)
+        complain(str(error))
         raise SystemExit(2) from None
-    except (KeyboardInterrupt, typer.Abort):
-        print("frameroof: interrupted; nothing was written", file=sys.stderr)
-        raise SystemExit(130) from None
+    except Stopped as stopped:
+        complain(stop_sentence(stopped.__cause__))
+        raise SystemExit(code(stopped.__cause__)) from None

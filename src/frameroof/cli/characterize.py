@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
 import typer
 
 from .sizes import parse_sizes
+from .stops import kept
+from .streams import complain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -78,7 +82,7 @@ def characterize(  # more than five arguments: each is an option of the command
     files = _inputs(jobs, counters, names)
     folder = out if predict else out or DEFAULT_OUT
     _ready(not predict, folder, force)
-    with status("characterizing") as say:
+    with _resumable(folder), status("characterizing") as say:
         source, asked = _source(names, on, None if predict else folder, parse_sizes(size), say)
         inputs = tuple(f"{name}: {path}" for name, path in files.items())
         study = _study(source, asked, inputs, folder, force)
@@ -89,6 +93,13 @@ def characterize(  # more than five arguments: each is an option of the command
             say("writing the page")
             write_page(folder, study)
     _show(study, experiments, folder, as_json)
+
+
+@contextmanager
+def _resumable(folder: Path | None) -> Iterator[None]:
+    """Where a study has a folder, stopping it loses what is not finished and nothing else."""
+    with kept(lambda: f"{folder} has what is finished, and the same command goes on") if folder else nullcontext():
+        yield
 
 
 def _names(suite: str | None, models: str | None) -> tuple[str, ...]:
@@ -123,21 +134,15 @@ def _run(
 
     exports = {name: path for name, path in files.items() if name != "jobs"} or None
     found: list[Experiment] = []
-    try:
-        if isinstance(source, Prepared) and COMPARE.intersection(ids):
-            source.prepare()
-        for at, name in enumerate(ids, 1):
-            say(f"{name}, {at} of {len(ids)}")
-            found += run(source, (name,), files.get("jobs"), exports)
-            if folder is not None:
-                from ..report.study import write_experiment
+    if isinstance(source, Prepared) and COMPARE.intersection(ids):
+        source.prepare()
+    for at, name in enumerate(ids, 1):
+        say(f"{name}, {at} of {len(ids)}")
+        found += run(source, (name,), files.get("jobs"), exports)
+        if folder is not None:
+            from ..report.study import write_experiment
 
-                write_experiment(folder, found[-1])
-    except KeyboardInterrupt:
-        if folder is None:
-            raise
-        typer.echo(f"frameroof: interrupted; {folder} has what is finished, and the same command goes on", err=True)
-        raise typer.Exit(130) from None
+            write_experiment(folder, found[-1])
     return found
 
 
@@ -184,7 +189,7 @@ def _source(
 
 def _warn(sentences: Sequence[str]) -> None:
     for text in sentences:
-        typer.echo(f"frameroof: {text}", err=True)
+        complain(text)
 
 
 def _figure(figure: str | None) -> str | None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .runs import load
+from .streams import complain
 
 
 def compare(  # one argument an option
@@ -45,5 +46,5 @@ def compare(  # one argument an option
         report.print_comparison(found, checks, top)
     exceeded = [check.sentence for check in checks if check.exceeded]
     if exceeded:
-        print(f"frameroof: check failed: {'; '.join(exceeded)}", file=sys.stderr)
+        complain(f"check failed: {'; '.join(exceeded)}")
         raise typer.Exit(1)

@@ -6,8 +6,16 @@ import atexit
 import os
 import sys
 import threading
+from contextlib import suppress
 
-from .app import main
+from .streams import complain, open_streams
+
+
+def main() -> None:
+    """Run the command; loaded where Ctrl-C is a sentence already."""
+    from .app import main
+
+    main()
 
 
 def program() -> None:
@@ -18,18 +26,29 @@ def program() -> None:
     thread, a profiler or debugger of this program) it ends as any other.
     """
     try:
+        open_streams()
+        from .stops import on_signals
+
+        on_signals()
         main()
     except SystemExit as end:
         if not _alone() or not isinstance(end.code, int | None):
             raise
         atexit._run_exitfuncs()
-        try:
-            for stream in (sys.stdout, sys.stderr):
-                if stream is not None:  # it was closed before the program began
-                    stream.flush()
-        except OSError:
-            raise end from None
-        os._exit(end.code or 0)
+        _leave(end.code or 0)
+    except ValueError as error:
+        complain(str(error))
+        _leave(2)
+    except KeyboardInterrupt:  # while it was loaded
+        complain("interrupted; nothing was written")
+        _leave(130)
+
+
+def _leave(status: int) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # what could be said of it has been said
+            stream.flush()
+    os._exit(status)
 
 
 def _alone() -> bool:

@@ -24,6 +24,7 @@ from .stream_options import (
     decoder_of,
     setup_of,
 )
+from .streams import say
 
 if TYPE_CHECKING:
     from ..serve.app import App
@@ -111,7 +112,7 @@ def _serve(source: EngineSource, limits: Limits, sock: socket.socket, prompt: st
     token = token or (None if is_home(host) else new_token())
     app = create_app(source, limits, prompt=prompt, token=token, names=None if token else HOME)
     run(app, sock, limits, lambda: _print_ready(source, (host, port), token))
-    print(_summary(app), flush=True)
+    say(_summary(app))
     if not app.worker.stop(0):  # a step of a large model may take minutes, and nothing is lost by not waiting
         sys.stdout.flush()
         os._exit(0)
@@ -119,17 +120,17 @@ def _serve(source: EngineSource, limits: Limits, sock: socket.socket, prompt: st
 
 def _print_ready(source: EngineSource, address: tuple[str, int], token: str | None) -> None:
     facts, (host, port) = source.facts, address
-    print(f"{facts.model}, {facts.height} x {facts.width} at {facts.fps} FPS, variant {facts.variant}, {facts.device}")
+    say(f"{facts.model}, {facts.height} x {facts.width} at {facts.fps} FPS, variant {facts.variant}, {facts.device}")
     for text in facts.says:
-        print(text)
+        say(text)
     everywhere = host in ("0.0.0.0", "::")
     name = socket.gethostname() if everywhere else f"[{host}]" if ":" in host else host
-    print(f"open  http://{name}:{port}/" + (f"?token={token}" if token else ""))
+    say(f"open  http://{name}:{port}/" + (f"?token={token}" if token else ""))
     if host not in ("127.0.0.1", "::1"):
-        print(
+        say(
             "      Who has this address may watch. Nothing is encrypted: on an open network, put a TLS proxy before it."
         )
-    print("stop  Ctrl-C", flush=True)
+    say("stop  Ctrl-C")
 
 
 def _summary(app: App) -> str:
