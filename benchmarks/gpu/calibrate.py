@@ -15,6 +15,14 @@ import torch
 from torch.nn import functional as F
 
 from frameroof.dtypes import BITS, EIGHT_BIT, HALF, ORDER, PEAKS, STREAMED, item_bytes, torch_name
+from frameroof.rules import (
+    attention_elements,
+    attention_flops,
+    convolution_flops,
+    matmul_elements,
+    matmul_flops,
+    scores,
+)
 from frameroof.stream.attention import OWN_FP8, SDPA, backend
 
 from .clock import WARM, Case, Work, between, mark, randn, settle, timed
@@ -51,9 +59,10 @@ def _gemms(s: Session) -> Iterator[Case]:
         for m, n, k in [(32, 48, 64)] if s.tiny else shapes:
             if dtype in EIGHT_BIT and m < 17:  # fewer rows than torch._int_mm takes
                 continue
-            flops, size = 2.0 * m * n * k, item_bytes(dtype)
+            flops, size = float(matmul_flops(1, m, n, k)), item_bytes(dtype)
             out = item_bytes("bf16" if dtype == "fp8" else "int32" if dtype == "int8" else dtype)
-            moved = size * (m * k + n * k) + out * m * n
+            left, right, made = matmul_elements(1, m, n, k)
+            moved = size * (left + right) + out * made
             about = {"kind": "gemm", "dtype": dtype, "m": m, "n": n, "k": k}
             predicted = s.machine.predict(flops, moved, dtype)
             yield Case(f"gemm/{dtype}/{m}x{n}x{k}", predicted, _gemm(s, dtype, m, n, k), about)
@@ -100,12 +109,13 @@ def _attention(s: Session) -> Iterator[Case]:
     ]  # fmt: skip
     for shape in [(1, 2, 24, 40, 16)] if s.tiny else full:
         b, h, q, kv, d = shape
-        flops, moved = 4.0 * b * h * q * kv * d, 2.0 * b * h * d * 2 * (q + kv)
+        flops = float(attention_flops(b, h, q * kv, d, d))
+        moved = 2.0 * attention_elements(b, (h, h), q, kv, d)
         about = {"kind": "attention", "dtype": "bf16", "batch": b, "heads": h, "q": q, "kv": kv, "d": d}
         for name in (*SDPA, *OWN_FP8):
-            scores = 4 * 2.0 * b * h * q * kv if name == "math" else 0.0  # written and read twice at least
+            matrix = 4 * 2.0 * scores(b, h, q, kv) if name == "math" else 0.0  # written and read twice at least
             dtype = "fp8" if name in OWN_FP8 else "bf16"
-            predicted = s.machine.predict(flops, moved + scores, dtype, "attention", head=d)
+            predicted = s.machine.predict(flops, moved + matrix, dtype, "attention", head=d)
             yield Case(f"attention/{'x'.join(map(str, shape))}/{name}", predicted, _attends(s, name, shape), about)
 
 
@@ -131,7 +141,8 @@ def _convolutions(s: Session) -> Iterator[Case]:
     for shape in [(1, 4, 8, 6, 6), (1, 4, 4, 3, 6, 6)] if s.tiny else full:
         batch, inner, outer, *sizes = shape
         points, taps = batch * math.prod(sizes), 3 ** len(sizes)
-        flops, moved = 2.0 * points * inner * outer * taps, 2.0 * (points * (inner + outer) + inner * outer * taps)
+        flops = float(convolution_flops(points * outer, inner * taps))
+        moved = 2.0 * (points * (inner + outer) + inner * outer * taps)
         kind, predicted = f"conv{len(sizes)}d", s.machine.predict(flops, moved, "bf16", "convolution")
         for layout in ("channels_first", "channels_last"):
             about = {"kind": kind, "dtype": "bf16", "shape": shape, "layout": layout}

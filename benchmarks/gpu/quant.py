@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from frameroof.rules import matmul_flops
 from frameroof.stream.kernels import quantize_rows
 from frameroof.stream.quantize import SCHEMES, QuantizedLinear
 
@@ -54,7 +55,7 @@ def _name(shape: tuple[int, int, int]) -> str:
 
 def _cases(s: Session, shape: tuple[int, int, int]) -> list[Case]:
     R, K, O = shape  # noqa: E741
-    flops, name = 2.0 * R * K * O, _name(shape)
+    flops, name = float(matmul_flops(1, R, O, K)), _name(shape)
     about = {"rows": R, "inputs": K, "outputs": O}
     product = R * K + O * K + SCALE * (R + O) + 2 * R * O + 2 * O  # codes in, bf16 out
     found = [Case(f"{name}/bf16", s.machine.predict(flops, 2.0 * (R * K + O * K + R * O + O)), _plain(s, shape), about)]

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ..rules import convolution_dims
 from ..workload.records import MATRIX_KINDS
 
 Dims = dict[str, int]
@@ -65,13 +66,13 @@ def groups_touched(x: Sequence[int], y: Sequence[int]) -> tuple[tuple[int, ...],
 
 def _convolution(args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple[str, Dims, dict[str, Any]]:
     x, weight, transposed = args[0], args[1], args[6]
-    dims = {"n": prod(x.shape if transposed else out.shape), "k": prod(weight.shape[1:])}
+    n, k = convolution_dims(x.shape, weight.shape, out.shape, transposed)
     attrs: dict[str, Any] = {"kernel": "x".join(map(str, weight.shape[2:]))}
     if args[8] != 1:
         attrs["groups"] = args[8]
     if transposed:
         attrs["transposed"] = True
-    return f"conv{weight.dim() - 2}d", dims, attrs
+    return f"conv{weight.dim() - 2}d", {"n": n, "k": k}, attrs
 
 
 def _softmax(args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple[str, Dims, dict[str, Any]]:

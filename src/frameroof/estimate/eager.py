@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from ..hardware import Device, Node
 from ..roofline import Roofline
+from ..rules import scores
 from ..workload.expr import ONE
 from ..workload.records import MATRIX_KINDS, Op
 
@@ -153,7 +154,7 @@ class Counted:
     @property
     def scores(self) -> Any:
         """Elements of an attention's similarity matrix, over batch and heads."""
-        return self.dims["b"] * self.dims["heads"] * self.dims["q"] * self.dims["kv"]
+        return scores(*(self.dims[name] for name in ("b", "heads", "q", "kv")))
 
     @property
     def fused_attention(self) -> bool:

@@ -6,8 +6,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
+from ..rules import convolution_flops
 from ..run import AttentionRow, ShapeRow
 from ..trace.classify import classify
 from ..trace.schema import Kind
@@ -62,10 +64,8 @@ def _keys_of(row: ShapeRow) -> Keys:
     base = row.name.removeprefix("aten::")
     inputs = Inputs(tuple(_tuples(d) for d in row.dims), (), ())
     if row.class_ == "convolution" and row.flops and row.count and len(row.dims) > 1 and row.dims[1]:
-        each = 1
-        for d in row.dims[1][1:]:
-            each *= d
-        outputs = round(row.flops / row.count / 2 / each)
+        each = prod(row.dims[1][1:])
+        outputs = round(row.flops / row.count / convolution_flops(1, each))
         return None, ("conv", each), outputs
     product = matmul(base, inputs)
     if product:
@@ -80,10 +80,7 @@ def _tuples(dims: Any) -> Any:
 
 
 def _elements(dims: Sequence[int]) -> int:
-    total = 1
-    for d in dims:
-        total *= d
-    return total
+    return prod(dims)
 
 
 def name_shape(made: GapRow, row: ShapeRow, index: Index) -> None:

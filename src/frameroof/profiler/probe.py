@@ -15,6 +15,7 @@ import torch
 
 from ..dtypes import PROBED, torch_name
 from ..hardware import Device
+from ..rules import matmul_flops
 from .environment import cpu_name, memory_bytes
 
 SIDES = (512, 1024, 2048)
@@ -56,12 +57,12 @@ def _matmul_rate(dtype: torch.dtype, seconds: float, now: Callable[[], int]) -> 
     """
     best, share = 0.0, seconds / len(SIDES)
     for side in SIDES:
-        if best and 2 * side**3 / best > share:
+        if best and matmul_flops(1, side, side, side) / best > share:
             break
         a, b = (torch.randn(side, side).to(dtype) for _ in range(2))
         out = torch.empty(side, side, dtype=dtype)
         taken = _best_ns(partial(torch.mm, a, b, out=out), share, now)
-        best = max(best, 2 * side**3 / taken * 1e9)
+        best = max(best, matmul_flops(1, side, side, side) / taken * 1e9)
     return best
 
 

@@ -16,6 +16,7 @@ from ..dtypes import BITS
 from ..estimate import DEFAULT_UTILIZATION, StageEstimate, Utilization, estimate
 from ..hardware import Node, parse_node
 from ..roofline import Roofline
+from ..rules import matmul_flops
 from ..workload.records import Op, Stage, Workload
 from .predict import FLOP_CONVENTION, prepare
 
@@ -275,8 +276,8 @@ def _cache_bits(workload: Workload) -> int:
 
 def lora_flops(s: Sizes) -> int:
     """FLOPs that an unmerged LoRA adds to a forward: two thin products beside each linear of a layer but text's."""
-    widths = 6 * (DIM + DIM) + 2 * (DIM + 8960)
-    return 2 * s.batch * BLOCK * s.frame_tokens * LORA_RANK * widths * LAYERS
+    widths = 6 * (DIM + DIM) + 2 * (DIM + 8960)  # in and out of the eight linears
+    return int(matmul_flops(s.batch * LAYERS, BLOCK * s.frame_tokens, widths, LORA_RANK))
 
 
 def _assumptions(s: Sizes, choices: Mapping[str, str]) -> list[str]:

@@ -141,7 +141,7 @@ def _attention(calls: Sequence[Attention], table: Table) -> list[AttentionRow]:
         rows.append(
             AttentionRow(
                 kind, query, key, heads, head, batch, time, len(found), fused, causal, flops, moved,
-                batch * heads * query * key * found[0].item,
+                found[0].matrix_bytes,
                 max(0, time + copies - _limit_ns(table.device, flops, moved, found[0].item)) if told else 0,
                 stage, common(c.module for c in found), table.dtype([c.rows[0] for c in found]), copies,
             )

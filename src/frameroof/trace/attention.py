@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..rules import attention_elements, attention_flops, scores
 from .attention_kinds import tell_apart
 from .classify import ATTENTION, LINEAR, SOFTMAX, classify
 from .columns import Array
@@ -59,13 +60,19 @@ class Attention:
     @property
     def flops(self) -> int:
         """Two products over the full square, causal or not (torch's convention)."""
-        return 4 * math.prod(self.geometry)
+        batch, heads, query, key, head = self.geometry
+        return int(attention_flops(batch, heads, query * key, head, head))
 
     @property
     def bytes(self) -> int:
         """q, k, v and the output once each: what a fused kernel must move."""
-        rows = 2 * self.heads * self.query_len + 2 * (self.kv_heads or self.heads) * self.key_len
-        return self.batch * self.head_dim * self.item * rows
+        batch, heads, query, key, head = self.geometry
+        return self.item * int(attention_elements(batch, (heads, self.kv_heads or heads), query, key, head))
+
+    @property
+    def matrix_bytes(self) -> int:
+        """The similarity matrix, written once."""
+        return self.item * int(scores(*self.geometry[:4]))
 
 
 def find_attention(placed: Placed) -> list[Attention]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ..dtypes import TRACE_BYTES, TRACE_NAMES
+from ..rules import convolution_dims, convolution_flops, matmul_elements, matmul_flops
 from .classify import NO_WORK
 from .columns import Arguments
 
@@ -99,18 +100,18 @@ def cost(operator: str, inputs: Inputs) -> Cost | None:
     name = operator.removeprefix("aten::").rstrip("_")
     tensors = inputs.tensors
     product = matmul(name, inputs)
+    batch, m, k, n = product or (0, 0, 0, 0)
     if not tensors:  # dimensions without types, as in NVTX ranges: they tell FLOPs and no bytes
-        return Cost(2 * math.prod(product), -1) if product else None
+        return Cost(matmul_flops(batch, m, n, k), -1) if product else None
     size = tensors[0][1]
     read = sum(math.prod(dims) * item for dims, item in tensors)
     if product:
-        batch, m, k, n = product
-        return Cost(2 * batch * m * k * n, read + batch * m * n * size)
+        return Cost(matmul_flops(batch, m, n, k), read + matmul_elements(batch, m, n, k)[2] * size)
     if name in _LEFT:
         return Cost(-1, read)
     if name in _CONVOLUTIONS:
         made = _convolution(name, inputs)
-        return Cost(-1, read) if made is None else Cost(2 * made[0], read + made[1] * size)
+        return Cost(-1, read) if made is None else Cost(convolution_flops(*made[0]), read + made[1] * size)
     return Cost(0, _moved(operator, name, inputs, read))
 
 
@@ -217,8 +218,8 @@ _CONVOLUTIONS = {
 }
 
 
-def _convolution(name: str, inputs: Inputs) -> tuple[int, int] | None:
-    """(multiply-adds, elements of the output) of a convolution, transposed or not."""
+def _convolution(name: str, inputs: Inputs) -> tuple[tuple[int, int], int] | None:
+    """(`rules.convolution_dims`, elements of the output) of a convolution, transposed or not."""
     x, w = inputs.tensor(0), inputs.tensor(1)
     if x is None or w is None or len(x) != len(w) or len(x) < 3:
         return None
@@ -233,13 +234,14 @@ def _convolution(name: str, inputs: Inputs) -> tuple[int, int] | None:
             for i, p, d, f, s, e in zip(x[2:], padding, dilation, w[2:], stride, extra, strict=True)
         ]
         count = inputs.value(at.groups) if at.groups >= 0 else ""
-        return math.prod(x) * math.prod(w[1:]), x[0] * w[1] * (int(count) if count.isdecimal() else 1) * math.prod(size)
+        out = (x[0], w[1] * (int(count) if count.isdecimal() else 1), *size)
+        return convolution_dims(x, w, out, transposed=True), math.prod(out)
     size = [
         max(0, (i + 2 * p - d * (f - 1) - 1) // max(s, 1) + 1)
         for i, p, d, f, s in zip(x[2:], padding, dilation, w[2:], stride, strict=True)
     ]
-    elements = x[0] * w[0] * math.prod(size)
-    return elements * math.prod(w[1:]), elements
+    out = (x[0], w[0], *size)
+    return convolution_dims(x, w, out), math.prod(out)
 
 
 def _numbers(text: str, count: int) -> tuple[int, ...] | None:

@@ -8,6 +8,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
+from .. import rules
 from ..dtypes import BITS, ORDER
 from .expr import ONE, Poly, expr
 from .recipe import Size
@@ -25,13 +26,6 @@ DIMS_OF = {
     "conv2d": ("n", "k"),
     "conv3d": ("n", "k"),
 }
-
-# Arithmetic per element outside of matrix work, a convention: a pointwise function is one operation
-# whatever it computes; softmax = max, subtract, exp, sum, divide; a norm = mean, subtract, square,
-# mean, add eps and rsqrt, multiply, scale and shift.
-VECTOR_FLOPS_PER_ELEMENT = {"elementwise": 1, "reduction": 1, "softmax": 5, "norm": 8}
-# Per score, for attention whole ("") and for the pieces that the baseline accounting cuts it into.
-ATTENTION_VECTOR_FLOPS = {"": 5, "scores": 0, "scale": 1, "mask": 1, "softmax": 5, "cast": 1, "values": 0}
 
 
 @dataclass(frozen=True)
@@ -100,17 +94,20 @@ class Op:
         """Matrix FLOPs of one call: 2 per multiply-add; causal attention counts the full square."""
         d = self.dims
         if self.kind in ("linear", "matmul"):
-            return d["b"] * d["m"] * d["n"] * d["k"] * 2
-        if self.kind.startswith("conv"):
-            return d["n"] * d["k"] * 2
-        if self.kind == "attention":
-            return self.scores() * (d["d"] + d["dv"]) * 2
-        return Poly()
+            found: Poly = rules.matmul_flops(d["b"], d["m"], d["n"], d["k"])
+        elif self.kind.startswith("conv"):
+            found = rules.convolution_flops(d["n"], d["k"])
+        elif self.kind == "attention":
+            found = rules.attention_flops(d["b"], d["heads"], d["q"] * d["kv"], d["d"], d["dv"])
+        else:
+            found = Poly()
+        return found
 
     def scores(self) -> Poly:
         """Elements of the similarity matrix of an attention, over batch and heads."""
         d = self.dims
-        return d["b"] * d["heads"] * d["q"] * d["kv"]
+        made: Poly = rules.scores(d["b"], d["heads"], d["q"], d["kv"])
+        return made
 
     def executed_flops(self) -> Poly:
         """Matrix FLOPs that a kernel must execute: causal attention of as many queries as keys skips the
@@ -122,10 +119,10 @@ class Op:
         return self.flops()
 
     def vector_flops(self) -> Poly:
-        """Arithmetic outside of matrix work, by `VECTOR_FLOPS_PER_ELEMENT`; attention's is its softmax."""
+        """Arithmetic outside of matrix work, by the conventions of `rules`; attention's is its softmax."""
         if self.kind == "attention":
-            return self.scores() * ATTENTION_VECTOR_FLOPS[self.attrs.get("piece", "")]
-        each = 1 if self.attrs.get("part") else VECTOR_FLOPS_PER_ELEMENT.get(self.kind, 0)
+            return self.scores() * rules.VECTOR_PER_SCORE[self.attrs.get("piece", "")]
+        each = 1 if self.attrs.get("part") else rules.VECTOR_PER_ELEMENT.get(self.kind, 0)
         if not each:
             return Poly()
         read = self.kind in ("reduction", "norm", "softmax")

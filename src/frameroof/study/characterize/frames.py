@@ -17,6 +17,7 @@ import math
 from collections.abc import Sequence
 from functools import cache
 
+from ... import rules
 from .claims import claim, counted, statement
 from .predicted import stage_of
 from .source import Claim, Experiment, Row, Source, columns
@@ -29,18 +30,16 @@ MODEL = "make-a-video"
 
 def attention_flops(kind: str, frames: int, tokens: int, width: int = WIDTH, window: int = WINDOW) -> int:
     """FLOPs of the two products of one layer, one video: see the top of this file. `ValueError` for another kind."""
-    each = 4 * tokens * frames * width
-    if kind == "spatial":
-        return each * tokens
-    if kind == "temporal":
-        return each * frames
-    if kind == "full":
-        return each * tokens * frames
-    if kind == "windowed":
-        return each * min(frames, window)
-    if kind == "causal":
-        return each * (frames + 1) // 2
-    raise ValueError(f"unknown kind {kind!r}; kinds are spatial, temporal, full, windowed, causal")
+    pairs = {
+        "spatial": frames * tokens**2,
+        "temporal": tokens * frames**2,
+        "full": (tokens * frames) ** 2,
+        "windowed": tokens * frames * min(frames, window),
+        "causal": tokens * frames * (frames + 1) // 2,
+    }
+    if kind not in pairs:
+        raise ValueError(f"unknown kind {kind!r}; kinds are {', '.join(pairs)}")
+    return int(rules.attention_flops(1, 1, pairs[kind], width, width))
 
 
 @cache

@@ -1,0 +1,66 @@
+"""FLOPs and least bytes of matrix products, convolutions and attention: the one place where they are written down.
+
+2 FLOPs per multiply-add. Amounts are integers, NumPy arrays of them, or polynomials of a workload's sizes
+(`workload.expr.Poly`): whatever adds and multiplies. Elements times the width of their type are bytes.
+Nothing heavy is imported: recorded models, counted workloads, traces and benchmarks all ask here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, TypeAlias
+
+Amount: TypeAlias = Any
+"""An integer, a NumPy array of integers, or a polynomial in sizes."""
+
+# Arithmetic per element outside of matrix work, a convention: a pointwise function is one operation
+# whatever it computes; softmax = max, subtract, exp, sum, divide; a norm = mean, subtract, square,
+# mean, add eps and rsqrt, multiply, scale and shift.
+VECTOR_PER_ELEMENT = {"elementwise": 1, "reduction": 1, "softmax": 5, "norm": 8}
+# Per score, for attention whole ("") and for the pieces that the baseline accounting cuts it into.
+VECTOR_PER_SCORE = {"": 5, "scores": 0, "scale": 1, "mask": 1, "softmax": 5, "cast": 1, "values": 0}
+
+
+def matmul_flops(b: Amount, m: Amount, n: Amount, k: Amount) -> Amount:
+    """FLOPs of `b` products (m x k) (k x n)."""
+    return b * m * n * k * 2
+
+
+def matmul_elements(b: Amount, m: Amount, n: Amount, k: Amount) -> tuple[Amount, Amount, Amount]:
+    """Elements of the left factor, the right one and the result of `b` products (m x k) (k x n)."""
+    return b * m * k, b * k * n, b * m * n
+
+
+def convolution_dims(
+    x: Sequence[int], w: Sequence[int], out: Sequence[int], transposed: bool = False
+) -> tuple[int, int]:
+    """(n, k) of a convolution of `x` with the weight `w` into `out`: elements, and multiply-adds for each.
+
+    The elements are those of the output, or, where it is transposed, of the input: each of them meets the same number
+    of weights, ``w[1:]``, whatever the groups.
+    """
+    return prod(x if transposed else out), prod(w[1:])
+
+
+def convolution_flops(n: Amount, k: Amount) -> Amount:
+    """FLOPs of a convolution of `n` elements with `k` multiply-adds each (`convolution_dims`)."""
+    return n * k * 2
+
+
+def scores(b: Amount, heads: Amount, q: Amount, kv: Amount) -> Amount:
+    """Elements of the similarity matrix of an attention, over batch and heads."""
+    return b * heads * q * kv
+
+
+def attention_flops(b: Amount, heads: Amount, pairs: Amount, d: Amount, dv: Amount) -> Amount:
+    """FLOPs of the two products of an attention over `pairs` of a query and a key in each head: q x kv for all."""
+    return b * heads * pairs * (d + dv) * 2
+
+
+def attention_elements(b: Amount, heads: tuple[Amount, Amount], q: Amount, kv: Amount, d: Amount) -> Amount:
+    """Elements of queries, output, keys and values, each once: what a fused kernel must move.
+
+    `heads` are those of queries and of keys; `d` is half of what a token has in both products (d + dv for unlike ones).
+    """
+    return b * d * 2 * (heads[0] * q + heads[1] * kv)
