@@ -16,13 +16,14 @@ class Dtype(NamedTuple):
     `order` is its width among the types that matrix work computes in (None: in none); where operands differ, the
     widest counts. `torch` are its names in torch, the usual one first; `trace` those in traces of torch's profiler
     ("Input type"); `triton` its name in a Triton signature. `near` are the types whose peak stands for its own where a
-    device states none, in a limit that must never be too long; `unseen` those that a trace calls by its name;
+    device states none, in a limit that must never be too long; `convolved` is the unit that convolutions use for it;
     `counted_as` is the type at whose peak counted work is limited where a device states none of its own ("": that is an
     error). `uses`, words:
 
     - ``peak``: devices state a peak for it (in TOML and `--set`); ``column``: tables of machines show it;
     - ``choice``: `--dtype` quantizes to it; ``build``: models are built in it; ``stream``: streams run in it;
     - ``probe``: the peak of a CPU in it is measured;
+    - ``single``: its operands are held in fp32;
     - ``half``, ``eight``: what advice proposes instead of wider types, the first that a device has;
     - ``packed``: it holds weights of fewer bits.
     """
@@ -35,7 +36,7 @@ class Dtype(NamedTuple):
     triton: str = ""
     uses: str = ""
     near: tuple[str, ...] = ()
-    unseen: tuple[str, ...] = ()
+    convolved: str = ""
     counted_as: str = ""
 
 
@@ -43,10 +44,10 @@ _EIGHT = ("Float8_e4m3fn", "Float8_e5m2", "Float8_e4m3fnuz", "Float8_e5m2fnuz")
 TABLE = (
     Dtype("fp64", 64, 5, ("float64",), ("double",)),
     Dtype(
-        "fp32", 32, 4, ("float32",), ("float", "Float"), "fp32", "peak choice build stream probe",
-        near=("bf16",), unseen=("tf32",), counted_as="bf16",
+        "fp32", 32, 4, ("float32",), ("float", "Float"), "fp32", "peak choice build stream probe single",
+        near=("bf16",), convolved="tf32", counted_as="bf16",
     ),
-    Dtype("tf32", 32, 3, uses="peak"),
+    Dtype("tf32", 32, 3, uses="peak single", near=("fp32", "bf16"), counted_as="fp32"),
     Dtype(
         "bf16", 16, 2, ("bfloat16",), ("c10::BFloat16", "BFloat16"), "bf16",
         "peak choice build stream probe half column", near=("fp16",),
@@ -68,6 +69,8 @@ TABLE = (
 )  # fmt: skip
 DTYPES = {dtype.name: dtype for dtype in TABLE}
 
+UNRECORDED = "bf16"
+"""What products are taken to be in where their type was not recorded."""
 BITS = {dtype.name: dtype.bits for dtype in TABLE}
 ORDER = {dtype.name: dtype.order for dtype in TABLE if dtype.order is not None}
 """Width among the types that matrix work computes in."""
@@ -85,6 +88,8 @@ BUILT = tuple(sorted(_used("build"), key=BITS.__getitem__))  # narrow ones first
 STREAMED = _used("stream")
 PROBED = _used("probe")
 HALF = _used("half")
+SINGLE = _used("single")
+"""What holds operands in fp32."""
 EIGHT_BIT = _used("eight")
 COLUMNS = _used("column")
 
@@ -110,6 +115,17 @@ def name_of(dtype: object) -> str:
         raise ValueError(f"{dtype} is a type that has no rule here; there are {', '.join(TORCH_NAMES)}") from None
 
 
+def unit_of(dtype: str | None, kind: str) -> str:
+    """The unit that does matrix work of a kind on operands of `dtype` (None: not recorded), named after its type.
+
+    Operands in fp32 do not tell: PyTorch computes their convolutions in TF32 and their products in fp32, unless it is
+    told otherwise (torch.backends.cudnn.allow_tf32 and torch.backends.cuda.matmul.allow_tf32, docs/stable/notes/cuda).
+    """
+    dtype = dtype or UNRECORDED
+    row = DTYPES.get(dtype)
+    return row.convolved if row and row.convolved and kind.startswith("conv") else dtype
+
+
 def item_bytes(name: str) -> int:
     """Bytes of one element in memory of its own: whole ones."""
     return -(-BITS[name] // 8)
@@ -118,7 +134,7 @@ def item_bytes(name: str) -> int:
 def of_bytes(size: int) -> str:
     """The type that computes in elements of `size` bytes, where nothing else is known; ``bf16`` for other sizes."""
     fits = (dtype.name for dtype in TABLE if dtype.bits == 8 * size and "peak" in dtype.uses.split())
-    return next(fits, "bf16")
+    return next(fits, UNRECORDED)
 
 
 def check(asked: str | None, allowed: tuple[str, ...], what: str, hint: str = "") -> None:

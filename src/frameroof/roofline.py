@@ -44,9 +44,8 @@ def bound_of(compute_s: float, memory_s: float) -> Bound:
 class Roofline:
     """The limits of a device, and in `assumptions` what had to be assumed to state them.
 
-    `ran` says that the work was seen to run there: a dtype without a peak then has that of a near one, or the
-    largest, for such a limit is never too long. Without it, work in a dtype that the device has no peak for is
-    refused.
+    `ran` says that the work was seen to run there: a unit without a peak then has that of a near one, or the largest,
+    for such a limit is never too long. Without it, work for a unit that the device states no peak of is refused.
     """
 
     def __init__(self, device: Device, *, ran: bool = False) -> None:
@@ -62,57 +61,56 @@ class Roofline:
     def _assume(self, text: str) -> None:
         self.assumptions[text] = None
 
-    def peak(self, dtype: str | None) -> float:
-        """The dense peak in FLOP/s for matrix work on operands of `dtype` (None: not recorded).
+    def peak(self, unit: str) -> float:
+        """The dense peak in FLOP/s of a unit (see `dtypes.unit_of`).
 
-        Raises `ValueError`, a sentence, for a dtype without a peak, unless the work ran there.
+        Raises `ValueError`, a sentence, for a unit without a peak, unless the work ran there.
         """
-        wanted = dtype or "bf16"
-        if wanted not in self._peaks:
-            self._peaks[wanted] = self._seen(wanted) if self.ran else self._stated(wanted)
-        return self._peaks[wanted]
+        if unit not in self._peaks:
+            self._peaks[unit] = self._seen(unit) if self.ran else self._stated(unit)
+        return self._peaks[unit]
 
-    def _seen(self, dtype: str) -> float:
-        peaks, row = self.device.dense_flops, DTYPES.get(dtype)
-        own, near = ((dtype, *row.unseen), row.near) if row else ((dtype,), ())
-        known = [peaks[name] for name in own if name in peaks] or [peaks[name] for name in near if name in peaks]
-        return max(known or peaks.values())
+    def _seen(self, unit: str) -> float:
+        peaks = self.device.dense_flops
+        names = (unit, *(DTYPES[unit].near if unit in DTYPES else ()))
+        return next((peaks[name] for name in names if name in peaks), max(peaks.values()))
 
-    def _stated(self, dtype: str) -> float:
+    def _stated(self, unit: str) -> float:
         try:
-            return self.device.peak(dtype)
+            return self.device.peak(unit)
         except ValueError:
-            other = DTYPES[dtype].counted_as if dtype in DTYPES else ""
+            other = DTYPES[unit].counted_as if unit in DTYPES else ""
             if not other:
                 raise
-            name = self.device.name
-            self._assume(f"{name} states no {dtype} matrix peak: {dtype} matrix work is limited at its {other} peak")
-            return self.device.peak(other)
+            if unit != "tf32":  # a device without TF32 computes in fp32: that is no assumption
+                name = self.device.name
+                self._assume(f"{name} states no {unit} matrix peak: {unit} matrix work is limited at its {other} peak")
+            return self.peak(other)
 
     def limit(
         self,
         *,
         flops: Any = 0.0,
-        dtype: str | None = None,
+        unit: str = "",
         vector_flops: Any = 0.0,
         bytes: Any = 0.0,
         bandwidth: float | None = None,
     ) -> Limit:  # five quantities, all of them the work
-        """The limit of work with so many matrix FLOPs (executed, on operands of `dtype`), other FLOPs and bytes.
+        """The limit of work with so many matrix FLOPs (executed by `unit`), other FLOPs and bytes.
 
         `bandwidth` is that of a link in place of the device's memory, in bytes per second. Raises as `peak`.
         """
         compute: Any = 0.0
         if not isinstance(flops, float | int) or flops:
-            compute = flops / self.peak(dtype)
+            compute = flops / self.peak(unit)
         if self.vector_peak is not None:
             compute = larger(compute, vector_flops / self.vector_peak)
         return Limit(compute, bytes / (bandwidth or self.bandwidth))
 
-    def inverse(self, dtypes: Sequence[str]) -> tuple[list[float], float, float]:
-        """Seconds per matrix FLOP for each of `dtypes` ("" = no matrix work), per other FLOP, and per byte."""
+    def inverse(self, units: Sequence[str]) -> tuple[list[float], float, float]:
+        """Seconds per matrix FLOP of each of `units` ("" = no matrix work), per other FLOP, and per byte."""
         vector = 0.0 if self.vector_peak is None else 1 / self.vector_peak
-        return [1 / self.peak(dtype) if dtype else 0.0 for dtype in dtypes], vector, 1 / self.bandwidth
+        return [1 / self.peak(unit) if unit else 0.0 for unit in units], vector, 1 / self.bandwidth
 
 
 def larger(a: Any, b: Any) -> Any:

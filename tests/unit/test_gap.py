@@ -6,10 +6,13 @@ import pytest
 from trace_made import FILES, H100, TRUTH, Made, real
 
 from frameroof import catalogue
+from frameroof.dtypes import unit_of
+from frameroof.estimate import estimate
 from frameroof.gap import find_gap
-from frameroof.hardware import device
+from frameroof.hardware import device, parse_node
 from frameroof.report.distance import print_gap
 from frameroof.roofline import Roofline
+from frameroof.workload.file import loads
 
 BF16 = "c10::BFloat16"
 LAYER = """{"format": "frameroof.workload", "version": 1, "grammar": 1, "name": "layer",
@@ -212,8 +215,8 @@ def test_peaks_fall_back_to_the_next_type_and_never_to_a_smaller_limit():
     h100 = device("H100")
     seen = Roofline(h100, ran=True)
     assert seen.peak("bf16") == h100.dense_flops["bf16"]
-    assert seen.peak(None) == h100.dense_flops["bf16"]
-    assert seen.peak("fp32") == h100.dense_flops["tf32"] > h100.dense_flops["fp32"]  # a trace tells them not apart
+    assert seen.peak(unit_of(None, "linear")) == h100.dense_flops["bf16"]
+    assert seen.peak("fp32") == h100.dense_flops["fp32"] < seen.peak("tf32") == h100.dense_flops["tf32"]
     assert seen.peak("unheard") == max(h100.dense_flops.values())
 
 
@@ -236,6 +239,46 @@ def test_rows_classes_and_stages_add_up_to_the_work(name, capsys):
     assert gap.limit_ns <= gap.never_faster_ns <= gap.span_ns
     print_gap(gap, 5)
     assert "None" not in capsys.readouterr().out
+
+
+GEMM = [[1024, 1024], [1024, 1024]]
+FLOPS = 2 * 1024**3
+
+
+@pytest.mark.parametrize(
+    ("kernel", "took_ns", "peak"),
+    [
+        ("ampere_sgemm_128x64_nn", 40_000, "fp32"),
+        ("sm80_xmma_gemm_f32f32_tf32f32_f32_nn_n_tilesize128x128x32", 40_000, "tf32"),
+        ("cutlass_80_tensorop_s1688gemm_128x128_32x3_nn_align4", 40_000, "tf32"),
+        ("gemm_of_a_name_unheard_of", 20_000, "tf32"),  # 107 TFLOP/s: fp32 has 67
+    ],
+)
+def test_products_of_fp32_have_the_unit_that_computed_them(tmp_path, kernel, took_ns, peak):
+    t = Made(**H100)
+    t.one("aten::mm", 10_000, took_ns, kernel, GEMM, ["float"] * 2)
+    (row,) = find_gap(t.run(tmp_path), device("H100")).rows
+    assert row.limit_ns == round(FLOPS / device("H100").dense_flops[peak] * 1e9)
+
+
+def test_fp32_has_the_same_unit_in_predict_and_in_gap(tmp_path):
+    """A product and a 1 x 1 convolution of the same size: fp32 and TF32, in both."""
+    t = Made(**H100)
+    t.one("aten::mm", 10_000, 90_000, "sgemm", GEMM, ["float"] * 2)
+    image, weight = [1, 1024, 32, 32], [1024, 1024, 1, 1]
+    numbers = ["", "", "", "[1, 1]", "[0, 0]", "[1, 1]", "1"]
+    t.one("aten::conv2d", 200_000, 90_000, "cudnn", [image, weight, [], [], [], [], []], ["float"] * 2, numbers)
+    gap = find_gap(t.run(tmp_path), device("H100"))
+    x, side = "fp32[1024,1024]", 1024
+    text = f"""{{"format": "frameroof.workload", "version": 1, "grammar": 1, "name": "both",
+     "stages": [{{"name": "forward", "tensors": ["{x}"], "ops": [
+     {{"path": "fc", "kind": "matmul", "name": "mm", "reads": [0, 0], "writes": [0],
+       "dims": {{"b": 1, "m": {side}, "n": {side}, "k": {side}}}}},
+     {{"path": "conv", "kind": "conv2d", "name": "convolution", "reads": [0, 0], "writes": [0],
+       "dims": {{"n": {side * side}, "k": {side}}}}}]}}]}}"""
+    limits = [op.limit_s for op in estimate(loads(text.encode()), parse_node("H100")).total.ops]
+    assert [row_of(gap, name).limit_ns for name in ("aten::mm", "aten::conv2d")] == [round(s * 1e9) for s in limits]
+    assert limits == [pytest.approx(FLOPS / device("H100").dense_flops[unit]) for unit in ("fp32", "tf32")]
 
 
 @pytest.mark.shared

@@ -225,7 +225,7 @@ class Eager:
         op, flops = work.op, work.executed
         if op.kind not in MATRIX_KINDS or work.piece in ("scale", "mask", "softmax", "cast"):
             return 0.0
-        peak = self._roofline.peak(op.compute_dtype)
+        peak = self._roofline.peak(op.unit)
         if op.kind.startswith("conv"):
             return flops / (peak * self.table.convolution.value * self.table.matrix.at(flops / 1e9))
         if work.fused_attention:

@@ -125,7 +125,7 @@ class _Compiled:
             if op.kind == COLLECTIVE:
                 raise ValueError(f"{op.path}: a grid has no collectives; `estimate` takes one configuration at a time")
             reduced, factor = _reduced(op.executed_flops(), op.vector_flops(), op.bits())
-            key = (*reduced, op.compute_dtype if op.kind in MATRIX_KINDS else "", utilization.of(op.kind))
+            key = (*reduced, op.unit if op.kind in MATRIX_KINDS else "", utilization.of(op.kind))
             rows[key] = rows.get(key, Poly()) + op.times * factor
         bits = BITS[stage.dtype or base]
         groups: list[list[Poly]] = [[key[at] for key in rows] for at in range(3)]

@@ -211,7 +211,7 @@ def limit_of(op: Op, env: Mapping[str, Any], where: Where, amounts: tuple[Any, A
         passed = ring_bytes(op.name, larger(read, written) / 8, node.count)
         return roofline.limit(bytes=passed, bandwidth=node.link.bandwidth)
     executed = op.executed_flops()(env) if op.kind in MATRIX_KINDS else 0.0
-    return roofline.limit(flops=executed, dtype=op.compute_dtype, vector_flops=vector, bytes=bits / 8)
+    return roofline.limit(flops=executed, unit=op.unit, vector_flops=vector, bytes=bits / 8)
 
 
 def _total(value: Any, turns: int) -> Any:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..dtypes import unit_of
 from ..hardware import Device
 from ..roofline import Roofline
 from ..run import Run
@@ -98,7 +99,10 @@ def check(run: Run) -> None:
 
 
 def _assumptions(device: Device, run: Run) -> Iterable[str]:
-    single = "; a trace does not tell fp32 from TF32, so fp32 has the peak of TF32"
+    single = (
+        "; convolutions in fp32 have the peak of TF32, as PyTorch computes them, and so have products whose kernel or "
+        "whose rate says that they were"
+    )
     yield (
         f"dense peaks of {device.name}; bytes of a call are its inputs and output once; causal attention is limited by "
         "the half that a kernel computes; above an MBU of 1 a cache served it, or only a part of its inputs was read"
@@ -130,7 +134,7 @@ def _shape_rows(run: Run, roofline: Roofline, index: Index | None) -> Iterable[G
             continue
         made = GapRow(row.class_, row.name or UNKNOWN, row.stage, dims=row.dims, count=row.count, time_ns=row.time_ns)
         link = roofline.device.pcie_bandwidth if row.over_link else None
-        _limit(made, roofline, (row.flops, row.flops, row.bytes), row.dtype, link)
+        _limit(made, roofline, (row.flops, row.flops, row.bytes), unit_of(row.dtype, row.class_), link)
         if index:
             name_shape(made, row, index)
         yield made
@@ -143,7 +147,7 @@ def _attention_rows(run: Run, roofline: Roofline, index: Index | None) -> Iterab
         made = GapRow("attention", name, row.stage, dims=dims, count=row.count, time_ns=row.time_ns)
         if row.query_len:
             executed = row.flops / 2 if row.causal else row.flops
-            _limit(made, roofline, (executed, row.flops, row.bytes), row.dtype)
+            _limit(made, roofline, (executed, row.flops, row.bytes), unit_of(row.dtype, "attention"))
         if index:
             name_attention(made, row, index)
         yield made
@@ -156,7 +160,7 @@ def _limit(
     made: GapRow,
     roofline: Roofline,
     amounts: tuple[float | None, float | None, float | None],
-    dtype: str | None,
+    unit: str,
     link: float | None = None,
 ) -> None:
     """Set limit, distance and utilizations from (FLOPs executed, FLOPs counted, bytes) of all calls.
@@ -167,7 +171,9 @@ def _limit(
     executed, counted, moved = amounts
     if executed is None or (moved is None and not executed):
         return
-    found = roofline.limit(flops=executed, dtype=dtype, bytes=moved or 0.0, bandwidth=link)
+    if unit == "fp32" and executed > roofline.peak(unit) * made.time_ns / 1e9:
+        unit = "tf32"  # nothing else is as fast on operands in fp32
+    found = roofline.limit(flops=executed, unit=unit, bytes=moved or 0.0, bandwidth=link)
     compute, memory = found.compute_s * 1e9, found.memory_s * 1e9
     made.limit_ns = min(made.time_ns, round(max(compute, memory)))  # a cache can beat the memory: MBU above 1
     made.above_ns = made.time_ns - made.limit_ns

@@ -159,7 +159,7 @@ def gains(p: StreamPrediction) -> tuple[Gain, ...]:
     """What each change could bring, limit against limit; a change that keeps the numbers says so."""
     s, block = p.sizes, p.parts["block"]
     equal, measure = "none: equal numbers", "to be measured"
-    lora = (s.steps + 1) * Roofline(p.node.device).limit(flops=lora_flops(s), dtype="bf16").compute_s
+    lora = (s.steps + 1) * Roofline(p.node.device).limit(flops=lora_flops(s), unit="bf16").compute_s
     found = [
         Gain("ring cache instead of clone, roll, insert, join", "block", p.baseline_block_s(), block.limit_s, equal),
         Gain(f"LoRA of rank 256 merged (it runs beside {_linears()} linears)", "block", block.limit_s + lora,

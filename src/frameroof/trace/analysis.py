@@ -153,7 +153,7 @@ def _limit_ns(on: Device | None, flops: float, moved: float, item: int) -> int:
     """The least time of a fused attention on a device; 0 where the device is unknown (nothing can be promised less)."""
     if on is None:
         return 0
-    return int(1e9 * Roofline(on, ran=True).limit(flops=flops, dtype=of_bytes(item), bytes=moved).seconds)
+    return int(1e9 * Roofline(on, ran=True).limit(flops=flops, unit=of_bytes(item), bytes=moved).seconds)
 
 
 def _stages(placed: Placed, stages: Sequence[Stage], idle: Idle) -> list[StageRow]:

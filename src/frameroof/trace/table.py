@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..dtypes import unit_of
 from ..hardware import Device, device
 from ..roofline import Roofline
 from ..run import Coverage, GroupRow, ModuleRow, OperatorRow, ShapeRow, Summary
@@ -42,6 +44,10 @@ def device_name(placed: Placed) -> str | None:
     return next((d.name for d in listed if d.id in used and d.name), listed[0].name or None)
 
 
+_TF32 = re.compile(r"tf32|xf32|tensorop_s\d+gemm", re.IGNORECASE)
+"""Kernels that multiply operands in fp32 on the matrix units, in TF32 (cuBLAS, cuDNN, CUTLASS, hipBLASLt)."""
+
+
 class Table:
     """The rows of a trace with what they computed and moved, summed as the report shows them."""
 
@@ -50,9 +56,13 @@ class Table:
         self.stage = stage
         self.total = max(1, int(placed.duration.sum()))
         by_inputs = [inputs.dtype if inputs else None for inputs in placed.inputs]
-        self._types = list(dict.fromkeys(dtype for dtype in by_inputs if dtype))
+        self._types = [*dict.fromkeys(dtype for dtype in by_inputs if dtype), "tf32"]
         numbers = [self._types.index(dtype) if dtype else -1 for dtype in by_inputs]
         self._dtypes = np.array([*numbers, -1], dtype=np.int64)[placed.arguments]  # -1, none recorded, is the last
+        if "fp32" in self._types:
+            named = {name: bool(_TF32.search(name)) for name in set(placed.kernel)}
+            told = np.array([named[name] for name in placed.kernel], dtype=bool)
+            self._dtypes[told & (self._dtypes == self._types.index("fp32"))] = len(self._types) - 1
         self.memory = np.isin(np.array(placed.kind), (int(Kind.MEMCPY), int(Kind.MEMSET)))
 
     def summary(self, idle: Idle) -> Summary:
@@ -102,7 +112,8 @@ class Table:
             (name, operator), time, dtype = by.keys[i], by.times[i], self.dtype(by.rows(i))
             rate = flops / ran * 1e9 if flops and ran and not p.host_only else None
             through = moved / time * 1e9 if moved and time and not p.host_only else None
-            peak = roofline.peak(dtype) if roofline and dtype in roofline.device.dense_flops else None
+            unit = unit_of(dtype, name)
+            peak = roofline.peak(unit) if roofline and dtype and unit in roofline.device.dense_flops else None
             found.append(
                 OperatorRow(
                     name, operator, time, calls, by.counts[i], flops, moved,
@@ -123,7 +134,7 @@ class Table:
             found.append(
                 ShapeRow(
                     name, operator, stage, common(p.module[r] for r in by.rows(i).tolist()),
-                    _lists(inputs.dims) if inputs else [], inputs.dtype if inputs else None,
+                    _lists(inputs.dims) if inputs else [], self.dtype(by.rows(i)),
                     by.times[i], calls, flops, moved, link,
                 )
             )  # fmt: skip

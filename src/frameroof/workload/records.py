@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from .. import rules
-from ..dtypes import BITS, ORDER
+from ..dtypes import BITS, ORDER, unit_of
 from .expr import ONE, Poly, expr
 from .recipe import Size
 
@@ -144,8 +144,13 @@ class Op:
         return sum((t.bits for t in self.reads if t.weight), Poly())
 
     @property
+    def unit(self) -> str:
+        """The unit that does its matrix work: see `dtypes.unit_of`."""
+        return unit_of(self.compute_dtype, self.kind)
+
+    @property
     def compute_dtype(self) -> str:
-        """The widest dtype among the operands of matrix work: the peak that applies."""
+        """The widest dtype among the operands of matrix work."""
         operands = self.reads[:3] if self.kind == "attention" else self.reads
         names = [t.dtype for t in operands if t.dtype in ORDER]
         return max(names, key=ORDER.__getitem__) if names else "fp32"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...dtypes import EIGHT_BIT, HALF, torch_name
+from ...dtypes import EIGHT_BIT, HALF, SINGLE, torch_name, unit_of
 from ...hardware import Device
 from ...recorded import Advice, concerns
 from ...roofline import Roofline
@@ -28,9 +28,9 @@ def precision(run: Run, device: Device | None) -> Iterator[Advice]:
     yield from _eight_bits(run, device, half)
 
 
-def _products_ns(device: Device, flops: float, dtype: str) -> float:
-    """The limit of so many FLOPs of products in a dtype."""
-    return float(Roofline(device, ran=True).limit(flops=flops, dtype=dtype).seconds) * 1e9
+def _products_ns(device: Device, flops: float, unit: str) -> float:
+    """The limit of so many FLOPs of a unit."""
+    return float(Roofline(device, ran=True).limit(flops=flops, unit=unit).seconds) * 1e9
 
 
 def _alone_in_fp32(run: Run) -> list[str]:
@@ -39,7 +39,7 @@ def _alone_in_fp32(run: Run) -> list[str]:
     for stage in decoders(run):
         own = [row for row in run.shapes if row.stage == stage.name and row.class_ in MATRIX]
         rest = [row for row in run.shapes if row.stage != stage.name and row.class_ in MATRIX]
-        if _mostly(own, ("fp32",)) and _mostly(rest, HALF):
+        if _mostly(own, SINGLE) and _mostly(rest, HALF):
             found.append(stage.name)
     return found
 
@@ -52,7 +52,7 @@ def _mostly(rows: list[ShapeRow], dtypes: tuple[str, ...]) -> bool:
 
 def _decoder(run: Run, device: Device, half: str, stage: str) -> Advice:
     """In half precision products are limited by the higher peak; all else moves half the bytes."""
-    rows = [row for row in run.shapes if row.stage == stage and row.dtype == "fp32"]
+    rows = [row for row in run.shapes if row.stage == stage and row.dtype in SINGLE]
     saved = 0.0
     for row in rows:
         limit = _products_ns(device, row.flops, half) if row.flops else row.time_ns / 2
@@ -74,9 +74,10 @@ def _decoder(run: Run, device: Device, half: str, stage: str) -> Advice:
 
 def _single(run: Run, device: Device, half: str, without: list[str]) -> Iterator[Advice]:
     peaks = device.dense_flops
-    full = Roofline(device, ran=True).peak("fp32")
-    rows = [row for row in run.shapes if row.dtype == "fp32" and row.flops and row.stage not in without]
-    if rows and peaks[half] > full:
+    rows = [row for row in run.shapes if row.dtype in SINGLE and row.flops and row.stage not in without]
+    units = dict.fromkeys(unit_of(row.dtype, row.class_) for row in rows)
+    full = max((Roofline(device, ran=True).peak(unit) for unit in units), default=peaks[half])
+    if peaks[half] > full:
         time = sum(row.time_ns for row in rows)
         yield suggest(
             "precision.fp32-products",
