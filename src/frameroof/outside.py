@@ -132,6 +132,11 @@ def _from_json(data: bytes, form: type[T]) -> T:
     return msgspec.convert(tidy(msgspec.json.decode(text)), form, str_keys=True)
 
 
+def record(value: Any, form: type[T], what: str) -> T:
+    """A record of type `form` from what `from_json` gave as plain tables and lists; errors as there."""
+    return _record(lambda: msgspec.convert(value, form, str_keys=True), what)
+
+
 def from_toml(data: bytes, form: type[T], what: str) -> T:
     """A record of type `form` from TOML, as `from_json`."""
     return _record(lambda: _from_toml(data, form), what)

@@ -15,10 +15,11 @@ import msgspec
 from ..dtypes import BITS
 from ..files import read_unpacked
 from ..outside import from_json, quoted
+from ..rules import VECTOR_PER_SCORE
 from ..written import write_whole
 from .expr import GRAMMAR_VERSION, Poly, expr, poly
 from .recipe import Size
-from .records import ATTENTION_VECTOR_FLOPS, DIMS_OF, KINDS, Held, Op, Stage, Tensor, Workload
+from .records import DIMS_OF, KINDS, Held, Op, Stage, Tensor, Workload
 
 FORMAT = "frameroof.workload"
 VERSION = 1
@@ -187,7 +188,7 @@ def _stage(packed: _Stage) -> Stage:
     for op in packed.ops:
         if op.kind not in KINDS:
             raise ValueError(f"operation {quoted(op.path)}: unknown kind {quoted(op.kind)}")
-        if op.attrs.get("piece", "") not in ATTENTION_VECTOR_FLOPS:
+        if op.attrs.get("piece", "") not in VECTOR_PER_SCORE:
             raise ValueError(f"operation {quoted(op.path)}: unknown piece {quoted(op.attrs['piece'])}")
         missing = [name for name in DIMS_OF.get(op.kind, ()) if name not in op.dims]
         if missing or (op.kind == "attention" and "piece" not in op.attrs and len(op.reads) < 3):
