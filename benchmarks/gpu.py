@@ -16,12 +16,12 @@ from importlib import import_module
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-for folder in (HERE, HERE.parent / "src"):  # on a lent machine frameroof is not installed
+for folder in (HERE, HERE.parent / "src"):  # frameroof need not be installed
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
 SECTIONS = ("check", "calibrate", "stream", "suite", "quant")
-SECONDS = 450  # of one section: a command on a lent machine may take 600
+SECONDS = 450  # of one section: where a command may take 600
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:

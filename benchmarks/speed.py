@@ -3,7 +3,7 @@
 Three things. *Grid*: microseconds of one core per configuration (sizes x machine) of a whole pipeline,
 limit, expected time, memory and cost, with points of the grid compared with `predict`. *Cold*: seconds
 of `frameroof predict` as a fresh process. *Devices*: CPU seconds of a fresh process to read all machines (the
-aim is 15 ms). Peers, from shared/facts/peers_analytical.md (2026-11-20, on another machine of this kind):
+aim is 15 ms). Peers (measured 2026-11-20, on another machine of this kind):
 LLM-Viewer 78 us for one language model, Hyperloom 48 us for one denoiser, limits alone.
 """
 

@@ -1,9 +1,10 @@
-"""Where the default utilization comes from: `python benchmarks/utilization.py [--out FILE]`.
+"""Where the default utilization comes from: `python benchmarks/utilization.py ROWS [--out FILE]`.
 
-For every published end-to-end time of one device (../shared/facts/published_numbers.json: high confidence,
-sixteen-bit, size and steps stated, model and device known here) the limit is predicted and divided by the
-time. The default utilization is the median of these ratios over models (one model counts once, by its own
-median, so that a model with many rows does not decide it); the quartiles say how far to trust it.
+ROWS is a JSON file of published rows, each with its source. For every end-to-end time of one device in it (high
+confidence, sixteen-bit, size and steps stated, model and device known here) the limit is predicted and divided by the
+time; what came of each row, with its source, is in `results/utilization-2026-11-21.json`. The default utilization is
+the median of these ratios over models (one model counts once, by its own median, so that a model with many rows does
+not decide it); the quartiles say how far to trust it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from frameroof.dtypes import HALF
 from frameroof.hardware import device
 from frameroof.study.predict import predict
 
-PUBLISHED = Path(__file__).parents[2] / "shared" / "facts" / "published_numbers.json"
 SIZE = re.compile(r"(\d{3,4})x(\d{3,4})(?:x(\d{2,3}))?")
 STEPS = re.compile(r"(\d+) steps")
 BATCH = re.compile(r"batch (\d+)")
@@ -97,13 +97,16 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, float]:
 def main() -> int:
     """Print the comparison and its summary; write it with --out."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "published", metavar="ROWS", type=Path, help='{"rows": […]}: id, model, hardware, config, value …'
+    )
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    if not PUBLISHED.is_file():
-        print(f"{PUBLISHED} is not here", file=sys.stderr)
+    if not options.published.is_file():
+        print(f"{options.published} is not a file", file=sys.stderr)
         return 2
     rows, skipped = [], []
-    for row in filter(usable, json.loads(PUBLISHED.read_text())["rows"]):
+    for row in filter(usable, json.loads(options.published.read_text())["rows"]):
         try:
             rows.append(compare(row))
         except ValueError as error:

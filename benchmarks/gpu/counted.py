@@ -1,6 +1,6 @@
 """What a block of the stream must compute and move, counted by hand: the prediction of every variant.
 
-frameroof's own counter reads workloads through msgspec, which a lent machine does not have.
+frameroof's own counter reads workloads through msgspec, which a bare machine does not have.
 tests/unit/test_gpu_script.py holds both equal: FLOPs against the recorded engine, copies against `stream predict`.
 Symbols: n new tokens, l attended tokens, d width, f MLP width, s text tokens; a multiply-add is 2 FLOPs.
 """

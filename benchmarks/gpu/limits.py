@@ -1,6 +1,6 @@
 """Predictions: counted FLOPs and bytes against the peaks in frameroof's own files, read without msgspec.
 
-`frameroof.hardware` and `frameroof.estimate` need msgspec, which a lent machine does not have; the files are the same,
+`frameroof.hardware` and `frameroof.estimate` need msgspec, which a bare machine does not have; the files are the same,
 and tests/unit/test_gpu_script.py holds peaks and bandwidths to what frameroof.hardware reads.
 *Limit*: the larger of FLOPs over the dense peak and bytes over the bandwidth. *Expected*: the same through the stated
 shares of `estimate/eager.toml` (each with its source there); for whole streams and models the limit over the stated

@@ -2,7 +2,7 @@
 
 A group of variants and the baseline stand on the device together and make their blocks in turns, in another order each
 round; the device is waited for before and after a block. A block's forwards are timed by events, without waiting.
-(`frameroof stream bench` has the whole report; it needs msgspec, which a lent machine does not have.)
+(`frameroof stream bench` has the whole report; it needs msgspec, which a bare machine does not have.)
 Shapes: latents are (B batch, C channels, frames, rows, columns).
 """
 

@@ -1,6 +1,6 @@
 """Whole models with random weights, baseline beside flash attention: times in turns, then a trace of each.
 
-Needs msgspec and diffusers (on a lent machine they travel as wheels); polars is not needed. Traces come back packed,
+Needs msgspec and diffusers (they can travel as wheels); polars is not needed. Traces come back packed,
 for `frameroof analyze` where there is no GPU.
 """
 
@@ -36,7 +36,7 @@ NOTES = (
 REPEAT = 5
 BUDGET = 40.0  # seconds of samples of one model, where two calls of each attention take no longer
 TOP = 25
-PACK = 15 << 20  # bytes of one file that comes back from a lent machine
+PACK = 15 << 20  # bytes of one file that may have to be sent back
 PACKS = 4
 LAST = ("parti", "phenaki", "make-a-video", "wan2.1-t2v-1.3b")  # the long ones
 

@@ -6,12 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .catalogue import entries as models
     from .catalogue import load as load_workload
     from .count.counting import count
     from .estimate import Utilization, similarity_matrix_bytes
     from .gap import find_gap
     from .hardware import device, devices, parse_node
+    from .models import models
     from .profiler import profile, stage
     from .run import Run, load_run
     from .stream.engine import Engine

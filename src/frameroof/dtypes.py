@@ -119,7 +119,8 @@ def unit_of(dtype: str | None, kind: str) -> str:
     """The unit that does matrix work of a kind on operands of `dtype` (None: not recorded), named after its type.
 
     Operands in fp32 do not tell: PyTorch computes their convolutions in TF32 and their products in fp32, unless it is
-    told otherwise (torch.backends.cudnn.allow_tf32 and torch.backends.cuda.matmul.allow_tf32, docs/stable/notes/cuda).
+    told otherwise (torch.backends.cudnn.allow_tf32 and torch.backends.cuda.matmul.allow_tf32, as "CUDA
+    semantics" on pytorch.org says).
     """
     dtype = dtype or UNRECORDED
     row = DTYPES.get(dtype)

@@ -25,7 +25,7 @@ FULL = frozenset(
 
 @contextmanager
 def naming(target: Path, only: frozenset[int] | None = None) -> Iterator[None]:
-    """An `OSError` of the block, of some kinds or of all, as a sentence that names the file."""
+    """Raises an `OSError` of the block, of some kinds or of all, as a `ValueError` that names the file."""
     try:
         yield
     except OSError as error:

@@ -15,14 +15,13 @@ from typing import Any
 import pytest
 import torch
 
-from frameroof.hardware import parse_node
+from frameroof.hardware import device, parse_node
 from frameroof.lab.stream.needed import Needed
 from frameroof.lab.stream.variants import VARIANTS
 from frameroof.report.stream_log import optimization_log
 from frameroof.stream import kernels
 from frameroof.stream.config import preset
 from frameroof.study.stream import predict
-from frameroof.study.stream_records import read_log_file
 
 ROOT = Path(__file__).parents[2]
 CPU = ["--device", "cpu", "--size", "tiny", "--samples", "3"]
@@ -126,8 +125,7 @@ def test_a_row_of_the_log_says_what_was_saved_and_predicted(
 
 
 def test_the_log_takes_a_file_of_this_script(ran: Path) -> None:
-    found = read_log_file((ran / "stream.json").read_bytes(), "stream.json")
-    text = optimization_log([found], predict("H100"))
+    text = optimization_log([json.loads((ran / "stream.json").read_text("utf-8"))], predict("H100"))
     assert "## Measured: tiny on cpu, float32" in text
     assert "- context pass folded into the next block's first step: not run; recache-needed was not measured." in text
 
@@ -229,7 +227,7 @@ def test_what_is_measured_at_full_size(gpu: Any, h200: Any, tmp_path: Path) -> N
 
 
 def test_peaks_are_what_frameroof_reads(h200: Any) -> None:
-    known = parse_node("H200")
+    known = device("H200")
     assert h200.bandwidth == known.bandwidth
     assert h200.peaks == pytest.approx({dtype: known.peak(dtype) for dtype in h200.peaks}, rel=1e-12)
     assert {"bf16", "fp8", "int8", "tf32"} <= set(h200.peaks)

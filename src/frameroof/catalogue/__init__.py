@@ -104,7 +104,10 @@ def canonical(name: str) -> str:
 
 
 def load(name: str | os.PathLike[str]) -> Workload:
-    """A workload of the catalogue by name or alias, or a workload file by path."""
+    """A workload of the catalogue by name or alias, or a workload file by path.
+
+    Raises `ValueError`, a sentence, for a name that is not known and a file that cannot be read or is broken.
+    """
     text = os.fspath(name)
     if text.endswith((".json", ".json.gz")) or os.sep in text:
         return load_file(text)

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 
 def parse_sizes(pairs: Sequence[str], **named: int | None) -> dict[str, int]:
-    """Sizes from ``NAME=VALUE`` texts and from options of their own (None = not given)."""
+    """Sizes from ``NAME=VALUE`` texts and from options of their own (None = not given).
+
+    Raises `ValueError`, a sentence, for a text of another form and a size that is given twice.
+    """
     sizes = {name: value for name, value in named.items() if value is not None}
     for pair in pairs:
         name, equals, text = pair.partition("=")

@@ -26,7 +26,10 @@ INDICATOR_LET = "min(b-1, 1)"
 def align_batches(
     traces: list[Trace], points: Sequence[Mapping[str, int]], squared: Sequence[str] = ()
 ) -> tuple[list[Row], list[Trace], Fitter, bool]:
-    """Rows, the traces they were fitted over, the fitter, and whether the indicator is used."""
+    """Rows, the traces they were fitted over, the fitter, and whether the indicator is used.
+
+    Raises `StructureChanges` where a batch of one leaves out other operations at other sizes.
+    """
     try:
         fitter = Fitter(points, squared)
         return align(traces, fitter), traces, fitter, False

@@ -71,6 +71,8 @@ def recipe_for(model: Any, inputs: Any, sizes: Mapping[str, int], dtype: str | N
     """The recipe of what was given, with `sizes` as its defaults.
 
     `looks` is told while a builder's dependence on its sizes is looked into; None: the recipe is good for these alone.
+    Raises `ValueError`, a sentence, for inputs of a builder, sizes that nothing depends on, and what `count`
+    refuses.
     """
     from torch import nn
 

@@ -35,6 +35,8 @@ def recipe_of(  # six arguments: two are keywords only, for the command line
 
     Unless `parametric`, the builder's dependence on undeclared sizes is not looked into: the recipe
     is good for its default sizes alone.
+    Raises `ValueError`, a sentence, for a size that the builder does not have or admit, and `CannotCount` where it
+    does not run.
     """
     spec, notes = declared(build), list[str]()
     if not spec.sizes and not parametric:

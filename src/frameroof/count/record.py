@@ -30,7 +30,10 @@ ATTEMPTS = 500  # draws of sample sizes until they tell all variables apart
 
 
 def trace(build: Builder, values: Mapping[str, int], dtype: str = "bf16") -> Trace:
-    """One forward of a builder's module at the given sizes, with attention seen whole."""
+    """One forward of a builder's module at the given sizes, with attention seen whole.
+
+    Raises `CannotCount`, which names the line, where the builder fails or its module does not run without data.
+    """
     with meta_device(dtype):
         try:
             module, args, kwargs = build(**values)
@@ -66,7 +69,11 @@ def declared(build: Builder) -> Sizes:
 
 
 def record_recipe(recipe: Recipe, progress: Progress = lambda text: None) -> Workload:
-    """Record every part of a recipe: a workload that can be evaluated at any admissible size."""
+    """Record every part of a recipe: a workload that can be evaluated at any admissible size.
+
+    Raises `CannotCount` and `StructureChanges`, a sentence each, where a part does not run without data or follows no
+    rule.
+    """
     stages = []
     notes: dict[str, None] = dict.fromkeys(recipe.notes)
     seen: dict[tuple[int, str], tuple[Stage, list[str]]] = {}
@@ -92,7 +99,10 @@ def record_recipe(recipe: Recipe, progress: Progress = lambda text: None) -> Wor
 
 
 def fixed_recipe(recipe: Recipe, chosen: Mapping[str, int] | None = None) -> Recipe:
-    """The recipe at one size only: every part is traced once, which takes seconds."""
+    """The recipe at one size only: every part is traced once, which takes seconds.
+
+    Raises `ValueError`, a sentence, for a size that the recipe does not have or admit.
+    """
     given = dict(chosen or {})
     unknown = sorted(set(given) - set(recipe.params))
     if unknown:
@@ -174,7 +184,10 @@ def _bind(stage: Stage, part: Part, recipe: Recipe) -> Stage:
 
 
 def record_stage(name: str, build: Builder, dtype: str = "bf16") -> Stage:
-    """Record one builder at a dozen small sizes and fit its table of operations."""
+    """Record one builder at a dozen small sizes and fit its table of operations.
+
+    Raises `CannotCount` and `StructureChanges`, a sentence each, where it does not run without data or follows no rule.
+    """
     return _record(name, build, dtype)[0]
 
 

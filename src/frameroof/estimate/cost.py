@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..hardware import Node
 
 # What one user spends per second on a language model, as the Movie Gen post reckons it: Llama-3.1-70B
-# at $0.9 per million tokens and 107 tokens/s on together.ai (shared/seeds/000, 2024-10-20).
+# at $0.9 per million tokens and 107 tokens/s on together.ai ("How fast is Meta Movie Gen?", 2024-10-20).
 LLM_USD_PER_TOKEN = 0.9e-6
 LLM_TOKENS_PER_S = 107.0
 LLM_SOURCE = "Llama-3.1-70B at $0.9 per million tokens and 107 tokens/s (Movie Gen post, 2024-10-20)"

@@ -15,7 +15,10 @@ LEAST = 1e-6
 
 @dataclass(frozen=True)
 class Utilization:
-    """The share of the limit that is reached, between 0 and 1: `default`, or by kind of operation."""
+    """The share of the limit that is reached, between 0 and 1: `default`, or by kind of operation.
+
+    Raises `ValueError`, a sentence, for a share that is not above 0 and at most 1.
+    """
 
     default: float
     by_kind: Mapping[str, float] = field(default_factory=dict)

@@ -239,6 +239,7 @@ class Node(msgspec.Struct, frozen=True):
 
     What they reach together depends on how they share the work, which is a plan's to say (`passes.parallel`); nothing
     here is multiplied but what a buyer pays. `price` replaces the device's own price per hour (of one device).
+    Raises `ValueError`, a sentence, for a count below 1 or absurdly large.
     """
 
     device: Device

@@ -22,7 +22,10 @@ NAMES = ("baseline", "flash")
 
 @contextmanager
 def attention(name: str) -> Iterator[None]:
-    """Run the block with ``baseline`` or ``flash`` attention. It changes `torch.nn.functional`, so all threads."""
+    """Run the block with ``baseline`` or ``flash`` attention. It changes `torch.nn.functional`, so all threads.
+
+    Raises `ValueError`, a sentence, for another name.
+    """
     if name not in NAMES:
         raise ValueError(f"attention is {' or '.join(NAMES)}, not {name!r}")
     before: Any = F.scaled_dot_product_attention

@@ -21,7 +21,10 @@ SCALE = 3.0
 
 
 def masked_after(step: int, steps: int, tokens: int) -> int:
-    """Tokens still masked after `step` (1 to `steps`) of `steps`: the cosine schedule, rounded down, at last none."""
+    """Tokens still masked after `step` (1 to `steps`) of `steps`: the cosine schedule, rounded down, at last none.
+
+    Raises `ValueError`, a sentence, for a step outside of these.
+    """
     if not 1 <= step <= steps:
         raise ValueError(f"step {step} is outside 1 to {steps}")
     return math.floor(tokens * math.cos(math.pi / 2 * step / steps)) if step < steps else 0

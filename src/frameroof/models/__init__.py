@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ..catalogue import entries
 from ..public import make_callable
 from .folder import folder_recipe
 
 if TYPE_CHECKING:
+    from ..catalogue import Entry
+    from ..public import Listing
     from ..workload.recipe import Recipe
 
 FAMILIES = (
@@ -51,6 +52,13 @@ FAMILIES = (
 )
 
 
+def models() -> Listing[Entry]:
+    """Every model that is known, sorted by name, with its aliases, title, assumptions and sources."""
+    from ..catalogue import entries  # here, because engines run where msgspec is not installed
+
+    return entries()
+
+
 def all_recipes() -> Iterator[Recipe]:
     """Every recipe of every family, in the order of `FAMILIES`."""
     for family in FAMILIES:
@@ -72,6 +80,6 @@ def named_recipe(name: str) -> Recipe:
     raise ValueError(f"unknown model {name!r}: no builder, no diffusers folder and no such name; {hint}")
 
 
-__all__ = ["FAMILIES", "all_recipes", "folder_recipe", "named_recipe"]
+__all__ = ["FAMILIES", "all_recipes", "folder_recipe", "models", "named_recipe"]
 
-make_callable(__name__, entries)
+make_callable(__name__, models)

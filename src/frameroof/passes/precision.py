@@ -29,7 +29,10 @@ class Rule:
 
 
 def parse_precision(text: str, stages: Sequence[str]) -> list[Rule]:
-    """Rules of a choice such as ``"denoise.linear=fp8,weights=int8"``; later ones override earlier ones."""
+    """Rules of a choice such as ``"denoise.linear=fp8,weights=int8"``; later ones override earlier ones.
+
+    Raises `ValueError`, a sentence, for an unknown type or part, and for a part that is named twice.
+    """
     rules: list[Rule] = []
     for item in text.split(","):
         part, equals, dtype = item.strip().rpartition("=")

@@ -37,12 +37,9 @@ def surroundings() -> Environment:
     """What another run must share to be compared with this one, as a record."""
     import msgspec  # only here: a machine without it can still ask what it is
 
-    from ..recorded import Environment, left_over
+    from ..recorded import Environment
 
-    data = environment()
-    found = msgspec.convert(data, Environment)
-    found.extra = left_over(Environment, data)
-    return found
+    return msgspec.convert(environment(), Environment)
 
 
 def environment() -> dict[str, Any]:

@@ -178,7 +178,10 @@ def _class(module: nn.Module) -> str:
 
 
 def roots_of(model: Any) -> list[tuple[str, nn.Module]] | None:
-    """The modules that a user wants named: a module, a mapping or list of them, a diffusers pipeline; None for all."""
+    """The modules that a user wants named: a module, a mapping or list of them, a diffusers pipeline; None for all.
+
+    Raises `ValueError`, a sentence, for anything else.
+    """
     if model is None:
         return None
     if isinstance(model, nn.Module):

@@ -34,6 +34,7 @@ def stage(name: str) -> Stage:
     """Name a stage of the program: ``with frameroof.stage("denoise"):`` or ``@frameroof.stage("denoise")``.
 
     While `frameroof profile` records, the stage becomes a row of the report; otherwise it costs and does nothing.
+    Raises `ValueError`, a sentence, for an empty name.
     """
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"a stage needs a name, not {name!r}")

@@ -40,12 +40,17 @@ def profile(
     `model` is what is named in the trace: a module, a mapping of modules, a diffusers pipeline; without it every
     module that is called. `out` is a folder for trace.json.gz and run.json, written when the block has ended well;
     `force` overwrites them. `shapes` records the inputs of operators, without which there are no FLOPs.
+    Raises `ValueError`, a sentence, for a model that is none, and a folder that holds a run already.
     """
     return Profile(model, out=out, force=force, shapes=shapes)
 
 
 class Profile:
-    """One recording: `result` is the analyzed `Run`, `save` writes it; before the end of the block there is neither."""
+    """One recording: `result` is the analyzed `Run`, `save` writes it; before the end of the block there is neither.
+
+    Raises `ValueError`, a sentence, for a model that is none, a folder that holds a run already, and a result that is
+    not there yet.
+    """
 
     def __init__(
         self,
@@ -96,12 +101,18 @@ class Profile:
         return call  # type: ignore[return-value]
 
     def stage(self, name: str) -> marks.Stage:
-        """A stage of the block: ``with run.stage("denoise"):``, the same as `frameroof.stage`."""
+        """A stage of the block: ``with run.stage("denoise"):``, the same as `frameroof.stage`.
+
+        Raises `ValueError`, as that does.
+        """
         return marks.stage(name)
 
     @contextmanager
     def recording(self, name: str = TRACE) -> Iterator[None]:
-        """Record the block into the file `name` of a folder of our own."""
+        """Record the block into the file `name` of a folder of our own.
+
+        Raises `ValueError`, a sentence, where something is being recorded already.
+        """
         global _recording
         if _recording:
             raise ValueError("a profile is being recorded already; end it first")
@@ -134,6 +145,7 @@ class Profile:
 
         `graph` (CUDA) captures it in a CUDA graph after the warm-up; what is timed and recorded is its replay, and
         the capture is recorded too, so that the replayed kernels keep their modules.
+        Raises `ValueError`, a sentence, for repetitions below 0, and where a graph cannot be captured.
         """
         if warmup < 0 or repeat < 0:
             raise ValueError(f"repetitions are 0 or more, not {min(warmup, repeat)}")
@@ -171,14 +183,20 @@ class Profile:
 
     @property
     def trace(self) -> Path:
-        """The trace's file, in a folder that goes with this object."""
+        """The trace's file, in a folder that goes with this object.
+
+        Raises `ValueError`, a sentence, before the end of the block.
+        """
         if self._folder is None or not (self._folder / TRACE).exists():
             raise ValueError("nothing has been recorded: the block has not ended, or it failed")
         return self._folder / TRACE
 
     @property
     def result(self) -> Run:
-        """The recording, analyzed (torch-free data, as of `frameroof analyze`)."""
+        """The recording, analyzed (torch-free data, as of `frameroof analyze`).
+
+        Raises `ValueError`, a sentence, before the end of the block, and where the trace cannot be read.
+        """
         trace = self.trace
         if self._result is None:
             from ..trace.advice import advise
@@ -202,7 +220,10 @@ class Profile:
     def save(
         self, folder: str | os.PathLike[str], force: bool = False, more: Mapping[str, bytes] | None = None
     ) -> Path:
-        """Write trace.json.gz, run.json and `more` files by name, all or none of them."""
+        """Write trace.json.gz, run.json and `more` files by name, all or none of them.
+
+        Raises `ValueError`, a sentence, where files are there already (`force` overwrites them) or cannot be written.
+        """
         target = Path(folder)
         check_folder(target, force)
         run, trace = self.result, self.trace

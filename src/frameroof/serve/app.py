@@ -45,7 +45,10 @@ def create_app(  # what differs from server to server
     token: str | None = None,
     names: Collection[str] | None = None,
 ) -> App:
-    """Page, WebSocket, `/health` and `/metrics` of one source; `prompt` is that of a page that brings none."""
+    """Page, WebSocket, `/health` and `/metrics` of one source; `prompt` is that of a page that brings none.
+
+    Raises `ValueError`, a sentence, where the queue is too short for two blocks.
+    """
     facts = source.facts
     if limits.queue < 2 * facts.block_frames:
         raise ValueError(

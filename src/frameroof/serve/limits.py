@@ -10,7 +10,10 @@ CONTROL = 64  # messages that may wait for one viewer beside its frames
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Bounds of sessions, messages, queues and waiting."""
+    """Bounds of sessions, messages, queues and waiting.
+
+    Raises `ValueError`, a sentence, for limits under which nothing could be served.
+    """
 
     sessions: int = 4  # at the same time, those whose viewer may come back included
     prompt: int = 1000  # characters

@@ -69,7 +69,10 @@ class BaselineLayer:
         return ops.attention(q_BNHD, k, v)
 
     def update(self) -> None:
-        """Do to the real cache what was done to its clone."""
+        """Do to the real cache what was done to its clone.
+
+        Raises `RuntimeError` where the cache was closed before: a fault of the engine.
+        """
         if self.new is None:
             raise RuntimeError("A cache was closed before its forward ran.")
         for x, new in zip((self.k_BLHD, self.v_BLHD), self.new, strict=True):

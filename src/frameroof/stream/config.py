@@ -21,6 +21,7 @@ class StreamConfig:
     """A stream of blocks; every count of frames is in latent frames. Defaults: LongLive 1.3B, as the baseline runs it.
 
     `window` counts what is attended: the sinks and the block itself included.
+    Raises `ValueError`, a sentence, for sizes, windows and ways to run that do not go together.
     """
 
     model: WanSize = field(default_factory=WanSize)
@@ -155,7 +156,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def preset(name: str, variant: str = "baseline", **changes: Any) -> StreamConfig:
-    """A preset of the table, run as a variant, with fields changed: ``preset("tiny", "ring", window=9)``."""
+    """A preset of the table, run as a variant, with fields changed: ``preset("tiny", "ring", window=9)``.
+
+    Raises `ValueError`, a sentence, for a name or setting that there is none of, and what `StreamConfig` refuses.
+    """
     if name not in PRESETS:
         raise ValueError(f"No stream model is called '{name}'; there are {', '.join(PRESETS)}.")
     if variant not in VARIANTS:

@@ -50,7 +50,10 @@ class _OneDecode(nn.Module):
 
 
 def steady(c: StreamConfig, stage: str) -> Forward:
-    """The forward of this name when the window is full: a step, one with a folded context pass, or a recache."""
+    """The forward of this name when the window is full: a step, one with a folded context pass, or a recache.
+
+    Raises `ValueError`, a sentence, for another name.
+    """
     start = 2 * c.window
     if stage == "step":
         return Forward(start, (0,))

@@ -37,6 +37,7 @@ class Decoder:
     `channels_last` lays latents out so, and the VAE keeps that layout. `own_stream` decodes beside what else the device
     does. `capture` turns a decode into a graph, which later blocks of that length replay; the first block of a stream,
     which differs, is never captured.
+    Raises `ValueError`, a sentence, for a setting that it cannot have on its device.
     """
 
     def __init__(  # keywords with defaults
@@ -76,6 +77,7 @@ class Decoder:
         """Decode blocks like this one as a stream's first and second, and forget them: all is compiled and captured.
 
         Then once more as a first one, which finds room for its memory.
+        Raises `ValueError`, a sentence, after its first block.
         """
         if self._begun:
             raise ValueError("A decoder is warmed before its first block.")

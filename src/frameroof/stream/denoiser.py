@@ -77,7 +77,10 @@ class Tabulated:
 
 
 class Denoiser:
-    """The model with its schedule and positions; it keeps nothing of a stream."""
+    """The model with its schedule and positions; it keeps nothing of a stream.
+
+    Raises `ValueError`, a sentence, for fused kernels without the ring cache.
+    """
 
     def __init__(self, c: StreamConfig, model: CausalWan, ops: Ops = PLAIN) -> None:
         if c.cache == "baseline" and type(ops) is not Ops and type(ops).write is not Ops.write:

@@ -136,7 +136,10 @@ class Engine:
 
 
 class Maker:
-    """Models with the weights of files or with random ones, made where they will run: no copy elsewhere."""
+    """Models with the weights of files or with random ones, made where they will run: no copy elsewhere.
+
+    Raises `ValueError`, a sentence, for a device that is not here, or not the current one.
+    """
 
     def __init__(
         self, c: StreamConfig, files: Files, device: torch.device | str, dtype: torch.dtype, seed: int = 0
@@ -177,6 +180,8 @@ class Maker:
         """Makes the decoder of one stream: Wan's VAE, the tiny one, or none.
 
         `how` goes to `Decoder`; besides, ``compiled`` puts the VAE through torch.compile, and ``graphs`` captures it.
+        Raises `ValueError`, a sentence, for a decoder or setting that there is none of, and graphs without
+        CUDA.
         """
         if kind is None:
             return None

@@ -23,7 +23,10 @@ class Counts:
 
 
 class FrameQueue(Generic[T]):
-    """At most `capacity` frames wait; `POLICY` says what happens to more. Safe between threads."""
+    """At most `capacity` frames wait; `POLICY` says what happens to more. Safe between threads.
+
+    Raises `ValueError`, a sentence, for a capacity below 1.
+    """
 
     def __init__(self, capacity: int) -> None:
         if capacity < 1:

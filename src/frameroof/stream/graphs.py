@@ -40,7 +40,10 @@ class Inputs:
 
 
 class Graphs:
-    """The graphs of one session; in the place of `Denoiser.velocity`."""
+    """The graphs of one session; in the place of `Denoiser.velocity`.
+
+    Raises `ValueError`, a sentence, for what cannot be captured: another device, cache or modulation.
+    """
 
     def __init__(self, denoiser: Denoiser, capture: Capture | None = None) -> None:
         c = denoiser.c
@@ -61,7 +64,10 @@ class Graphs:
 
     @torch.inference_mode()
     def velocity(self, x_BCTHW: torch.Tensor, what: Forward, cache: Cache, texts: Sequence[KV]) -> torch.Tensor:
-        """As the denoiser's; the answer holds until the next forward of the same shape."""
+        """As the denoiser's; the answer holds until the next forward of the same shape.
+
+        Raises `TypeError` for a cache or modulation that was not captured: a fault of the engine.
+        """
         if not isinstance(cache, RingCache):
             raise TypeError("Graphs run over a ring cache.")
         d, frames = self._denoiser, x_BCTHW.shape[2]

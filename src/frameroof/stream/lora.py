@@ -69,7 +69,10 @@ def attach_lora(model: CausalWan, tensors: Tensors, alpha: float | None = None) 
 
 
 def random_lora(model: CausalWan, rank: int = 256, seed: int = 0) -> dict[str, torch.Tensor]:
-    """A LoRA of the size of LongLive's: every linear layer of every block, in the model's dtype and on its device."""
+    """A LoRA of the size of LongLive's: every linear layer of every block, in the model's dtype and on its device.
+
+    Raises `ValueError`, a sentence, for a rank below 1.
+    """
     if rank < 1:
         raise ValueError(f"rank is {rank}; it must be at least 1.")
     made: dict[str, torch.Tensor] = {}
@@ -84,7 +87,10 @@ def random_lora(model: CausalWan, rank: int = 256, seed: int = 0) -> dict[str, t
 
 
 def pairs_of(model: CausalWan, tensors: Tensors, alpha: float | None) -> dict[str, Pair]:
-    """A file's tensors by the model's layers, checked."""
+    """A file's tensors by the model's layers, checked.
+
+    Raises `ValueError`, a sentence, for a tensor that belongs to no layer's pair.
+    """
     found: dict[str, dict[str, torch.Tensor]] = {}
     for theirs, tensor in tensors.items():
         match = NAME.fullmatch(theirs)

@@ -84,7 +84,10 @@ class Meter:
         switches: Mapping[int, str] | None = None,
         decode: bool = False,
     ) -> Session:
-        """Prepare a stream and time so many blocks of it, each decoded right after it where asked."""
+        """Prepare a stream and time so many blocks of it, each decoded right after it where asked.
+
+        Raises `ValueError`, a sentence, for a switch that no block precedes.
+        """
         switches = dict(switches or {})
         if wrong := [at for at in switches if not 1 <= at < blocks]:
             raise ValueError(f"A switch at block {wrong[0]} cannot be timed: it needs a block before it, of {blocks}.")

@@ -25,7 +25,10 @@ class BlockError:
 
 
 def error(number: int, reference: torch.Tensor, other: torch.Tensor) -> BlockError:
-    """The error of a block's latents; an equal block has cosine 1 and infinite PSNR."""
+    """The error of a block's latents; an equal block has cosine 1 and infinite PSNR.
+
+    Raises `ValueError`, a sentence, for blocks of other shapes.
+    """
     if reference.shape != other.shape:
         raise ValueError(f"Blocks of other shapes are not compared: {tuple(reference.shape)} and {tuple(other.shape)}.")
     a, b = reference.double().flatten(), other.double().flatten()
@@ -42,7 +45,10 @@ def error(number: int, reference: torch.Tensor, other: torch.Tensor) -> BlockErr
 def drift(
     reference: Session, other: Session, blocks: int, switches: Mapping[int, str] | None = None, *, forced: bool = False
 ) -> tuple[BlockError, ...]:
-    """Each block's error. Both streams must be new, of one size and prompt, with the same seeds."""
+    """Each block's error. Both streams must be new, of one size and prompt, with the same seeds.
+
+    Raises `ValueError`, a sentence, where one is not new or not of that size.
+    """
     for session in (reference, other):
         if session.number:
             raise ValueError(f"Drift is measured from the first block; a stream has made {session.number}.")

@@ -72,7 +72,11 @@ class QuantizedLinear(nn.Module):
         return cls(weight, torch.cat(biases) if biases else None, layers[0].scheme, layers[0].dtype)
 
     def forward(self, x: torch.Tensor | Quantized) -> torch.Tensor:
-        """The product, in the type of x; for an input that is already quantized, in the original weight's."""
+        """The product, in the type of x; for an input that is already quantized, in the original weight's.
+
+        Raises `ValueError`, a sentence, for an input of another type, and where the model was cast after it was
+        quantized.
+        """
         if self.codes_NK.dtype != self.format.dtype or self.scale.dtype != torch.float32:
             raise ValueError("the model was cast to another type after it was quantized; cast it before")
         dtype = self.dtype if isinstance(x, Quantized) else x.dtype

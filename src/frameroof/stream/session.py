@@ -89,6 +89,7 @@ class Session:
 
         The prompt is encoded here, in the caller's thread. Of two switches for one block the later one holds, and
         only that one is kept, however many come.
+        Raises `ValueError`, a sentence, for a sample that there is none of.
         """
         if sample is not None and not 0 <= sample < self.batch:
             raise ValueError(f"There is no sample {sample}; this stream has {self.batch}, counted from 0.")
@@ -100,7 +101,10 @@ class Session:
 
     @torch.inference_mode()
     def generate_block(self) -> Block:
-        """The next block of latent frames. Nothing in it waits for the device."""
+        """The next block of latent frames. Nothing in it waits for the device.
+
+        Raises `ValueError`, a sentence, where another thread is making a block.
+        """
         with self._lock:
             if self._running:
                 raise ValueError(f"Block {self.number} is being made; a stream makes one block at a time.")
@@ -121,7 +125,10 @@ class Session:
 
     @torch.inference_mode()
     def teach(self, latents: torch.Tensor) -> None:
-        """Go on as if the last block had been these latents, as a reference made them (teacher forcing)."""
+        """Go on as if the last block had been these latents, as a reference made them (teacher forcing).
+
+        Raises `ValueError`, a sentence, before the first block, and for latents of another shape.
+        """
         if not self.number:
             raise ValueError("A stream is taught after a block; none is done.")
         if latents.shape != self._past[-1].shape:
@@ -136,6 +143,7 @@ class Session:
 
         The decoder, where there is one, decodes two blocks. What is compiled, captured or tabulated is so afterwards.
         Says how many forwards that took.
+        Raises `ValueError`, a sentence, after the first block.
         """
         if self.number:
             raise ValueError(f"A stream is warmed before its first block; {self.number} are done.")
@@ -162,7 +170,10 @@ class Session:
         return whats
 
     def run(self, blocks: int | None, switches: Mapping[int, str] | None = None) -> Iterator[Block]:
-        """So many blocks from here on, or without end (None); `switches` says with which block a prompt begins."""
+        """So many blocks from here on, or without end (None); `switches` says with which block a prompt begins.
+
+        Raises `ValueError`, a sentence, for no blocks, and for a switch beyond them.
+        """
         if blocks is not None and blocks < 1:
             raise ValueError(f"blocks is {blocks}; a stream has at least 1.")
         first, last = self.number, inf if blocks is None else self.number + blocks - 1
@@ -178,7 +189,10 @@ class Session:
             yield self.generate_block()
 
     def frames(self, blocks: int | None, switches: Mapping[int, str] | None = None) -> Iterator[torch.Tensor]:
-        """The decoded frames of `run`, one at a time: (B, 3, height, width) in [-1, 1]."""
+        """The decoded frames of `run`, one at a time: (B, 3, height, width) in [-1, 1].
+
+        Raises `ValueError`, as `run` and `decode` do.
+        """
         for block in self.run(blocks, switches):
             yield from self.decode(block).unbind(2)
 
@@ -199,11 +213,17 @@ class Session:
         self._context_due = other._context_due
 
     def decode(self, block: Block) -> torch.Tensor:
-        """Pixels of a block, (B, 3, frames, height, width) in [-1, 1]; blocks are decoded in their order."""
+        """Pixels of a block, (B, 3, frames, height, width) in [-1, 1]; blocks are decoded in their order.
+
+        Raises `ValueError`, as `decode_later` does.
+        """
         return self.decode_later(block).wait()
 
     def decode_later(self, block: Block) -> Pending:
-        """The same, beside the next block where the decoder has a stream of its own; `wait()` gives the pixels."""
+        """The same, beside the next block where the decoder has a stream of its own; `wait()` gives the pixels.
+
+        Raises `ValueError`, a sentence, without a decoder, and for a block that is not the next.
+        """
         if self._decoder is None:
             raise ValueError("This stream has no decoder: give the engine one, or take the latents.")
         if block.number != self._decoded:

@@ -57,7 +57,10 @@ def hashed_tokens(vocabulary: int) -> Tokenize:
 
 
 def folder_tokens(folder: Path) -> Tokenize:
-    """The tokenizer of a local folder (transformers' AutoTokenizer); nothing is downloaded."""
+    """The tokenizer of a local folder (transformers' AutoTokenizer); nothing is downloaded.
+
+    Raises `ValueError`, a sentence, for a folder that is not there or holds no tokenizer.
+    """
     if not folder.is_dir():
         raise ValueError(f"There is no tokenizer folder {folder}.")
     from transformers import AutoTokenizer
@@ -80,7 +83,10 @@ class TextEncoder:
 
     @torch.inference_mode()
     def __call__(self, prompts: Sequence[str]) -> torch.Tensor:
-        """Features (B, S, C), zero where a prompt is padded; a prompt that is too long is cut, its end kept."""
+        """Features (B, S, C), zero where a prompt is padded; a prompt that is too long is cut, its end kept.
+
+        Raises `ValueError`, a sentence, for a prompt of more characters than any tokenizer is given.
+        """
         for prompt in prompts:
             if len(prompt) > LONGEST_PROMPT:
                 raise ValueError(f"A prompt has {len(prompt)} characters; at most {LONGEST_PROMPT} are taken.")

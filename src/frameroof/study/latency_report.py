@@ -1,7 +1,7 @@
 """The latency report of LongLive v1.0 on an H100 that this engine answers: its numbers, and where they disagree.
 
-Source: the report that issue 5 starts from ("Latency Analysis", H100 SXM 80GB, FlashAttention 3, bf16, batch 1). Its
-numbers are measured; beside a prediction for another machine or size they are only a reference.
+Source: "Latency Analysis", a report on LongLive v1.0 (H100 SXM 80GB, FlashAttention 3, bf16, batch 1). Its numbers are
+measured; beside a prediction for another machine or size they are only a reference.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import msgspec
 
 from ..roofline import Roofline
 from ..units import format_flops, format_seconds
@@ -67,40 +65,25 @@ PUBLISHED = (
 )
 
 
-class PublishedBlock(msgspec.Struct, frozen=True, kw_only=True):
-    """A published block beside the limit of the same work on the same machine, and the rate that it reached."""
-
-    who: str
-    on: str
-    window: int
-    steps: int
-    flops: float
-    limit_s: float
-    expected_s: float
-    published_s: float
-    flop_per_s: float
-    source: str
-
-
-def published() -> list[PublishedBlock]:
-    """Every published block."""
+def published() -> list[dict[str, Any]]:
+    """Each published block beside the limit of the same work on the same machine, and the rate that it reached."""
     found = []
     for p in PUBLISHED:
         step = predict(p.on, Sizes(window=p.window, sink=0, steps=p.steps)).parts["step"]
         flops = p.steps * step.flops
         found.append(
-            PublishedBlock(
-                who=p.who,
-                on=p.on,
-                window=p.window,
-                steps=p.steps,
-                flops=flops,
-                limit_s=p.steps * step.limit_s,
-                expected_s=p.steps * step.expected_s,
-                published_s=p.seconds,
-                flop_per_s=flops / p.seconds,
-                source=FLASHDREAMS,
-            )
+            {
+                "who": p.who,
+                "on": p.on,
+                "window": p.window,
+                "steps": p.steps,
+                "flops": flops,
+                "limit_s": p.steps * step.limit_s,
+                "expected_s": p.steps * step.expected_s,
+                "published_s": p.seconds,
+                "flop_per_s": flops / p.seconds,
+                "source": FLASHDREAMS,
+            }
         )
     return found
 
@@ -229,7 +212,7 @@ def as_dict(p: StreamPrediction) -> dict[str, Any]:
         "switch_when": [{"block": number, "frames": frames, **part.to_dict()} for number, frames, part in p.when],
         "rows": [gain.to_dict() for gain in gains(p)],
         "reported_by": SETTING,
-        "published": msgspec.to_builtins(published()),
+        "published": published(),
         "remarks": list(remarks()),
         "assumptions": [*p.assumptions, f"Expected: limit over utilization {p.utilization}."],
     }

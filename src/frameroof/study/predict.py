@@ -60,7 +60,7 @@ class Prediction:
         }
 
     def to_dict(self, ops: bool = False) -> dict[str, Any]:
-        """The documented JSON form (docs/reference/json.md): SI units, repeats included."""
+        """The documented JSON form (docs/reference/json.rst): SI units, repeats included."""
         e, total = self.estimate, self.estimate.total
         data: dict[str, Any] = {
             "schema": SCHEMA,
@@ -128,7 +128,10 @@ def _op(stage: str, op: Any) -> dict[str, Any]:
 def prepare(
     workload: Workload, dtype: str | None = None, attention: str = "fused", elementwise: str = "fused"
 ) -> tuple[Workload, dict[str, str]]:
-    """Apply the chosen passes; the workload and what was chosen, in words."""
+    """Apply the chosen passes; the workload and what was chosen, in words.
+
+    Raises `ValueError`, a sentence, for another choice than these, and for an unknown type.
+    """
     if attention not in ("fused", "baseline"):
         raise ValueError(f"attention is fused or baseline, not {attention!r}")
     if elementwise not in ("fused", "eager"):

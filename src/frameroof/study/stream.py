@@ -33,7 +33,10 @@ STEADY = 3  # from this block on a decoded block costs what the next one does
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """A stream's sizes. `window` counts the latent frames attended, `sink` and the block itself included."""
+    """A stream's sizes. `window` counts the latent frames attended, `sink` and the block itself included.
+
+    Raises `ValueError`, a sentence, for windows, sinks and blocks that do not go together.
+    """
 
     window: int = 12
     sink: int = 3

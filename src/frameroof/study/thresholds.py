@@ -99,7 +99,10 @@ def _least(rule: Rule, change: Change) -> float:
 
 
 def find_metric(name: str, comparison: Comparison) -> Change:
-    """The change that a metric names: `total`, `linear`, or with its group where several have it: `class:attention`."""
+    """The change that a metric names: `total`, `linear`, or with its group where several have it: `class:attention`.
+
+    Raises `ValueError`, a sentence, for a name of nothing, or of more than one thing.
+    """
     group, _, inner = name.partition(":")
     if group in GROUPS and inner.strip() and not inner.startswith(":"):
         found = [c for c in comparison.of(group) if c.name == inner.strip()]

@@ -41,7 +41,10 @@ def worthwhile(size: int) -> bool:
 
 
 class Helper:
-    """A forked process that is given pieces of text and gives back one `Gatherer`."""
+    """A forked process that is given pieces of text and gives back one `Gatherer`.
+
+    Raises `Unsound` where no process can be made.
+    """
 
     def __init__(self, decode: Decode) -> None:
         pieces, self._pieces = os.pipe()

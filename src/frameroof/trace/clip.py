@@ -1,7 +1,8 @@
 """Durations that cannot be: a kernel that outlasts thousands of its successors on its own stream.
 
-Some ROCm writers overflow a duration (TraceLens issue 669: 1.6 s in a trace of 3.9 ms). Kernels of one stream may
-overlap a little by design (programmatic dependent launch, up to some microseconds), so only what is absurd is clipped.
+Some ROCm writers overflow a duration (github.com/AMD-AGI/TraceLens/issues/669: 1.6 s in a trace of 3.9 ms). Kernels of
+one stream may overlap a little by design (programmatic dependent launch, up to some microseconds), so only what is
+absurd is clipped.
 """
 
 from __future__ import annotations

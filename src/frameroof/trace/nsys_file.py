@@ -20,7 +20,10 @@ NONE = -(2**62)
 
 
 class Database:
-    """An open export. Every method may raise `sqlite3.Error`, which `read_nsys` turns into a sentence."""
+    """An open export. Raises `TraceError`, a sentence, for a file that is none.
+
+    Every method may raise `sqlite3.Error`, which `read_nsys` turns into a sentence.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = open_source(path).path
@@ -49,7 +52,10 @@ class Database:
 
     def integers(self, table: str, needed: Sequence[str], wanted: Sequence[str], where: str = "") -> dict[str, Array]:
         """Columns of a table as int64, in the order of its rows: NULL is -1 (`NONE` in `needed` ones), as is what is
-        missing among `wanted`."""
+        missing among `wanted`.
+
+        Raises `TraceError`, a sentence, where a needed column is missing.
+        """
         lacking = [name for name in needed if name not in self.tables[table]]
         if lacking:
             raise TraceError(

@@ -31,6 +31,7 @@ def training_rows(
 
     `communication_s` is the union of all collectives, waiting for the other processes included; `compute_s` the union
     of everything else. They may overlap.
+    Raises `ValueError`, a sentence, for more GPUs than there are.
     """
     if device.startswith("cuda") and max(devices) > torch.cuda.device_count():
         raise ValueError(f"training on {max(devices)} GPUs was asked for, and there are {torch.cuda.device_count()}")

@@ -31,7 +31,10 @@ WATCHED = 3  # steady blocks whose forwards are timed one by one, and as many th
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is measured. `decoded` says whether streams are decoded; `out` takes the traces, one folder a variant."""
+    """What is measured. `decoded` says whether streams are decoded; `out` takes the traces, one folder a variant.
+
+    Raises `ValueError`, a sentence, for too few blocks to fill the window and switch.
+    """
 
     setup: Setup
     variants: Sequence[str]
@@ -179,7 +182,10 @@ class Lane:
 
 
 def bench(plan: Plan, say: Say = lambda _: None) -> Iterator[Measured]:
-    """Measure every variant, the baseline first."""
+    """Measure every variant, the baseline first.
+
+    Raises `ValueError`, a sentence, where the baseline is not the first.
+    """
     if list(plan.variants[:1]) != ["baseline"]:
         raise ValueError("A bench begins with the baseline: everything is compared with it.")
     together = not plan.setup.device.startswith("cuda")

@@ -52,7 +52,10 @@ def pixels(frame: torch.Tensor) -> np.ndarray[Any, Any]:
 
 
 class Clip:
-    """A video file that is there whole when the block has ended well, and not at all otherwise."""
+    """A video file that is there whole when the block has ended well, and not at all otherwise.
+
+    Raises `ValueError`, a sentence, where the file cannot be written there: no folder, no .mp4, or a file that is kept.
+    """
 
     def __init__(self, path: Path, size: tuple[int, int], fps: int, force: bool = False) -> None:
         """`size` is (height, width), both even."""

@@ -178,7 +178,10 @@ class Checks:
 
 
 def frames_beside(reference: torch.Tensor, other: torch.Tensor) -> tuple[float, float]:
-    """PSNR in dB and SSIM of videos (B, 3, frames, height, width) in [-1, 1], over all their frames."""
+    """PSNR in dB and SSIM of videos (B, 3, frames, height, width) in [-1, 1], over all their frames.
+
+    Raises `ValueError`, a sentence, where torchmetrics is missing.
+    """
     try:
         from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
     except ImportError as error:

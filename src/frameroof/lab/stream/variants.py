@@ -19,7 +19,7 @@ from ...stream.fused import FusedOps
 from ...stream.quantize import quantize_linears
 from ...units import format_bytes
 
-if TYPE_CHECKING:  # it needs msgspec, which a lent machine does not have
+if TYPE_CHECKING:  # it needs msgspec, which a bare machine with a GPU does not have
     from .memory import Taken
 
 
@@ -137,7 +137,10 @@ SLOW_TO_BUILD = ("compiled", "vae-compiled")  # minutes of compilation on a CPU:
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What is run, where, and with which weights (none: random ones)."""
+    """What is run, where, and with which weights (none: random ones).
+
+    Raises `ValueError`, a sentence, for an unknown precision and for no sample.
+    """
 
     model: str = "tiny"
     changes: Mapping[str, int] = dataclasses.field(default_factory=dict)  # of the settings: window, sink …
@@ -227,6 +230,7 @@ class Setup:
 
 
 def find(name: str) -> Variant:
+    """The variant of this name. Raises `ValueError`, a sentence, where there is none."""
     if name not in VARIANTS:
         raise ValueError(
             f"No variant is called '{name}'; there are {', '.join(VARIANTS)}; bench also takes 'all', alone."
@@ -245,7 +249,10 @@ def refused(name: str, device: str, decoder: str | None) -> str:
 
 
 def chosen(names: list[str], device: str, decoder: str | None) -> tuple[list[str], dict[str, str]]:
-    """The variants to run, the baseline first, and of 'all' those left out with the reason."""
+    """The variants to run, the baseline first, and of 'all' those left out with the reason.
+
+    Raises `ValueError`, a sentence, for a variant that is unknown or cannot run here.
+    """
     if names != ["all"]:
         for name in names:
             if reason := refused(name, device, decoder):

@@ -154,6 +154,7 @@ def counted_crossover(tokens: int) -> float | None:
     """Frames at which counted temporal FLOPs pass the spatial ones at the level with so many tokens a frame.
 
     Spatial is linear and temporal quadratic in the frames, which two counts confirm; None if no level has them.
+    Raises `ValueError`, a sentence, where a counted attention does not grow as the closed form says.
     """
     few, many = 8, 16
     counts = [counted_flops(frames, 64).get(str(tokens)) for frames in (few, many)]

@@ -51,6 +51,7 @@ def figure_13(source: Source, exports: Mapping[str, str | os.PathLike[str]] | No
     """L1 and L2 behavior by class of kernel, temporal against spatial attention (figure 13).
 
     `exports`: CSV exports of Nsight Compute of ``temporal`` and ``spatial`` attention; else those of the source.
+    Raises `ValueError`, a sentence, for anything but one export of each kind, and for files that are none.
     """
     if exports is not None and set(exports) != set(AXES):
         raise ValueError(

@@ -122,7 +122,10 @@ class Column(msgspec.Struct, frozen=True):
 
 
 def columns(*texts: str) -> tuple[Column, ...]:
-    """Columns from ``"name [unit]: meaning"`` or ``"name: meaning"``."""
+    """Columns from ``"name [unit]: meaning"`` or ``"name: meaning"``.
+
+    Raises `ValueError`, a sentence, for a text of another form.
+    """
     out = []
     for text in texts:
         found = re.fullmatch(r"(\w+)(?: \[(.+?)\])?: (.+)", text)

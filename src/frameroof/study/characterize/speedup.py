@@ -14,7 +14,10 @@ from .suite import GOLDEN, MODELS, model
 
 
 def amdahl(share: float, speedup: float) -> float:
-    """End-to-end speed-up when a part of `share` of the time becomes `speedup` times as fast (Amdahl's law)."""
+    """End-to-end speed-up when a part of `share` of the time becomes `speedup` times as fast (Amdahl's law).
+
+    Raises `ValueError`, a sentence, for a share outside 0 to 1 and a speed-up that is not above 0.
+    """
     if not 0 <= share <= 1 or speedup <= 0:
         raise ValueError(f"a share lies between 0 and 1 and a speed-up above 0, not {share:g} and {speedup:g}")
     return 1 / (1 - share + share / speedup)

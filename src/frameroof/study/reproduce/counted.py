@@ -66,6 +66,7 @@ def layer(stage: Stage, env: Mapping[str, Any], parts: Mapping[str, str]) -> dic
     """Work of one layer by part: `parts` maps the post's name to a pattern of paths.
 
     Several rows of one part (local and global layers) must be alike; their layers are added up.
+    Raises `ValueError`, a sentence, where the layers of a part are not alike.
     """
     found: dict[str, Work] = {}
     for name, pattern in parts.items():

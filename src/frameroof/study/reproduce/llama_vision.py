@@ -63,7 +63,10 @@ class _Models:
 
 
 def reproduce_llama_vision(steps: int | None = None) -> Reproduction:
-    """Every number of the post beside ours; it has no denoising steps, so `steps` must be None."""
+    """Every number of the post beside ours; it has no denoising steps, so `steps` must be None.
+
+    Raises `ValueError`, a sentence, where it is not.
+    """
     if steps is not None:
         raise ValueError(f"llama-3.2-vision has no denoising steps; --steps {steps} is for movie-gen")
     base, small, large = (_until_first_token(name) for name in (ENCODER, SMALL, LARGE))

@@ -60,7 +60,10 @@ class Rule:
 
 
 def parse_rule(text: str) -> Rule:
-    """A rule from ``"rounded 2"`` (decimals), ``"truncated 3 digits"``, ``"within 10"``, ``"exact"`` …"""
+    """A rule from ``"rounded 2"`` (decimals), ``"truncated 3 digits"``, ``"within 10"``, ``"exact"`` …
+
+    Raises `ValueError`, a sentence, for a text of another form.
+    """
     mode, _, rest = text.partition(" ")
     number, _, word = rest.partition(" ")
     if mode not in MODES or word not in ("", "digits") or not (number or "0").isdigit():
