@@ -13,12 +13,16 @@ from typing import Any
 
 import msgspec
 
+from .files import read_whole
 from .hardware import Device
+from .outside import from_json, quoted, record
 from .recorded import Advice as Advice
 from .recorded import Environment, Measured, Origin, left_over
 from .written import as_json, make_folder, together, write_whole
 
 VERSION = 1
+MOST_BYTES = 1 << 25
+"""Bytes of `run.json`."""
 
 
 class Summary(msgspec.Struct):
@@ -335,30 +339,26 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     target = Path(path)
     file = target / "run.json" if target.is_dir() else target
     try:
-        text = file.read_bytes()
-    except OSError as error:
-        raise ValueError(
-            f"{file} cannot be read: {error.strerror}; a run is a folder made by analyze or profile"
-        ) from error
-    try:
-        head = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-        version = msgspec.json.decode(head.get("version", b"0"))
-        if version != VERSION:
-            raise ValueError(f"{file} is a run of version {version}; this frameroof reads version {VERSION}")
-        return _with_left_over(msgspec.json.decode(text, type=Run), head)
-    except msgspec.DecodeError as error:
-        raise ValueError(f"{file} is no run: {error}") from error
+        text = read_whole(file, MOST_BYTES)
+    except ValueError as error:
+        raise ValueError(f"{error}; a run is a folder made by analyze or profile") from error
+    what = f"{file} is no run"
+    data = from_json(text, dict[str, Any], what)
+    version = data.get("version", 0)
+    if version != VERSION:
+        raise ValueError(f"{file} is a run of version {quoted(version)}; this frameroof reads version {VERSION}")
+    return _with_left_over(record(data, Run, what), data)
 
 
-def _with_left_over(run: Run, head: Mapping[str, msgspec.Raw]) -> Run:
+def _with_left_over(run: Run, data: Mapping[str, Any]) -> Run:
     """The run with what other writers added to its source, machine and measurements."""
     records: tuple[tuple[str, Origin | Environment | Measured], ...] = (
         ("source", run.source),
         ("environment", run.environment),
         ("measured", run.measured),
     )
-    for name, record in records:
-        more = left_over(type(record), msgspec.json.decode(head[name])) if name in head else {}
+    for name, part in records:
+        more = left_over(type(part), data[name]) if name in data else {}
         if more:
-            record.extra = (record.extra or {}) | more
+            part.extra = (part.extra or {}) | more
     return run

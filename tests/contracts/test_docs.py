@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import frameroof
@@ -130,7 +131,7 @@ def test_the_json_of_predict_is_documented(tiny: Path):
 def test_the_json_of_count_is_documented(tiny: Path):
     from frameroof.study.counts import counts
 
-    check_documented("json-count", {**counts(load(tiny)), "out": None})
+    check_documented("json-count", {**msgspec.to_builtins(counts(load(tiny))), "out": None})
 
 
 @pytest.mark.parametrize("document", ["movie-gen", "llama-3.2-vision"])

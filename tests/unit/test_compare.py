@@ -195,6 +195,24 @@ def test_titles_and_evidence_that_count_otherwise_are_the_same_advice():
     assert compare(first, second).brought == []
 
 
+@pytest.mark.parametrize(
+    ("names", "gone"),
+    [
+        (("attention", "linear"), False),
+        (("linear", "attention"), False),  # in the order of their times, which change
+        (("linear",), False),  # followed in part: it still applies
+        (("convolution",), True),
+    ],
+)
+def test_advice_about_classes_applies_as_long_as_it_concerns_one_of_them(names, gone):
+    runs = [
+        made(advice=[advised("precision.fp32-products", concerns.Classes(each), 0.01)])
+        for each in (("attention", "linear"), names)
+    ]
+    found = compare(*runs).brought
+    assert [one.concerns for one in found] == (["attention, linear"] if gone else [])
+
+
 def waiting(*places):
     """A run that waits (line, calls, ns) in `step`, and is advised about each."""
     lines = [f"model.py({line}): step" for line, _, _ in places]

@@ -47,6 +47,14 @@ def test_what_is_unknown_is_null_and_shapes_are_json():
     assert json.loads(tables["shapes"]["dims"][0]) == [[8, 64], [64, 64]]
 
 
+def test_advice_has_its_id_and_what_it_concerns():
+    told = frames(made())["advice"]
+    assert told["id"].to_list() == ["host.launches", "device.fused-attention", "host.wait"]
+    about = [json.loads(text) for text in told["concerns"]]
+    assert about[0] == {"of": "idle", "cause": "host_launch"}
+    assert about[2] == {"of": "wait", "operator": "aten::item", "line": "model.py(7): step"}
+
+
 def test_a_table_without_rows_has_its_columns():
     empty = frames(made(attention=[], stages=[], idle={}))
     assert empty["attention"].schema == frames(made())["attention"].schema

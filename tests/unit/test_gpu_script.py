@@ -22,6 +22,7 @@ from frameroof.report.stream_log import optimization_log
 from frameroof.stream import kernels
 from frameroof.stream.config import preset
 from frameroof.study.stream import predict
+from frameroof.study.stream_records import read_log_file
 
 ROOT = Path(__file__).parents[2]
 CPU = ["--device", "cpu", "--size", "tiny", "--samples", "3"]
@@ -125,7 +126,8 @@ def test_a_row_of_the_log_says_what_was_saved_and_predicted(
 
 
 def test_the_log_takes_a_file_of_this_script(ran: Path) -> None:
-    text = optimization_log([json.loads((ran / "stream.json").read_text("utf-8"))], predict("H100"))
+    found = read_log_file((ran / "stream.json").read_bytes(), "stream.json")
+    text = optimization_log([found], predict("H100"))
     assert "## Measured: tiny on cpu, float32" in text
     assert "- context pass folded into the next block's first step: not run; recache-needed was not measured." in text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,6 +27,9 @@ from .stream_options import (
     decoder_of,
     setup_of,
 )
+
+if TYPE_CHECKING:
+    from ..study.stream_records import Bench, Tuned
 
 stream = typer.Typer(
     name="stream",
@@ -205,7 +208,7 @@ def bench(  # more than five arguments: each is an option of the command
         print_bench(data, out)
 
 
-def _benched(plan: Any, left: dict[str, str], sizes: list[int], say: Any) -> dict[str, Any]:
+def _benched(plan: Any, left: dict[str, str], sizes: list[int], say: Any) -> Bench:
     """Measure a plan; where there are several batches, the baseline and the fastest kept variant at each."""
     from ..lab.stream.batches import batches
     from ..lab.stream.bench import bench as measure
@@ -218,7 +221,7 @@ def _benched(plan: Any, left: dict[str, str], sizes: list[int], say: Any) -> dic
     found = list(measure(plan, say))
     data = report(plan, needed, found, left)
     if len(sizes) > 1:
-        names = list(dict.fromkeys(("baseline", data["variant"])))
+        names = list(dict.fromkeys(("baseline", data.variant)))
         data = report(plan, needed, found, left, batches(setup, names, sizes, needed, say))
     return data
 
@@ -234,7 +237,7 @@ def _batches(text: str) -> list[int]:
     return list(dict.fromkeys(found))
 
 
-def _write(path: Path, data: dict[str, Any], force: bool) -> None:
+def _write(path: Path, data: Bench | Tuned, force: bool) -> None:
     with together():
         make_folder(path.parent)
         write_whole(path, json_of(data), force)
@@ -276,7 +279,7 @@ def tune(  # more than five arguments: each is an option of the command
     choices = grid(setup, Axes(window, sink, precision, variant))
     node = machine(setup.device)
     with status(f"tuning {model}") as say:
-        data = dict(report(setup, node, measure(setup, choices, say), most_error))
+        data = report(setup, node, measure(setup, choices, say), most_error)
     if out is not None:
         _write(out, data, force)
     if as_json:
@@ -297,22 +300,15 @@ def log(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """The optimization log as Markdown: measured rows of benches, predicted rows of a machine."""
-    import msgspec
-
     from ..files import read_whole
     from ..report.stream_log import optimization_log
     from ..study.stream import predict as run
+    from ..study.stream_records import read_log_file
 
     if out is not None:
         check_place(out)
         check_new(out, force)
-    found = []
-    for path in benches:
-        try:
-            found.append(msgspec.json.decode(read_whole(path), type=dict[str, Any]))
-        except msgspec.DecodeError as error:
-            raise ValueError(f"{path} is no stream.json: {error}.") from error
-    text = optimization_log(found, run(on), [str(path) for path in benches])
+    text = optimization_log([read_log_file(read_whole(path), str(path)) for path in benches], run(on))
     if out is None:
         print(text)
     else:

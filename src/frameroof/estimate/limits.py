@@ -22,6 +22,9 @@ from .communication import ring_bytes
 from .efficiency import DEFAULT_UTILIZATION, Utilization
 
 MOST_TURNS = 1_000_000
+"""Turns of a stage's loop."""
+MOST_ROWS = 10_000_000
+"""Operations and names of a stage, times turns of its loop."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,8 @@ def _stage(stage: Stage, values: Mapping[str, int], where: Where, utilization: U
         turns = int(expr(count)(values))
         if not 0 <= turns <= MOST_TURNS:
             raise ValueError(f"stage {stage.name} would loop {turns:,} times; at most {MOST_TURNS:,}")
+        if turns * (len(stage.ops) + len(stage.let)) > MOST_ROWS:
+            raise ValueError(f"stage {stage.name} would loop {turns:,} times over {len(stage.ops):,} operations")
         env = stage.bind({**values, variable: np.arange(turns, dtype=np.int64)})
     runs = Runs(turns, repeat, float(stage.share))
     ops = tuple(_op(op, env, runs, where, utilization) for op in stage.ops) if turns * repeat else ()
@@ -180,6 +185,8 @@ def _op(op: Op, env: Mapping[str, Any], runs: Runs, where: Where, utilization: U
     """One row at `env`, over all runs of its stage: counts of the whole, seconds of one device."""
     turns, repeat = runs.turns, runs.repeat
     flops, bits, calls, vector = op.flops()(env), op.bits()(env), op.times(env), op.vector_flops()(env)
+    if any(_negative(value) for value in (flops, bits, calls, vector)):
+        raise ValueError(f"{op.path} has a negative size: the sizes are beyond what it was recorded for")
     limit = limit_of(op, env, where, (vector, bits))
 
     def seconds(value: Any) -> float:
@@ -197,6 +204,11 @@ def _op(op: Op, env: Mapping[str, Any], runs: Runs, where: Where, utilization: U
         limit_s=limit_s,
         expected_s=limit_s / utilization.of(op.kind),
     )
+
+
+def _negative(value: Any) -> bool:
+    """Whether some of it is, or would be in more than 64 bits: the integers of arrays wrap."""
+    return value < 0 if type(value) is int else bool((value < 0).any())
 
 
 def limit_of(op: Op, env: Mapping[str, Any], where: Where, amounts: tuple[Any, Any]) -> Limit:

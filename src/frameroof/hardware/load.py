@@ -6,10 +6,8 @@ the two entry records here spell out that form, reject what does not belong and 
 
 from __future__ import annotations
 
-import math
 import os
 import re
-import tomllib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -17,6 +15,8 @@ from pathlib import Path
 import msgspec
 
 from ..dtypes import PEAKS
+from ..files import read_whole
+from ..outside import MOST_QUOTED, clean, from_toml, quoted
 from ..public import Listing
 from .records import (
     Confidence,
@@ -38,6 +38,12 @@ _BRANDS = {
     "Tenstorrent": ("Tenstorrent",),
     "Apple": ("Apple",),
 }
+MOST_BYTES = 1 << 20
+"""Bytes of a hardware file; the largest that is shipped has 40 KB."""
+MOST_DEVICES = 1_000
+"""Devices of a hardware file."""
+LEAST_VALUE, MOST_VALUE = 1e-6, 1e12
+"""What a value of a hardware file may be in its unit, such as TFLOP/s or GB."""
 _NODE_RE = re.compile(r"([+-]?[\d.,_]+)\s*[x×*]\s*(.*)", re.IGNORECASE)
 
 
@@ -106,10 +112,9 @@ def read_family(text: str, family: str) -> tuple[Device, ...]:
     key, a value of the wrong type, an entry or price without source or date, an unknown dtype, or a
     value that is not above zero.
     """
-    try:
-        content = msgspec.convert(tomllib.loads(text), _Family)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise ValueError(f"{family}.toml: {error}") from error
+    content = from_toml(text.encode(errors="replace"), _Family, f"{family}.toml")
+    if len(content.device) > MOST_DEVICES:
+        raise ValueError(f"{family}.toml: it has {len(content.device):,} devices, and {MOST_DEVICES:,} are the most")
     for entry in content.device:
         if problem := _problem(entry) or _problem_of_readings(entry):
             raise ValueError(f"{family}.toml: {entry.name or 'a device without a name'} {problem}")
@@ -131,10 +136,12 @@ def load_devices(path: str | os.PathLike[str]) -> tuple[Device, ...]:
     that names the file, when it cannot be read, an entry is wrong or a name is taken already.
     """
     try:
-        text = Path(path).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_whole(path, MOST_BYTES).decode("utf-8")
+    except UnicodeDecodeError as error:
         raise ValueError(f"the hardware file {os.fspath(path)} cannot be read: {error}") from error
-    family = Path(path).name.removesuffix(".toml")
+    except ValueError as error:
+        raise ValueError(f"the hardware file {error}") from error
+    family = clean(Path(path).name.removesuffix(".toml"), MOST_QUOTED)
     found = read_family(text, family)
     taken = {key: known.name for key, known in _index().items()}
     for one in found:
@@ -165,8 +172,11 @@ def _problem(entry: _DeviceEntry) -> str | None:
             return f"has a peak for {dtype!r}; allowed are {', '.join(PEAKS)}"
     values = (*entry.dense_tflops.values(), *entry.sparse_tflops.values(), entry.memory_gb, entry.memory_gb_s)
     optional = (entry.l2_mb, entry.link_gb_s_per_direction, entry.pcie_gb_s_per_direction, entry.tdp_w)
-    if any(v is not None and not 0 < v < math.inf for v in (*values, *optional, entry.vector_fp32_tflops, entry.chips)):
-        return "has a value that is not above zero; leave out what is unknown"
+    for value in (*values, *optional, entry.vector_fp32_tflops, entry.chips):
+        if value is not None and not value > 0:
+            return "has a value that is not above zero; leave out what is unknown"
+        if value is not None and not LEAST_VALUE <= value <= MOST_VALUE:
+            return f"has the value {value:g}; it must be from {LEAST_VALUE:g} to {MOST_VALUE:g}"
     return None
 
 
@@ -256,13 +266,13 @@ def parse_node(text: str, own: Sequence[Device] = ()) -> Node:
         return Node(device(text, own))
     count, name = match[1], match[2]
     if not re.fullmatch(r"[+-]?\d{1,12}", count):
-        raise ValueError(f"{text!r}: {count!r} is no number of devices; write a whole number, as in 8xH100")
+        raise ValueError(f"{quoted(text)}: {quoted(count)} is no number of devices; write a whole number, as in 8xH100")
     if not name:
-        raise ValueError(f"{text!r} names no device; write one after the x, such as {count}xH100")
+        raise ValueError(f"{quoted(text)} names no device; write one after the x, such as {count}xH100")
     try:
         return Node(device(name, own), int(count))
     except ValueError as error:
-        raise ValueError(f"{text!r}: {error}") from None
+        raise ValueError(f"{quoted(text)}: {error}") from None
 
 
 def _find(key: str) -> Device | None:
@@ -305,7 +315,7 @@ def _unknown(name: str) -> str:
     import difflib  # only here: it costs as much to import as the whole catalogue to read
 
     index = _index()
-    close = difflib.get_close_matches(_key(name), index, n=6, cutoff=0.6)
+    close = difflib.get_close_matches(_key(name[:MOST_QUOTED]), index, n=6, cutoff=0.6)
     names = list(dict.fromkeys(index[key].name for key in close if not index[key].label))[:3]
     guess = f"; did you mean {' or '.join(names)}?" if names else "."
-    return f"no device is called {name.strip()!r}{guess} `frameroof hardware` lists all."
+    return f"no device is called {quoted(name.strip())}{guess} `frameroof hardware` lists all."

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from ..dtypes import PEAKS
+from ..outside import MOST_QUOTED, clean, quoted
 from ..units import format_bandwidth, format_bytes, format_rate
 from .records import Node
 
@@ -22,6 +22,8 @@ _UNITS = {
     **dict.fromkeys(PEAKS, "FLOP/s"),
 }
 KEYS = tuple(_UNITS)
+LEAST_VALUE, MOST_VALUE = 1e-6, 1e24
+"""What a value may be set to, in SI."""
 _SPELLINGS = {
     "B/s": ("b/s", "bps", "b"),
     "B": ("b",),
@@ -44,8 +46,10 @@ def what_if(node: Node, changes: Mapping[str, float]) -> Node:
     for key, value in changes.items():
         if key not in _UNITS:
             raise ValueError(f"{key!r} cannot be set; what can: {', '.join(KEYS)}")
-        if not 0 < value < math.inf:
-            raise ValueError(f"{key} must be above zero and finite, not {value:g}")
+        if not LEAST_VALUE <= value <= MOST_VALUE:
+            raise ValueError(
+                f"{key} must be above zero and finite, from {LEAST_VALUE:g} to {MOST_VALUE:g}, not {value:g}"
+            )
     if "memory" in changes and changes["memory"] < 1:
         raise ValueError(f"memory must be at least one byte, not {changes['memory']:g}")
     was = node.device
@@ -80,13 +84,14 @@ def parse_changes(texts: Iterable[str]) -> dict[str, float]:
     for text in texts:
         key, equals, value = (part.strip() for part in text.partition("="))
         if not equals:
-            raise ValueError(f"--set takes KEY=VALUE, such as mem_bandwidth=4TB/s, not {text!r}")
+            raise ValueError(f"--set takes KEY=VALUE, such as mem_bandwidth=4TB/s, not {quoted(text)}")
+        shown = clean(text, MOST_QUOTED)
         key = key.lower()
         if key not in _UNITS:
-            raise ValueError(f"--set {text}: {key!r} cannot be set; what can: {', '.join(KEYS)}")
+            raise ValueError(f"--set {shown}: {quoted(key)} cannot be set; what can: {', '.join(KEYS)}")
         if key in changes:
-            raise ValueError(f"--set {text}: {key} is set twice")
-        changes[key] = _number(text, value, _UNITS[key])
+            raise ValueError(f"--set {shown}: {key} is set twice")
+        changes[key] = _number(shown, value, _UNITS[key])
     return changes
 
 
@@ -95,12 +100,14 @@ def _number(text: str, value: str, unit: str) -> float:
     factor = _factor(match[2].lower(), unit) if match else None
     if match is None or factor is None:
         raise ValueError(
-            f"--set {text}: {value!r} is no value; write a number in {unit}, or with a unit such as T{unit}"
+            f"--set {text}: {quoted(value)} is no value; write a number in {unit}, or with a unit such as T{unit}"
         )
-    number = float(match[1]) * factor
-    if not 0 < number < math.inf:
-        raise ValueError(f"--set {text}: the value must be above zero and finite")
-    return number
+    found = float(match[1]) * factor
+    if not LEAST_VALUE <= found <= MOST_VALUE:
+        raise ValueError(
+            f"--set {text}: the value must be above zero and finite, from {LEAST_VALUE:g} to {MOST_VALUE:g} {unit}"
+        )
+    return found
 
 
 def _factor(written: str, unit: str) -> float | None:

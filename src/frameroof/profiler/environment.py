@@ -37,9 +37,12 @@ def surroundings() -> Environment:
     """What another run must share to be compared with this one, as a record."""
     import msgspec  # only here: a machine without it can still ask what it is
 
-    from ..recorded import Environment
+    from ..recorded import Environment, left_over
 
-    return msgspec.convert(environment(), Environment)
+    data = environment()
+    found = msgspec.convert(data, Environment)
+    found.extra = left_over(Environment, data)
+    return found
 
 
 def environment() -> dict[str, Any]:

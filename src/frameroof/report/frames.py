@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     import polars
 
 
+AS_JSON = ("dims", "concerns")
+"""Fields that are one JSON text in a table: shapes, and what an advice is about."""
+
+
 def frames(run: Run) -> dict[str, polars.DataFrame]:
     """Every table of `run` by name, each with all its columns even where it has no rows."""
     import polars
@@ -92,7 +96,7 @@ def _records() -> Iterator[tuple[str, type[msgspec.Struct]]]:
 
 
 def _frame(rows: Sequence[Any], record: type[msgspec.Struct]) -> polars.DataFrame:
-    """Records as columns: flat fields as they are, nested shapes as JSON text; lists and maps have their own tables."""
+    """Records as columns: flat fields as they are, those of `AS_JSON` as text; lists and maps have their own tables."""
     import polars
 
     schema: dict[str, Any] = {}
@@ -103,9 +107,9 @@ def _frame(rows: Sequence[Any], record: type[msgspec.Struct]) -> polars.DataFram
         if plain in kinds:
             schema[field.encode_name] = kinds[plain]
             cells[field.encode_name] = [getattr(row, field.name) for row in rows]
-        elif field.name == "dims":
+        elif field.name in AS_JSON:
             schema[field.encode_name] = polars.String
-            cells[field.encode_name] = [msgspec.json.encode(row.dims).decode() for row in rows]
+            cells[field.encode_name] = [msgspec.json.encode(getattr(row, field.name)).decode() for row in rows]
     return polars.DataFrame(cells, schema)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
+from ..recorded import Environment
 from ..study.latency_report import gains
 from ..study.stream import StreamPrediction
+from ..study.stream_records import Bench, CacheTime, GpuSizes, GpuStream, Outcome, Point, Quality, Row, Sizes, Tuned
 from ..units import format_seconds
 
 HEAD = """# Optimization log
@@ -21,75 +23,78 @@ launches are in no limit, and at small sizes they are most of the time. Quality 
 in fp32 with the same weights and noise, in latents, for with random weights pictures mean nothing: in a free run, where
 errors add up, and taught, where each block is given the reference's past.
 """
-BENCH, GPU, TUNE = "frameroof.stream.bench/2", "frameroof.benchmarks.gpu/1", "frameroof.stream.tune/2"
 COLUMNS = (
     "Change", "Against", "Of", "Before", "After", "Saved", "Predicted", "Alone", "Cumulative", "Parity", "Quality drop",
     "Keep", "Why",
 )  # fmt: skip
 
 
-def optimization_log(
-    benches: Sequence[Mapping[str, Any]], prediction: StreamPrediction, names: Sequence[str] = ()
-) -> str:
-    """The whole document; ValueError where a file, called so in `names`, is no bench."""
+def optimization_log(files: Sequence[Bench | Tuned | GpuStream], prediction: StreamPrediction) -> str:
+    """The whole document, a section for each file in the order given."""
     parts = [HEAD]
-    for number, data in enumerate(benches):
-        if data.get("schema") == TUNE:
+    for data in files:
+        if isinstance(data, Tuned):
             parts.append(_tuned(data))
-            continue
-        if data.get("schema") == GPU and data.get("section") == "stream":
-            data = _of_gpu(data)
-        elif data.get("schema") != BENCH:
-            name = names[number] if names else "A file"
-            raise ValueError(
-                f"{name} is no JSON of this version of `frameroof stream bench` ({BENCH}), `stream tune` or "
-                "benchmarks/gpu.py."
-            )
-        parts.append(_measured(data))
+        else:
+            parts.append(_section(_of_gpu(data) if isinstance(data, GpuStream) else _of_bench(data)))
     return "\n".join([*parts, _predicted(prediction)])
 
 
-def _of_gpu(data: Mapping[str, Any]) -> dict[str, Any]:
-    """A file of `benchmarks/gpu.py stream` in the shape of a bench; rows that were not measured say why."""
-    found = [row for row in data["rows"] if row["name"].startswith("stream/") and "change" in row]
-    baseline: Mapping[str, Any] = next((row for row in found if row["name"] == "stream/baseline"), {})
+@dataclass(frozen=True)
+class _Measured:
+    """What a section of measured rows is made of."""
+
+    model: str
+    hardware: str
+    dtype: str
+    sizes: Sizes | GpuSizes
+    environment: Environment
+    rows: Sequence[Row]
+    floor: float | None
+    cache: Mapping[str, CacheTime]
+
+
+def _of_bench(data: Bench) -> _Measured:
+    floor = data.variants[0].quality.floor
+    about = data.model, data.hardware, data.dtype, data.sizes, data.environment
+    return _Measured(*about, data.rows, floor, data.cache_operations)
+
+
+def _of_gpu(data: GpuStream) -> _Measured:
+    """A file of `benchmarks/gpu.py stream`; rows that were not measured say why."""
+    found = [row for row in data.rows if row.name.startswith("stream/") and row.change is not None]
+    floors = [row.quality.floor for row in found if row.name == "stream/baseline" and row.quality is not None]
     rows = [
-        row["log"] if "log" in row else {"change": row["change"], "keep": None, "why": row.get("why", "not reached")}
+        row.log or Row(change=row.change or "", keep=None, why=row.why or "not reached")
         for row in found
-        if row is not baseline
+        if row.name != "stream/baseline"
     ]
-    return {
-        "model": data["stream"]["model"],
-        "hardware": data["device"],
-        "dtype": data["stream"]["dtype"],
-        "sizes": data["stream"],
-        "environment": data["environment"],
-        "rows": rows,
-        "variants": [{"quality": baseline.get("quality", {"floor": None})}],
-        "cache_operations": {},
-    }
+    about = data.stream.model, data.device, data.stream.dtype, data.stream, data.environment
+    return _Measured(*about, rows, floors[0] if floors else None, {})
 
 
-def _measured(data: Mapping[str, Any]) -> str:
-    env, s = data["environment"], data["sizes"]
-    on_cpu = not env.get("gpu")
+def _section(data: _Measured) -> str:
+    env, s = data.environment, data.sizes
     where = "a CPU, for which the engine is not made: it shows what is equal and what is copied, not how fast it is"
-    where = where if on_cpu else "a GPU"
-    rows = [_row(row) for row in data["rows"] if row["keep"] is not None]
-    left = [f"- {row['change']}: not run; {row['why']}." for row in data["rows"] if row["keep"] is None]
+    where = "a GPU" if env.gpu else where
+    rows = [_row(row, row.outcome) for row in data.rows if row.outcome is not None]
+    left = [f"- {row.change}: not run; {row.why}." for row in data.rows if row.keep is None]
     cache = [
-        f"- {name}: {format_seconds(found['seconds'])} in cache operations a block"
-        + (f", {found['times_less']:.1f} times less than the baseline." if name != "baseline" else ".")
-        for name, found in data["cache_operations"].items()
+        f"- {name}: {format_seconds(found.seconds)} in cache operations a block"
+        + (
+            f", {found.times_less:.1f} times less than the baseline."
+            if name != "baseline" and found.times_less
+            else "."
+        )
+        for name, found in data.cache.items()
     ]
     return "\n".join(
         [
-            f"## Measured: {data['model']} on {data['hardware']}, {data['dtype']}",
+            f"## Measured: {data.model} on {data.hardware}, {data.dtype}",
             "",
-            f"Measured on {where}, {data['sizes']['blocks']} blocks, window {s['window']}, sink {s['sink']}, "
-            f"{s['layers']} layers of width {s['dim']}, {s['width']} x {s['height']}, batch {s['batch']}; "
-            f"torch {env['versions']['torch']}, {_threads(env)}{env['date'][:10]}. "
-            + _floor(data["variants"][0]["quality"]["floor"]),
+            f"Measured on {where}, {s.blocks} blocks, window {s.window}, sink {s.sink}, "
+            f"{s.layers} layers of width {s.dim}, {s.width} x {s.height}, batch {s.batch}; "
+            f"{_software(env)}. {_floor(data.floor)}",
             "",
             *_table(COLUMNS, rows),
             "",
@@ -101,86 +106,87 @@ def _measured(data: Mapping[str, Any]) -> str:
     )
 
 
-def _sweet(points: Sequence[Mapping[str, Any]]) -> str:
-    return next((_named(p) for p in points if p["recommended"]), "none")
+def _sweet(points: Sequence[Point]) -> str:
+    return next((_named(p) for p in points if p.recommended), "none")
 
 
-def _tuned(data: Mapping[str, Any]) -> str:
+def _tuned(data: Tuned) -> str:
     """Window, sinks and precision: each choice against the slowest at the model's own, in full precision."""
-    env, points = data["environment"], data["points"]
-    own = max((p for p in points if p["own"]), key=lambda p: p["block_s"][1], default=None)
-    rows = [_choice(p, own, data["most_error"]) for p in points if p is not own]
+    points = data.points
+    own = max((p for p in points if p.own), key=lambda p: p.block_s[1], default=None)
+    rows = [_choice(p, own, data.most_error) for p in points if p is not own]
     columns = ("Change", "Before", "After", "Middle half", "Predicted", "Alone", "Quality drop", "Keep", "Why")
     against = f", against {_named(own)}" if own else ""
     return "\n".join(
         [
-            f"## Window, sinks and precision: {data['model']} on {data['hardware']}, {data['dtype']}",
+            f"## Window, sinks and precision: {data.model} on {data.hardware}, {data.dtype}",
             "",
-            f"Of a steady block{against}; torch {env['versions']['torch']}, {_threads(env)}{env['date'][:10]}. "
-            + _floor(data["floor"]),
+            f"Of a steady block{against}; {_software(data.environment)}. " + _floor(data.floor),
             "",
             *_table(columns, rows),
             "",
-            f"Sweet spot: {_sweet(points)}: {data['reason']}.",
+            f"Sweet spot: {_sweet(points)}: {data.reason}.",
             "",
         ]
     )
 
 
-def _choice(p: Mapping[str, Any], own: Mapping[str, Any] | None, most_error: float) -> tuple[str, ...]:
-    before = own["block_s"][1] if own else None
-    limit, less = own["predicted_s"] if own else None, p["predicted_s"]
+def _choice(p: Point, own: Point | None, most_error: float) -> tuple[str, ...]:
+    before = own.block_s[1] if own else None
+    limit, less = own.predicted_s if own else None, p.predicted_s
     predicted = (
         _s(limit - less) if limit is not None and less is not None else "no peak is known here for such products"
     )
-    if p["recommended"]:
+    if p.recommended:
         keep, why = "keep", "recommended"
-    elif p["quality"]["relative"] > most_error:
+    elif p.quality.relative > most_error:
         keep, why = "drop", f"drifts by more than {most_error:g}"
     else:
         keep, why = "drop", "not faster than the recommended one, or drifts more"
     return (
-        _named(p), _s(before) if before else "", _s(p["block_s"][1]),
-        f"{_s(p['block_s'][0])} to {_s(p['block_s'][2])}",
+        _named(p), _s(before) if before else "", _s(p.block_s[1]),
+        f"{_s(p.block_s[0])} to {_s(p.block_s[2])}",
         predicted if own else "",
-        f"{p['block_s'][1] / before - 1:+.0%}" if before else "", _drop(p["quality"]), keep, why,
+        f"{p.block_s[1] / before - 1:+.0%}" if before else "", _drop(p.quality), keep, why,
     )  # fmt: skip
 
 
-def _named(p: Mapping[str, Any]) -> str:
-    linears = {"full": "", "own": ""}.get(p["precision"], f", {p['precision']}")
-    return f"window {p['window']}, sink {p['sink']}, {p['variant']}{linears}"
+def _named(p: Point) -> str:
+    linears = {"full": "", "own": ""}.get(p.precision, f", {p.precision}")
+    return f"window {p.window}, sink {p.sink}, {p.variant}{linears}"
 
 
-def _row(r: Mapping[str, Any]) -> tuple[str, ...]:
-    quality = r["quality"]
-    parity = "not meant" if r["parity"] is None else "equal" if r["parity"]["equal"] else "NOT EQUAL"
-    drop = "none" if parity == "equal" else _drop(quality)
-    predicted = r["predicted"]["saved_s"]
+def _row(r: Row, o: Outcome) -> tuple[str, ...]:
+    parity = "not meant" if o.parity is None else "equal" if o.parity.equal else "NOT EQUAL"
+    predicted = o.predicted.saved_s
     return (
-        r["change"], r["before"], r["of"], _s(r["before_s"]), _s(r["after_s"]),
-        f"{_s(r['saved_s'][0])} to {_s(r['saved_s'][2])}",
-        _s(predicted) if predicted is not None else r["predicted"]["what"],
-        f"{r['after_s'] / r['before_s'] - 1:+.0%}" if min(r["before_s"], r["after_s"]) > 0 else "",
-        f"{r['after_s'] / r['baseline_s']:.0%}" if min(r["baseline_s"], r["after_s"]) > 0 else "",
-        parity, drop, "keep" if r["keep"] else "drop", r["why"],
+        r.change, o.before, o.of, _s(o.before_s), _s(o.after_s),
+        f"{_s(o.saved_s[0])} to {_s(o.saved_s[2])}",
+        _s(predicted) if predicted is not None else o.predicted.what,
+        f"{o.after_s / o.before_s - 1:+.0%}" if min(o.before_s, o.after_s) > 0 else "",
+        f"{o.after_s / o.baseline_s:.0%}" if min(o.baseline_s, o.after_s) > 0 else "",
+        parity, "none" if parity == "equal" else _drop(o.quality), "keep" if r.keep else "drop", r.why,
     )  # fmt: skip
 
 
-def _drop(q: Mapping[str, Any]) -> str:
-    pictures = "" if q["ssim"] is None else f", SSIM {q['ssim']:.4f}"
-    error = f"relative error {q['relative']:.2g} free, {q['taught_relative']:.2g} taught"
-    return f"{error}, cosine {q['cosine']:.5f}{pictures}"
+def _drop(q: Quality) -> str:
+    pictures = "" if q.ssim is None else f", SSIM {q.ssim:.4f}"
+    taught = "" if q.taught_relative is None else f", {q.taught_relative:.2g} taught"
+    return f"relative error {q.relative:.2g} free{taught}, cosine {q.cosine:.5f}{pictures}"
 
 
 def _floor(floor: float | None) -> str:
     return f"The baseline drifts by {floor:.2g} from run to run." if floor is not None else ""
 
 
-def _threads(env: Mapping[str, Any]) -> str:
-    """What the environment says of threads; empty where it says nothing."""
-    set_to = env.get("settings", {}).get("OMP_NUM_THREADS")
-    return f"OMP_NUM_THREADS={set_to}, " if set_to else ""
+def _software(env: Environment) -> str:
+    """torch, its threads and the day, as far as the environment tells them."""
+    torch, threads = (env.versions or {}).get("torch"), (env.settings or {}).get("OMP_NUM_THREADS")
+    return ", ".join(
+        part
+        for part in (torch and f"torch {torch}", threads and f"OMP_NUM_THREADS={threads}", env.date and env.date[:10])
+        if part
+    )
 
 
 def _predicted(p: StreamPrediction) -> str:

@@ -65,9 +65,9 @@ def print_stream_prediction(p: StreamPrediction) -> None:
 
 def _published() -> object:
     rows = [
-        (f"{p['who']}, on {p['on']}", str(p["window"]), format_flops(p["flops"]), format_seconds(p["limit_s"]),
-         format_seconds(p["expected_s"]), format_seconds(p["published_s"]), f"{p['published_s'] / p['limit_s']:.1f}",
-         f"{format_flops(p['flop_per_s'])}/s")
+        (f"{p.who}, on {p.on}", str(p.window), format_flops(p.flops), format_seconds(p.limit_s),
+         format_seconds(p.expected_s), format_seconds(p.published_s), f"{p.published_s / p.limit_s:.1f}",
+         f"{format_flops(p.flop_per_s)}/s")
         for p in published()
     ]  # fmt: skip
     columns = ("who", "window", "FLOPs", "limit", "expected", "published", "times the limit", "rate")

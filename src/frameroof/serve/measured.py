@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import TypedDict
 
 from .source import Facts, Made
 
 RECENT = 16  # steady blocks that a figure rests on
+
+
+class Figures(TypedDict):
+    """Those of `protocol.Stats` that are measured; seconds and frames a second, None before anything was."""
+
+    block_s: float | None
+    decode_s: float | None
+    inter_frame_s: float | None
+    fps_engine: float | None
+    real_time_factor: float | None
+    switch_s: float | None
+    visible_s: float | None
 
 
 class Measured:
@@ -28,8 +41,8 @@ class Measured:
             self._steady.append(times)
         self._last = times
 
-    def figures(self) -> dict[str, float | None]:
-        """The figures of `protocol.Stats`; those of steady blocks are None before the first one."""
+    def figures(self) -> Figures:
+        """The figures now; those of steady blocks are None before the first one."""
         block_s, decode_s = self._last or (None, None)
         inter = fps = None
         if self._steady:

@@ -43,7 +43,7 @@ def brought(before: Run, after: Run) -> list[Brought]:
     still = {key for key, _ in _keyed(advice_of(after), moved)}
     gone: dict[Key, list[Advice]] = {}
     for key, advice in _keyed(advice_of(before), {}):
-        if key not in still:
+        if not any(_same(key, other) for other in still):
             gone.setdefault(key, []).append(advice)
     found = []
     for (name, about), given in gone.items():
@@ -80,6 +80,14 @@ def _keyed(advice: Iterable[Advice], moved: Mapping[Concern, Concern]) -> Iterat
     for one in advice:
         if one.concerns is not None:
             yield (one.id, moved.get(one.concerns, one.concerns)), one
+
+
+def _same(one: Key, other: Key) -> bool:
+    """Whether it is the same advice: of classes, one that still concerns some of them, in whatever order."""
+    (first, before), (second, after) = one, other
+    if isinstance(before, concerns.Classes) and isinstance(after, concerns.Classes):
+        return first == second and not set(before.names).isdisjoint(after.names)
+    return one == other
 
 
 # ------------------------------------------------------------------------------------- waits

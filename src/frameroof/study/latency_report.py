@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from ..roofline import Roofline
 from ..units import format_flops, format_seconds
 from .stream import BLOCK, DIM, LAYERS, Part, Sizes, StreamPrediction, lora_flops, predict
@@ -65,25 +67,40 @@ PUBLISHED = (
 )
 
 
-def published() -> list[dict[str, Any]]:
-    """Each published block beside the limit of the same work on the same machine, and the rate that it reached."""
+class PublishedBlock(msgspec.Struct, frozen=True, kw_only=True):
+    """A published block beside the limit of the same work on the same machine, and the rate that it reached."""
+
+    who: str
+    on: str
+    window: int
+    steps: int
+    flops: float
+    limit_s: float
+    expected_s: float
+    published_s: float
+    flop_per_s: float
+    source: str
+
+
+def published() -> list[PublishedBlock]:
+    """Every published block."""
     found = []
     for p in PUBLISHED:
         step = predict(p.on, Sizes(window=p.window, sink=0, steps=p.steps)).parts["step"]
         flops = p.steps * step.flops
         found.append(
-            {
-                "who": p.who,
-                "on": p.on,
-                "window": p.window,
-                "steps": p.steps,
-                "flops": flops,
-                "limit_s": p.steps * step.limit_s,
-                "expected_s": p.steps * step.expected_s,
-                "published_s": p.seconds,
-                "flop_per_s": flops / p.seconds,
-                "source": FLASHDREAMS,
-            }
+            PublishedBlock(
+                who=p.who,
+                on=p.on,
+                window=p.window,
+                steps=p.steps,
+                flops=flops,
+                limit_s=p.steps * step.limit_s,
+                expected_s=p.steps * step.expected_s,
+                published_s=p.seconds,
+                flop_per_s=flops / p.seconds,
+                source=FLASHDREAMS,
+            )
         )
     return found
 
@@ -212,7 +229,7 @@ def as_dict(p: StreamPrediction) -> dict[str, Any]:
         "switch_when": [{"block": number, "frames": frames, **part.to_dict()} for number, frames, part in p.when],
         "rows": [gain.to_dict() for gain in gains(p)],
         "reported_by": SETTING,
-        "published": published(),
+        "published": msgspec.to_builtins(published()),
         "remarks": list(remarks()),
         "assumptions": [*p.assumptions, f"Expected: limit over utilization {p.utilization}."],
     }

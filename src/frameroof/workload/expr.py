@@ -3,16 +3,31 @@
 Two forms. `Expr` is any such text, compiled once and evaluated over integers or NumPy arrays.
 `Poly` is the part of the grammar with + - * alone, kept as exact integer coefficients, so that
 FLOPs and bytes can be multiplied out symbolically. ``ceil(a, b)`` is ceiling division.
+
+Both are bounded, so that no file takes long or leaves what a float can hold: see the ``MOST_...`` constants.
 """
 
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from ..outside import quoted
+
 GRAMMAR_VERSION = 1
+MOST_TEXT = 2_000
+"""Characters of one expression; the catalogue's longest has 88."""
+MOST_TERMS = 2_000
+"""Terms of one polynomial; the catalogue's largest has 9."""
+MOST_FACTORS = 32
+"""Factors of one term in a text."""
+MOST_SIZE = 10**15
+"""The value of an expression, and the numbers in a text."""
+MOST_VALUE = 10**60
+"""The value of a polynomial, such as the FLOPs of an operation."""
 Monomial = tuple[str, ...]
 
 _CALLS = {"min": 2, "max": 2, "ceil": 2}
@@ -44,35 +59,66 @@ class Expr:
         self.text = text
         tree = _parsed(text)
         names: set[str] = set()
-        _check(tree.body, text, names)
+        try:
+            _check(tree.body, text, names)
+            self._code = compile(tree, "<size>", "eval")
+        except RecursionError:
+            raise ValueError(f"{quoted(text)} is not an expression of sizes: it is nested too deeply") from None
         self.names = frozenset(names)
-        self._code = compile(tree, "<size>", "eval")
 
     def __call__(self, env: Mapping[str, Any] | None = None, **more: Any) -> Any:
         """The value with the names bound in `env`: integers or NumPy integer arrays.
 
-        Raises `ValueError`, a sentence, for a name that is not bound and a division by zero.
+        Raises `ValueError` for a name that is not bound, a division by zero and a value beyond `MOST_SIZE`.
         """
+        bound = {**(env or {}), **more}
         try:
-            return eval(self._code, _FUNCTIONS, {**(env or {}), **more})
+            value = eval(self._code, _FUNCTIONS, bound)
+            if type(value) is not int:
+                return self._array(value, bound)
         except NameError as error:
-            raise ValueError(f"{self.text!r} uses a size that is not known here: {error.name}") from error
+            raise ValueError(f"{quoted(self.text)} uses a size that is not known here: {error.name}") from error
         except ZeroDivisionError as error:
-            raise ValueError(f"{self.text!r} divides by zero") from error
+            raise ValueError(f"{quoted(self.text)} divides by zero") from error
+        if not -MOST_SIZE <= value <= MOST_SIZE:
+            raise self._grown()
+        return value
+
+    def _array(self, value: Any, bound: Mapping[str, Any]) -> Any:
+        """The same for arrays, whose integers wrap: found by the same sum in floats."""
+        import numpy as np
+
+        used = {name: bound[name] for name in self.names}
+        floats = {name: each if type(each) is int else np.asarray(each, dtype=float) for name, each in used.items()}
+        with np.errstate(all="ignore"):
+            check = np.asarray(eval(self._code, _FUNCTIONS, floats), dtype=float)
+            if not np.isfinite(check).all():
+                raise ZeroDivisionError
+            if (np.abs(check) > MOST_SIZE).any() or (np.abs(value - check) > 1 + 1e-6 * np.abs(check)).any():
+                raise self._grown()
+        return value
+
+    def _grown(self) -> ValueError:
+        return ValueError(f"{quoted(self.text)} grows beyond any use: sizes go up to {MOST_SIZE:.0e}")
 
     def __repr__(self) -> str:
         return f"Expr({self.text!r})"
 
 
 def _parsed(text: str) -> ast.Expression:
+    if len(text) > MOST_TEXT:
+        raise ValueError(f"{quoted(text)} is too long; an expression has at most {MOST_TEXT:,} characters")
     try:
-        return ast.parse(text.strip(), mode="eval")
-    except (SyntaxError, ValueError, RecursionError) as error:
-        raise ValueError(f"{text!r} is not an expression of sizes") from error
+        with warnings.catch_warnings(action="ignore"):  # of `1(2)`, which is refused below
+            return ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{quoted(text)} is not an expression of sizes") from error
 
 
 def _check(node: ast.AST, text: str, names: set[str]) -> None:
     if isinstance(node, ast.Constant) and type(node.value) is int:
+        if node.value > MOST_SIZE:
+            raise ValueError(f"{quoted(text)} holds a number beyond {MOST_SIZE:.0e}")
         return
     if isinstance(node, ast.Name):
         names.add(node.id)
@@ -87,7 +133,7 @@ def _check(node: ast.AST, text: str, names: set[str]) -> None:
         for argument in node.args:  # type: ignore[attr-defined]
             _check(argument, text, names)
         return None
-    raise ValueError(f"{text!r} is not of the grammar: integers, names, + - * //, min(a,b), max(a,b), ceil(a,b)")
+    raise ValueError(f"{quoted(text)} is not of the grammar: integers, names, + - * //, min(a,b), max(a,b), ceil(a,b)")
 
 
 @lru_cache(maxsize=4096)
@@ -135,6 +181,8 @@ class Poly:
     def __mul__(self, other: Poly | int) -> Poly:
         if isinstance(other, int):
             return Poly({m: c * other for m, c in self.terms.items()})
+        if len(self.terms) * len(other.terms) > MOST_TERMS:
+            raise ValueError(f"a product of sizes has more than {MOST_TERMS:,} terms")
         out: dict[Monomial, int] = {}
         for m1, c1 in self.terms.items():
             for m2, c2 in other.terms.items():
@@ -146,13 +194,18 @@ class Poly:
     __rmul__ = __mul__
 
     def __call__(self, env: Mapping[str, Any]) -> Any:
-        """The value with every name bound: exact for Python integers, vectorized for arrays."""
+        """The value with every name bound: exact for Python integers, vectorized for arrays.
+
+        Raises `ValueError` for a value beyond `MOST_VALUE`.
+        """
         total: Any = 0
         for m, c in self.terms.items():
             value: Any = c
             for name in m:
                 value = value * env[name]
             total = total + value
+        if type(total) is int and not -MOST_VALUE <= total <= MOST_VALUE:
+            raise ValueError(f"a size grows beyond any use: {quoted(self)} is more than {MOST_VALUE:.0e}")
         return total
 
     def substitute(self, values: Mapping[str, Poly]) -> Poly:
@@ -196,10 +249,18 @@ ONE = Poly({(): 1})
 def poly(text: str) -> Poly:
     """Read a polynomial written with + - * only; `ValueError` with a sentence otherwise."""
     try:
-        return Poly({(): int(text)})
+        found = Poly({(): int(text)}) if len(text) < 20 else None
     except ValueError:
-        pass
-    return _poly_of(_parsed(text).body, text)
+        found = None
+    try:
+        found = _poly_of(_parsed(text).body, text) if found is None else found
+    except RecursionError:
+        raise ValueError(f"{quoted(text)} is not a polynomial of sizes: it is nested too deeply") from None
+    if any(abs(c) > MOST_SIZE or len(m) > MOST_FACTORS for m, c in found.terms.items()):
+        raise ValueError(
+            f"{quoted(text)} is beyond any use: terms have up to {MOST_FACTORS} factors, numbers go to {MOST_SIZE:.0e}"
+        )
+    return found
 
 
 def _poly_of(node: ast.AST, text: str) -> Poly:
@@ -215,5 +276,12 @@ def _poly_of(node: ast.AST, text: str) -> Poly:
         case ast.BinOp(left=left, op=ast.Sub(), right=right):
             return _poly_of(left, text) - _poly_of(right, text)
         case ast.BinOp(left=left, op=ast.Mult(), right=right):
-            return _poly_of(left, text) * _poly_of(right, text)
-    raise ValueError(f"{text!r} is not a polynomial of sizes (only + - * are allowed)")
+            return _times(_poly_of(left, text), _poly_of(right, text), text)
+    raise ValueError(f"{quoted(text)} is not a polynomial of sizes (only + - * are allowed)")
+
+
+def _times(left: Poly, right: Poly, text: str) -> Poly:
+    """The product of two parts of `text`, whose numbers may not double with every sign."""
+    if any(abs(c) > MOST_SIZE for part in (left, right) for c in part.terms.values()):
+        raise ValueError(f"{quoted(text)} is beyond any use: its numbers are beyond {MOST_SIZE:.0e}")
+    return left * right

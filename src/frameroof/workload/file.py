@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
-import io
+import keyword
 import os
 import re
-import zlib
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +13,9 @@ from typing import Any
 import msgspec
 
 from ..dtypes import BITS
-from ..files import read_whole
+from ..files import read_unpacked
+from ..outside import from_json, quoted
+from ..rules import VECTOR_PER_SCORE
 from ..written import write_whole
 from .expr import GRAMMAR_VERSION, Poly, expr, poly
 from .recipe import Size
@@ -23,7 +23,19 @@ from .records import DIMS_OF, KINDS, Held, Op, Stage, Tensor, Workload
 
 FORMAT = "frameroof.workload"
 VERSION = 1
-MOST_BYTES = 1 << 28  # the largest of the catalogue has 2 MB
+MOST_BYTES = 1 << 24
+"""Bytes of a workload file, unpacked; the largest of the catalogue has 200 KB."""
+MOST_OPERATIONS = 10_000
+"""Operations and tensors of a file, each; the catalogue's largest has 1,304."""
+MOST_OPERANDS = 100_000
+"""Tensors read and written by all operations of a file."""
+MOST_RANK = 64
+"""Dimensions of a tensor."""
+MOST_NAMES = 1_000
+"""Sizes, stages, and names that one stage binds."""
+MOST_DEVICES = 100_000
+"""Devices of a plan."""
+_TAKEN = ("min", "max", "ceil")
 
 
 class _Op(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
@@ -109,7 +121,9 @@ def tensor_of(text: str) -> Tensor:
     body = text.removeprefix("w:").rstrip("~")
     dtype, bracket, shape = body.removesuffix("]").partition("[")
     if not bracket or dtype not in BITS:
-        raise ValueError(f"{text!r} is not a tensor such as bf16[b,320,h,w]")
+        raise ValueError(f"{quoted(text)} is not a tensor such as bf16[b,320,h,w]")
+    if shape.count(",") >= MOST_RANK:
+        raise ValueError(f"{quoted(text)} has too many dimensions; a tensor has at most {MOST_RANK}")
     dims = tuple(poly(dim) for dim in shape.split(",")) if shape else ()
     return Tensor(dims, dtype, text.startswith("w:"), text.endswith("~"), text.endswith("~~"))
 
@@ -148,15 +162,27 @@ def _pack_size(size: Size) -> _Size:
 def _size(packed: _Size) -> Size:
     if packed.step < 1:
         raise ValueError(f"a size's step is at least 1, not {packed.step}")
+    if packed.least is not None and packed.most is not None and packed.least > packed.most:
+        raise ValueError(f"a size's least, {packed.least}, is above its most, {packed.most}")
     return Size(packed.default, packed.step, packed.offset, packed.least, packed.most, packed.doc)
+
+
+def _param(name: str, packed: _Size) -> Size:
+    """A size that the user may choose: what it is by default must be what may be chosen."""
+    size = _size(packed)
+    try:
+        size.check(name, size.default)
+    except ValueError as error:
+        raise ValueError(f"the default of a size is none that may be chosen: {error}") from None
+    return size
 
 
 def _stage(packed: _Stage) -> Stage:
     tensors = [tensor_of(text) for text in packed.tensors]
     if any(dtype not in BITS or n < 0 for dtype, n in packed.weights.items()):
-        raise ValueError(f"stage {packed.name}: weights are counts by dtype, not {packed.weights}")
+        raise ValueError(f"stage {packed.name}: weights are counts by dtype, not {quoted(packed.weights)}")
     if any(dtype not in ("", *BITS) for dtype in (packed.dtype, packed.cache_dtype)):
-        raise ValueError(f"stage {packed.name}: unknown dtype {packed.dtype or packed.cache_dtype!r}")
+        raise ValueError(f"stage {packed.name}: unknown dtype {quoted(packed.dtype or packed.cache_dtype)}")
     for text in (packed.repeat, *packed.let.values(), *packed.loop[1:]):
         expr(text)
     if packed.loop and len(packed.loop) != 2:
@@ -164,11 +190,15 @@ def _stage(packed: _Stage) -> Stage:
     ops = []
     for op in packed.ops:
         if op.kind not in KINDS:
-            raise ValueError(f"operation {op.path}: unknown kind {op.kind!r}")
+            raise ValueError(f"operation {quoted(op.path)}: unknown kind {quoted(op.kind)}")
+        if op.attrs.get("piece", "") not in VECTOR_PER_SCORE:
+            raise ValueError(f"operation {quoted(op.path)}: unknown piece {quoted(op.attrs['piece'])}")
         missing = [name for name in DIMS_OF.get(op.kind, ()) if name not in op.dims]
         if missing or (op.kind == "attention" and "piece" not in op.attrs and len(op.reads) < 3):
-            raise ValueError(f"operation {op.path}: a {op.kind} needs {missing or 'three operands'}")
+            raise ValueError(f"operation {quoted(op.path)}: a {op.kind} needs {missing or 'three operands'}")
         dims = {name: Poly.of(value) for name, value in op.dims.items()}
+        if not all(0 <= i < len(tensors) for group in (op.reads, op.writes) for i in group):
+            raise ValueError(f"operation {quoted(op.path)}: it names a tensor that is not in the stage's list")
         reads, writes = (tuple(tensors[i] for i in group) for group in (op.reads, op.writes))
         ops.append(Op(op.path, op.kind, op.name, reads, writes, dims, op.attrs, Poly.of(op.count)))
     return Stage(
@@ -193,7 +223,7 @@ def _stage(packed: _Stage) -> Stage:
 def _share(text: str, stage: str) -> Fraction:
     """``1/8``: what of a stage each device does."""
     if not re.fullmatch(r"[1-9]\d{0,5}(/[1-9]\d{0,5})?", text) or not 0 < (share := Fraction(text)) <= 1:
-        raise ValueError(f"stage {stage}: a device's share is above 0 and at most 1, such as 1/8, not {text!r}")
+        raise ValueError(f"stage {stage}: a device's share is above 0 and at most 1, such as 1/8, not {quoted(text)}")
     return share
 
 
@@ -233,22 +263,23 @@ def _readable(tree: dict[str, Any]) -> bytes:
 
 def loads(data: bytes, where: str = "this file") -> Workload:
     """Read a workload; `ValueError` with a sentence for a broken, foreign or future file."""
-    try:
-        head = msgspec.json.decode(data, type=_Head)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{where} is not a workload file: {error}") from error
+    head = from_json(data, _Head, f"{where} is not a workload file")
     if head.format != FORMAT:
-        raise ValueError(f"{where} is not a workload file: its format is {head.format or 'not named'!r}")
+        raise ValueError(f"{where} is not a workload file: its format is {quoted(head.format or 'not named')}")
     if head.version > VERSION or head.grammar > GRAMMAR_VERSION:
         raise ValueError(
             f"{where} has version {head.version} (grammar {head.grammar}); this frameroof reads up to "
             f"{VERSION} (grammar {GRAMMAR_VERSION}): update frameroof"
         )
+    if head.version < 1 or head.grammar < 1:
+        raise ValueError(f"{where} has version {head.version} (grammar {head.grammar}); versions begin at 1")
+    broken = f"{where} is a broken workload file"
+    file = from_json(data, _File, broken)
     try:
-        file = msgspec.json.decode(data, type=_File)
+        _check_counts(file)
         workload = Workload(
             name=file.name,
-            params={name: _size(size) for name, size in file.params.items()},
+            params={name: _param(name, size) for name, size in file.params.items()},
             stages=tuple(_stage(stage) for stage in file.stages),
             title=file.title,
             item=file.item,
@@ -260,15 +291,33 @@ def loads(data: bytes, where: str = "this file") -> Workload:
             devices=file.devices,
             plan=file.plan,
         )
-        if workload.devices < 1:
+        if not 1 <= workload.devices <= MOST_DEVICES:
             raise ValueError(f"its plan is for {workload.devices} devices")
         if workload.dtype not in BITS or not workload.stages:
-            raise ValueError(f"it has {len(workload.stages)} stages and the dtype {workload.dtype!r}")
+            raise ValueError(f"it has {len(workload.stages)} stages and the dtype {quoted(workload.dtype)}")
         for stage in workload.stages:
             _check_names(stage, workload)
         return workload
     except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, RecursionError) as error:
-        raise ValueError(f"{where} is a broken workload file: {error}") from error
+        raise ValueError(f"{broken}: {error}") from error
+
+
+def _check_counts(file: _File) -> None:
+    """No file holds so many operations or names that working with it takes long."""
+    for what, most, rows in (
+        ("operations", MOST_OPERATIONS, sum(len(stage.ops) for stage in file.stages)),
+        ("tensors", MOST_OPERATIONS, sum(len(stage.tensors) + len(stage.held) for stage in file.stages)),
+        ("operands", MOST_OPERANDS, sum(len(o.reads) + len(o.writes) for stage in file.stages for o in stage.ops)),
+    ):
+        if rows > most:
+            raise ValueError(f"it has {rows:,} {what}, and at most {most:,} are read")
+    most = max([len(file.params), len(file.stages), *(len(s.let) + len(s.limits) for s in file.stages)])
+    if most > MOST_NAMES:
+        raise ValueError(f"it has {most:,} sizes, stages or names, and at most {MOST_NAMES:,} are read")
+    for stage in file.stages:
+        for name in (*file.params, *stage.let, *stage.loop[:1]):
+            if not name.isidentifier() or keyword.iskeyword(name) or name in _TAKEN or len(name) > 100:
+                raise ValueError(f"{quoted(name)} cannot be the name of a size")
 
 
 def _check_names(stage: Stage, workload: Workload) -> None:
@@ -284,13 +333,24 @@ def _check_names(stage: Stage, workload: Workload) -> None:
     _need(stage.limits, known, f"stage {stage.name}: limits")
     polys = {d for op in stage.ops for d in (*op.dims.values(), op.count)}
     polys |= {d for op in stage.ops for t in (*op.reads, *op.writes) for d in t.shape}
-    polys |= {p for h in stage.held for p in (h.elements, h.fixed_bytes)}
+    polys |= {p for h in stage.held for p in (h.elements, h.fixed_bytes)} | {stage.cache}
     _need({name for p in polys for name in p.names}, known, f"stage {stage.name}: operations")
-    negative = [p for p in polys if not p.names and p({}) < 0]
-    if negative:
-        raise ValueError(f"stage {stage.name}: a size of {negative[0]} is negative")
+    for env in _turns(stage, {name: size.default for name, size in workload.params.items()}):
+        negative = [p for p in polys if p(env) < 0]
+        if negative:
+            raise ValueError(f"stage {stage.name}: a size of {negative[0]} is negative at the default sizes")
     if any(not 0 <= h.row < len(stage.ops) for h in stage.held):
         raise ValueError(f"stage {stage.name}: held names a row that is not there")
+
+
+def _turns(stage: Stage, defaults: dict[str, int]) -> list[dict[str, Any]]:
+    """What the stage's names mean at the default sizes: in the first and the last turn of its loop, if it has one."""
+    if int(expr(stage.repeat)(defaults)) < 0:
+        raise ValueError(f"stage {stage.name}: it would run {stage.repeat} times")
+    if not stage.loop:
+        return [stage.bind(defaults)]
+    last = int(expr(stage.loop[1])(defaults)) - 1
+    return [stage.bind({**defaults, stage.loop[0]: turn}) for turn in sorted({0, last}) if last >= 0]
 
 
 def _need(used: Iterable[str], known: set[str], where: str) -> None:
@@ -301,22 +361,7 @@ def _need(used: Iterable[str], known: set[str], where: str) -> None:
 
 def load(path: str | os.PathLike[str]) -> Workload:
     """Read a workload file, plain or gzipped."""
-    data = read_whole(path, MOST_BYTES)
-    if data[:2] == b"\x1f\x8b":
-        data = _unzipped(data, path)
-    return loads(data, str(path))
-
-
-def _unzipped(data: bytes, path: str | os.PathLike[str]) -> bytes:
-    """What a gzipped file holds, up to `MOST_BYTES`: a small file may unfold to more than memory."""
-    try:
-        with gzip.open(io.BytesIO(data)) as file:
-            out = file.read(MOST_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if len(out) > MOST_BYTES:
-        raise ValueError(f"{path} cannot be read: it unfolds to more than {MOST_BYTES:,} bytes")
-    return out
+    return loads(read_unpacked(path, MOST_BYTES), str(path))
 
 
 def save(workload: Workload, path: str | os.PathLike[str], force: bool = False) -> Path:

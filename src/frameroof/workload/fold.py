@@ -6,10 +6,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from itertools import product
+from math import prod
 
+from ..outside import clean, quoted
 from .expr import Poly
 from .records import Op
 
+MOST_PATHS = 100_000
+"""Modules that one folded path may stand for."""
+_RUN = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 _SET = re.compile(r"\[([0-9,-]+)\]")
 
 
@@ -76,15 +81,23 @@ def _ranges(numbers: list[int]) -> str:
 
 
 def unfold(path: str) -> list[str]:
-    """Every module path that a folded path stands for."""
+    """Every module path that a folded path stands for; `ValueError` for more than `MOST_PATHS`."""
     pieces = _SET.split(path)
     options = [[text] if i % 2 == 0 else _numbers(text) for i, text in enumerate(pieces)]
+    if prod(map(len, options)) > MOST_PATHS:
+        raise ValueError(f"the path {quoted(path)} stands for more than {MOST_PATHS:,} modules")
     return ["".join(choice) for choice in product(*options)]
 
 
-def _numbers(text: str) -> list[str]:
+def _numbers(text: str) -> Sequence[str]:
+    """ "0-2,5" -> 0, 1, 2, 5; what is no such list stands for itself."""
     out: list[str] = []
     for run in text.split(","):
-        low, _, high = run.partition("-")
-        out.extend(str(n) for n in range(int(low), int(high or low) + 1))
+        found = _RUN.fullmatch(run)
+        if not found:
+            return [f"[{text}]"]
+        low, high = int(found[1]), int(found[2] or found[1])
+        if high - low + len(out) >= MOST_PATHS:
+            raise ValueError(f"[{clean(text, 80)}] in a path stands for more than {MOST_PATHS:,} modules")
+        out.extend(map(str, range(low, high + 1)))
     return out

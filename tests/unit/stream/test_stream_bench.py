@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 
@@ -20,6 +21,7 @@ from frameroof.lab.stream.parity import EQUAL, Checks, Parity, Quality
 from frameroof.lab.stream.report import report
 from frameroof.lab.stream.variants import SLOW_TO_BUILD, VARIANTS, Setup, chosen
 from frameroof.lab.stream.verdict import saved
+from frameroof.lab.stream.where import Here
 from frameroof.profiler import recorder
 from frameroof.profiler.probe import probe
 from frameroof.report.stream_bench import print_bench
@@ -28,6 +30,7 @@ from frameroof.stream.config import preset
 from frameroof.stream.metrics import BlockTimes, Meter
 from frameroof.stream.quality import BlockError
 from frameroof.study.stream import copied
+from frameroof.study.stream_records import Row, read_log_file
 from frameroof.trace.classify import CLASSES
 
 MS = 1_000_000
@@ -207,7 +210,8 @@ def test_the_json_and_the_page_of_a_run(run, capsys) -> None:
     plan, found = run
     needed = Needed(plan.setup.config(), H100, "fp32")
     some = batches(plan.setup, ["fold"], [1, 2], needed, lambda text: None)
-    data = json.loads(json.dumps(report(plan, needed, found, {"graph": "needs CUDA"}, some)))
+    made = report(plan, needed, found, {"graph": "needs CUDA"}, some)
+    data = json.loads(msgspec.json.encode(made))
     parts = needed.parts(plan.blocks, 1)
     for name in ("steps", "block", "switch", "end_to_end"):
         assert data[name]["flops"] == parts[name].flops
@@ -224,7 +228,9 @@ def test_the_json_and_the_page_of_a_run(run, capsys) -> None:
         assert each["configuration"]["window"] == 12
     assert data["variants"][2]["configuration"]["context"] == "fold"
     assert data["cache_operations"]["baseline"]["times_less"] == 1
-    print_bench(data)
+    again = read_log_file(msgspec.json.encode(made), "stream.json")
+    assert json.loads(msgspec.json.encode(again)) == data  # it is read as it was written
+    print_bench(again)
     text = capsys.readouterr().out
     for said in ("needs CUDA", "cache.concatenate", "times less than the baseline", "random", "aten::addmm",
                  "a switch depends on when until the window is full", "self-attention, first layer"):  # fmt: skip
@@ -239,9 +245,9 @@ def test_a_batch_has_a_prompt_and_switches_for_each_sample() -> None:
     assert [len(b.switch_one_s) for b in (one, three)] == [0, 3]
     assert (len(one.block_s), len(three.block_s)) == (6, 6)
     assert three.flops == 3 * one.flops == 3 * needed.parts(6, 0)["block"].flops
-    found = three.to_dict()
-    assert found["fps"] == 3 * found["fps_a_stream"]
-    assert found["kv_cache_bytes"] == 3 * 36864
+    found = three.record(Here(Setup(), "here", {}))
+    assert found.fps == 3 * found.fps_a_stream
+    assert found.kv_cache_bytes == 3 * 36864
     with pytest.raises(ValueError, match="batch is 0; a stream has at least 1 sample"):
         Setup(batch=0)
 
@@ -290,7 +296,7 @@ def made(name: str, blocks_ms: list[float], equal: bool = True, linears_ms: floa
     )
 
 
-def logged(other: Measured, base: Measured, device: str = "cuda") -> dict:
+def logged(other: Measured, base: Measured, device: str = "cuda") -> Row:
     return row(other, {base.name: base}, Setup(device=device), Needed(preset("tiny"), H100, "fp32"))
 
 
@@ -308,10 +314,10 @@ def logged(other: Measured, base: Measured, device: str = "cuda") -> dict:
 def test_verdicts(other: Measured, keep: bool, why: str) -> None:
     base = made("baseline", [10, 10, 10])
     found = logged(other, base)
-    assert (found["keep"], found["why"]) == (keep, why)
-    assert found["before_s"] == 0.010
-    assert found["predicted"]["saved_s"] > 0
-    assert found["predicted"]["what"] == "limit against limit"
+    assert (found.keep, found.why) == (keep, why)
+    assert found.before_s == 0.010
+    assert found.predicted.saved_s > 0
+    assert found.predicted.what == "limit against limit"
 
 
 def test_a_slower_decoder_is_explained_by_its_own_parts() -> None:
@@ -322,8 +328,8 @@ def test_a_slower_decoder_is_explained_by_its_own_parts() -> None:
         return replace(found, taken_apart=Breakdown({"decode": Forwards(WATCHED, parts)}))
 
     found = logged(decoding("vae-block", 8), decoding("baseline", 5), "cpu")
-    assert (found["of"], found["before_s"], found["after_s"]) == ("decode", 0.005, 0.008)
-    assert (found["keep"], found["why"]) == (False, "slower; most in convolution, +3.00 ms a block in the trace")
+    assert (found.of, found.before_s, found.after_s) == ("decode", 0.005, 0.008)
+    assert (found.keep, found.why) == (False, "slower; most in convolution, +3.00 ms a block in the trace")
 
 
 @pytest.mark.parametrize(
@@ -348,15 +354,15 @@ def test_few_pairs_must_all_agree(after: list[float], faster: bool, slower: bool
 def test_graphs_can_save_the_gaps_and_no_more() -> None:
     base, graph = made("fold", [10, 10, 10]), made("graph", [5, 5, 5])
     found = row(graph, {"baseline": base, "fold": base}, Setup(device="cuda"), Needed(preset("tiny"), H100, "fp32"))
-    assert found["predicted"]["saved_s"] == 0.005
-    assert found["predicted"]["what"] == "at most the launch gaps in the trace"
+    assert found.predicted.saved_s == 0.005
+    assert found.predicted.what == "at most the launch gaps in the trace"
 
 
 def test_a_cpu_has_its_reasons() -> None:
     base, slow = made("baseline", [10, 10, 10]), made("int8", [40, 40, 40], linears_ms=20)
-    why = logged(slow, base, "cpu")["why"]
+    why = logged(slow, base, "cpu").why
     assert why.startswith("slower; on a CPU the 8-bit products are exact sums in fp64")
-    assert "slower; most in linears" in logged(slow, base)["why"]
+    assert "slower; most in linears" in logged(slow, base).why
 
 
 def test_a_slower_switch_is_not_explained_by_steady_blocks() -> None:
@@ -367,11 +373,11 @@ def test_a_slower_switch_is_not_explained_by_steady_blocks() -> None:
 
     slow, base = switched("recache-needed", 9), switched("baseline", 5)
     found = logged(slow, base, "cpu")
-    assert (found["of"], found["before_s"], found["after_s"]) == ("switch", 0.005, 0.009)
-    assert (found["keep"], found["why"]) == (False, "slower; 3 switches were timed")
+    assert (found.of, found.before_s, found.after_s) == ("switch", 0.005, 0.009)
+    assert (found.keep, found.why) == (False, "slower; 3 switches were timed")
     found = logged(switched("recache-needed", -9), base, "cpu")  # far less than before, and no such thing
-    assert found["keep"]
-    assert found["why"].startswith("not told: blocks differ by more than a switch costs")
+    assert found.keep
+    assert found.why.startswith("not told: blocks differ by more than a switch costs")
 
 
 def test_quantized_variants_drift_and_say_so() -> None:

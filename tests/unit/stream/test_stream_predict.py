@@ -54,10 +54,10 @@ def test_the_known_counts(h100) -> None:
 def test_the_published_block_is_at_the_published_rate() -> None:
     """344 ms for four steps at 21 frames of keys is published as 470 TFLOP/s, 47.5 % of the H100's peak."""
     first = published()[0]
-    assert (first["published_s"], first["window"], first["steps"]) == (0.344, 21, 4)
-    assert first["flop_per_s"] == pytest.approx(470e12, rel=1e-3)
-    assert first["flop_per_s"] / PEAK == pytest.approx(0.475, abs=5e-4)
-    assert all(p["limit_s"] < p["published_s"] for p in published())
+    assert (first.published_s, first.window, first.steps) == (0.344, 21, 4)
+    assert first.flop_per_s == pytest.approx(470e12, rel=1e-3)
+    assert first.flop_per_s / PEAK == pytest.approx(0.475, abs=5e-4)
+    assert all(p.limit_s < p.published_s for p in published())
 
 
 def test_the_whole_is_its_parts(h100) -> None:

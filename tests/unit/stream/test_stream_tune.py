@@ -7,7 +7,9 @@ import re
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
+from bench_made import bench
 
 from frameroof.hardware import parse_node
 from frameroof.lab.stream.parity import Quality
@@ -17,6 +19,7 @@ from frameroof.report.stream_log import optimization_log
 from frameroof.report.stream_tune import print_tuned
 from frameroof.stream.quality import BlockError
 from frameroof.study.stream import predict
+from frameroof.study.stream_records import read_log_file
 
 
 def point(window: int, seconds: float, relative: float, spread: float = 0.0) -> Point:
@@ -75,7 +78,8 @@ def test_points_are_measured_and_shown(capsys) -> None:
     assert (smaller.cache_bytes, own.cache_bytes) == (18432, 36864)  # 2 layers of 2 x 12 x 6 tokens x 32 in fp32
     assert {len(p.block_s) for p in points} == {TIMED}
     assert checks.floor == 0  # on a CPU with one thread nothing differs from run to run
-    data = json.loads(json.dumps(report(Setup(), parse_node("H100"), found, 1e-5)))
+    made = report(Setup(), parse_node("H100"), found, 1e-5)
+    data = json.loads(msgspec.json.encode(made))
     assert [(p["window"], p["precision"]) for p in data["points"] if p["recommended"]] == [(12, "full")]
     assert data["points"][0]["configuration"]["model"] == "tiny"
     page = (Path(__file__).parents[3] / "docs" / "reference" / "stream-json.rst").read_text("utf-8")
@@ -86,45 +90,18 @@ def test_points_are_measured_and_shown(capsys) -> None:
     saved = fixed["predicted_s"] - next(p for p in data["points"] if p["window"] == 6)["predicted_s"]
     keys_values = 2 * (72 - 36) * 32 * 4  # bytes less: 36 tokens of width 32 in fp32, which is what bounds so few
     assert saved == pytest.approx(5 * 2 * keys_values / 3.35e12)  # 5 times 2 layers attend to them
-    log = optimization_log([data], predict("H100"))
+    log = optimization_log([read_log_file(msgspec.json.encode(made), "tune.json")], predict("H100"))
     assert "Of a steady block, against window 12, sink 3, fold; torch" in log
     assert "| window 6, sink 3, fold, fp8 |" in log
     assert "Sweet spot: window 12, sink 3, fold: 1 of 4 choices drift by at most 1e-05" in log
-    print_tuned(data)
+    print_tuned(made)
     text = capsys.readouterr().out
     assert "recommended" in text
     assert "drifts by 0 from run to run" in text
 
 
-BENCH = {
-    "schema": "frameroof.stream.bench/2",
-    "model": "tiny",
-    "hardware": "this CPU",
-    "dtype": "float32",
-    "sizes": {"window": 12, "sink": 3, "blocks": 16, "layers": 2, "dim": 32, "width": 48, "height": 32,
-              "batch": 1},
-    "environment": {"date": "2026-11-21T09:00:00Z", "versions": {"torch": "2.13"},
-                    "settings": {"OMP_NUM_THREADS": "1"}},
-    "variants": [{"quality": {"floor": 0.001}}],
-    "rows": [
-        {"change": "ring", "before": "baseline", "of": "block", "parity": {"equal": True}, "keep": True,
-         "why": "faster",
-         "quality": {"relative": 0.0, "cosine": 1.0, "taught_relative": 0.0, "ssim": None},
-         "before_s": 0.04, "after_s": 0.03, "baseline_s": 0.04, "saved_s": [0.009, 0.01, 0.011],
-         "predicted": {"saved_s": 0.008}},
-        {"change": "fp8", "before": "ring", "of": "block", "parity": None, "keep": False, "why": "slower | here",
-         "quality": {"relative": 0.02, "cosine": 0.999, "taught_relative": 0.01, "ssim": 0.95},
-         "before_s": 0.03, "after_s": 0.06, "baseline_s": 0.04, "saved_s": [-0.03, -0.03, -0.02],
-         "predicted": {"saved_s": None, "what": "no peak"}},
-        {"change": "graphs", "keep": None, "why": "no CUDA"},
-    ],
-    "cache_operations": {"baseline": {"seconds": 1e-3, "times_less": 1.0},
-                         "ring": {"seconds": 1e-4, "times_less": 10.0}},
-}  # fmt: skip
-
-
 def test_the_log_has_a_row_a_change_and_says_where() -> None:
-    text = optimization_log([BENCH], predict("H100"))
+    text = optimization_log([read_log_file(json.dumps(bench()).encode(), "a")], predict("H100"))
     assert (
         "| ring | baseline | block | 40.0 ms | 30.0 ms | 9.00 ms to 11.0 ms | 8.00 ms | -25% | 75% | equal | none | "
         "keep | faster |"
@@ -138,14 +115,12 @@ def test_the_log_has_a_row_a_change_and_says_where() -> None:
     assert "10.0 times less than the baseline" in text
     assert "Measured on a CPU" in text
     assert "## Predicted: LongLive 1.3B on H100-SXM5-80GB" in text
-    with pytest.raises(ValueError, match="A file is no JSON of this version"):
-        optimization_log([{"schema": "frameroof.predict/1"}], predict("H100"))
 
 
 def test_the_command_writes_the_log(tmp_path: Path, monkeypatch) -> None:
     from frameroof.cli import main
 
-    (tmp_path / "stream.json").write_text(json.dumps(BENCH))
+    (tmp_path / "stream.json").write_text(json.dumps(bench()))
     out = tmp_path / "log.md"
     monkeypatch.setattr(sys, "argv", ["frameroof", "stream", "log", str(tmp_path / "stream.json"), "--out", str(out)])
     with pytest.raises(SystemExit) as stop:

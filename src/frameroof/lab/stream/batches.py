@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
-from typing import Any
 
 import torch
 
+from ...study import stream_records as records
 from .bench import Lane
 from .needed import Needed
 from .variants import Setup
+from .where import Here, configuration
 
 ROUNDS = 3  # of: a steady block, one with a switch of all samples, a steady block, one with a switch of one sample
 
@@ -31,24 +32,28 @@ class Batch:
     limit_s: float
     peak_bytes: int | None
 
-    def to_dict(self) -> dict[str, Any]:
+    def record(self, here: Here) -> records.Batch:
+        """As it is written."""
         c, taken = self.setup.config(self.name), median(self.block_s)
         fps = 4 * c.block / taken
-        return {
-            "variant": self.name,
-            "batch": self.setup.batch,
-            "block_s": list(self.block_s),
-            "inter_frame_s": taken / c.block,
-            "fps_a_stream": fps,
-            "fps": fps * self.setup.batch,
-            "switch_all_s": list(self.switch_all_s),
-            "switch_one_s": list(self.switch_one_s),
-            "kv_cache_bytes": self.setup.batch * c.cache_bytes(self.setup.dtype.itemsize),
-            "peak_bytes": self.peak_bytes,
-            "flops": self.flops,
-            "limit_s": self.limit_s,
-            "flop_per_s": self.flops / taken,
-        }
+        return records.Batch(
+            variant=self.name,
+            batch=self.setup.batch,
+            block_s=list(self.block_s),
+            inter_frame_s=taken / c.block,
+            fps_a_stream=fps,
+            fps=fps * self.setup.batch,
+            switch_all_s=list(self.switch_all_s),
+            switch_one_s=list(self.switch_one_s),
+            kv_cache_bytes=self.setup.batch * c.cache_bytes(self.setup.dtype.itemsize),
+            peak_bytes=self.peak_bytes,
+            flops=self.flops,
+            limit_s=self.limit_s,
+            flop_per_s=self.flops / taken,
+            configuration=configuration(self.setup, self.name),
+            hardware=here.hardware,
+            versions=dict(here.versions),
+        )
 
 
 def batches(

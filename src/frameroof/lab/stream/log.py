@@ -3,53 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from statistics import median
-from typing import Any
 
+from ...study import stream_records as records
 from .bench import WATCHED, Measured
 from .needed import Needed, predicted
 from .variants import Setup
 from .verdict import Saved, saved
 from .watch import DECODE
+from .where import parity_of, quality_of
 
 
-def row(m: Measured, by_name: Mapping[str, Measured], setup: Setup, needed: Needed) -> dict[str, Any]:
+def row(m: Measured, by_name: Mapping[str, Measured], setup: Setup, needed: Needed) -> records.Row:
     """A row of the log: the latency that the change is meant for, beside that of the variant that it changes."""
     v, full = setup.variant(m.name), needed.c.window_blocks
     before = by_name.get(v.base) or by_name["baseline"]
     samples = [_latencies(x, v.of, full) for x in (before, m, by_name["baseline"])]
     gain = saved(samples[0], samples[1])
     keep, why = _verdict(m, before, gain, setup)
-    return {
-        "change": v.change,
-        "variant": m.name,
-        "before": before.name,
-        "of": v.of,
-        "parity": asdict(m.parity) if m.parity else None,
-        "quality": m.quality.to_dict(),
-        "before_s": median(samples[0]),
-        "after_s": median(samples[1]),
-        "baseline_s": median(samples[2]),
-        "saved_s": list(gain.quartiles),
-        "predicted": _predicted(m, before, setup, needed),
-        "keep": keep,
-        "why": why,
-    }
+    return records.Row(
+        change=v.change,
+        variant=m.name,
+        before=before.name,
+        of=v.of,
+        parity=parity_of(m.parity),
+        quality=quality_of(m.quality),
+        before_s=median(samples[0]),
+        after_s=median(samples[1]),
+        baseline_s=median(samples[2]),
+        saved_s=list(gain.quartiles),
+        predicted=_predicted(m, before, setup, needed),
+        keep=keep,
+        why=why,
+    )
 
 
-def _predicted(m: Measured, before: Measured, setup: Setup, needed: Needed) -> dict[str, Any]:
+def _predicted(m: Measured, before: Measured, setup: Setup, needed: Needed) -> records.Predicted:
     """Limits before and after; for graphs the launch gaps of the variant before them, which is all they can save."""
     v, base = setup.variant(m.name), setup.variant(before.name)
     if v.of == "decode":
-        return {"before_s": None, "after_s": None, "saved_s": None, "what": "the same work, in another order or layout"}
+        what = "the same work, in another order or layout"
+        return records.Predicted(before_s=None, after_s=None, saved_s=None, what=what)
     if v.graphs and not base.graphs:
         gaps = before.taken_apart.gaps_ns(WATCHED) / 1e9
-        return {"before_s": None, "after_s": None, "saved_s": gaps, "what": "at most the launch gaps in the trace"}
-    limits = [predicted(needed, setup.config(x.name), setup.variant(x.name))[v.of] for x in (before, m)]
-    saved = limits[0] - limits[1] if limits[0] is not None and limits[1] is not None else None
-    what = "limit against limit" if saved is not None else "no peak is known here for such products"
-    return {"before_s": limits[0], "after_s": limits[1], "saved_s": saved, "what": what}
+        what = "at most the launch gaps in the trace"
+        return records.Predicted(before_s=None, after_s=None, saved_s=gaps, what=what)
+    first, second = (predicted(needed, setup.config(x.name), setup.variant(x.name))[v.of] for x in (before, m))
+    less = first - second if first is not None and second is not None else None
+    what = "limit against limit" if less is not None else "no peak is known here for such products"
+    return records.Predicted(before_s=first, after_s=second, saved_s=less, what=what)
 
 
 def _latencies(m: Measured, of: str, full: int) -> list[float]:

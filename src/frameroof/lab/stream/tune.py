@@ -7,23 +7,22 @@ weights quality says how far the numbers move, not how a picture looks.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median, quantiles
-from typing import Any
 
 import torch
 
 from ...dtypes import name_of
 from ...hardware import Node
-from ...profiler.environment import environment
+from ...profiler.environment import surroundings
+from ...study import stream_records as records
 from .bench import Lane
 from .needed import Needed, predicted
 from .parity import Checks, Quality
-from .report import configuration
 from .variants import Setup
+from .where import Here, configuration, quality_of
 
-SCHEMA = "frameroof.stream.tune/2"
 TIMED = 8  # blocks with a full window
 FLOORS = 2.0  # a drift below so many times the floor cannot be told from noise
 Choice = tuple[Setup, str]
@@ -188,42 +187,50 @@ def _limit(point: Point, node: Node) -> float | None:
     return predicted(needed, c, point.setup.variant(point.variant))["block"]
 
 
-def report(setup: Setup, node: Node, found: tuple[Sequence[Point], Checks], most_error: float) -> Mapping[str, Any]:
-    """The points as JSON (docs/reference/stream-json.rst), which of them nothing beats, and the one to take."""
+def report(setup: Setup, node: Node, found: tuple[Sequence[Point], Checks], most_error: float) -> records.Tuned:
+    """The points as they are written (docs/reference/stream-json.rst), which nothing beats, and the one to take."""
     points, checks = found
-    best, env, c = recommended(points, most_error), environment(), setup.config()
+    best, env, c = recommended(points, most_error), surroundings(), setup.config()
+    here = Here(setup, node.name, env.versions or {})
     rows = []
     for point in sorted(points, key=lambda point: point.median_s):
-        rows.append(
-            {
-                "window": point.window,
-                "sink": point.sink,
-                "variant": point.variant,
-                "precision": point.setup.precision,
-                "block_s": list(point.quartiles_s),
-                "samples_s": list(point.block_s),
-                "predicted_s": _limit(point, node),
-                "own": (point.window, point.sink) == (c.window, c.sink) and exact(point),
-                "cache_bytes": point.cache_bytes,
-                "quality": point.quality.to_dict(),
-                "in_noise": point.quality.relative <= FLOORS * checks.floor,
-                "unbeaten": not any(point.beaten_by(other) for other in points),
-                "recommended": point is best,
-                "configuration": configuration(point.setup, point.variant),
-                "hardware": node.name,
-                "versions": env["versions"],
-            }
-        )
-    return {
-        "schema": SCHEMA,
-        "model": setup.model,
-        "hardware": node.name,
-        "dtype": str(setup.dtype).removeprefix("torch."),
-        "reference": {"window": c.window, "sink": c.sink, "variant": "baseline", "dtype": "float32"},
-        "floor": checks.floor,
-        "most_error": most_error,
-        "reason": reason(points, best, most_error),
-        "points": rows,
-        "says": list(checks.says),
-        "environment": env,
-    }
+        row = _row(point, node, here)
+        row.in_noise = point.quality.relative <= FLOORS * checks.floor
+        row.unbeaten = not any(point.beaten_by(other) for other in points)
+        row.recommended = point is best
+        rows.append(row)
+    return records.Tuned(
+        model=setup.model,
+        hardware=node.name,
+        dtype=str(setup.dtype).removeprefix("torch."),
+        reference=records.Reference(window=c.window, sink=c.sink, variant="baseline", dtype="float32"),
+        floor=checks.floor,
+        most_error=most_error,
+        reason=reason(points, best, most_error),
+        points=rows,
+        says=list(checks.says),
+        environment=env,
+    )
+
+
+def _row(point: Point, node: Node, here: Here) -> records.Point:
+    """A point by itself; what it is beside the others is told by `report`."""
+    c = here.setup.config()
+    return records.Point(
+        window=point.window,
+        sink=point.sink,
+        variant=point.variant,
+        precision=point.setup.precision,
+        block_s=list(point.quartiles_s),
+        samples_s=list(point.block_s),
+        predicted_s=_limit(point, node),
+        own=(point.window, point.sink) == (c.window, c.sink) and exact(point),
+        cache_bytes=point.cache_bytes,
+        quality=quality_of(point.quality),
+        in_noise=False,
+        unbeaten=False,
+        recommended=False,
+        configuration=configuration(point.setup, point.variant),
+        hardware=here.hardware,
+        versions=dict(here.versions),
+    )
