@@ -131,11 +131,10 @@ def broken(tmp_path, name, indent=None, around=5):
         (b'said \\"so\\" "then"', 'said "so" "then"'),
         (b"C:\\Users\\new\\x.py(3): f", r"C:\Users\new\x.py(3): f"),
         (b"ends in \\", "ends in \\"),
-        (b"import torch\n(1): <module>\t\r\n", "import torch\n(1): <module>\t\r\n"),
-        (b"bell \x07", "bell \x07"),
+        (b"import torch\n(1): <module>\t\r\n", "import torch (1): <module> "),
+        (b"bell \x07", "bell "),
         (b"latin \xe9", "latin \ufffd"),
-        (b"half \\ud800 pair", "half ? pair"),
-        (b'new\nline and "quote"', 'new\nline and "quote"'),
+        (b'new\nline and "quote"', 'new line and "quote"'),
     ],
 )
 def test_names_that_no_one_escaped(tmp_path, indent, name, read_as):
@@ -145,6 +144,12 @@ def test_names_that_no_one_escaped(tmp_path, indent, name, read_as):
     assert trace.work.start.tolist() == [10_000] * 11
     assert (trace.events, trace.header.devices[0].name) == (11, "GPU")
     assert [(p.count, p.action) for p in trace.problems] == [(1, "mended")]
+
+
+def test_half_a_surrogate_pair_is_replaced_and_the_rest_of_its_piece_stays_sound(tmp_path):
+    trace = read(broken(tmp_path, b"half \\ud800 pair \\ud83d\\ude00 \\\\ud800", None))
+    assert [trace.names[i] for i in trace.work.name][5] == "half \ufffd pair \U0001f600 \\ud800"
+    assert trace.problems == []
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def clip_absurd(trace: Trace) -> Array:
     rows, following = order[:-1][same], order[1:][same]
     until = work.start[following] - work.start[rows]
     length = work.end[rows] - work.start[rows]
-    absurd = (length - until > OVERLAP_NS) & (length > FACTOR * np.maximum(until, 1))
+    absurd = (length - until > OVERLAP_NS) & ((length - 1) // FACTOR >= np.maximum(until, 1))
     absurd &= work.end[following] < work.end[rows]  # a successor that ends inside it is proof
     if absurd.any():
         end[rows[absurd]] = work.start[following[absurd]]

@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from ..outside import MOST_QUOTED, clean
 from .flows import Flows
 from .schema import Header, Kind
 
 Array = np.ndarray[Any, Any]
+MOST_SAID = 1_000
+"""Characters of a problem, which may quote the file."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,9 @@ class Problem:
     count: int
     action: str
 
+    def __post_init__(self) -> None:
+        self.what, self.action = clean(self.what, MOST_SAID), clean(self.action, MOST_SAID)
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {"what": self.what, "count": self.count, "action": self.action}
@@ -103,6 +109,14 @@ class Trace:
     """Whether the file holds arrows at all."""
     nanosecond: bool = True
     """Whether the times are finer than whole microseconds."""
+
+    def __post_init__(self) -> None:
+        """All text that can reach a report is clean from here on (`outside.clean`)."""
+        self.names = [clean(name) for name in self.names]
+        self.threads = [(clean(process), clean(thread)) for process, thread in self.threads]
+        self.ignored = {clean(category): count for category, count in self.ignored.items()}
+        for listed in self.header.devices:
+            listed.name = clean(listed.name, MOST_QUOTED)
 
     @property
     def is_rocm(self) -> bool:

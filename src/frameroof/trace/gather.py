@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from ..annotations import FRAME, MODULE, STAGE, STEP
+from ..outside import whole
 from .columns import Arguments, Array, Host, Problem, Trace, Work
 from .flows import Flows
 from .pairs import Pairs
 from .schema import CATEGORIES, WORK_KINDS, Args, Header, Kind
-from .times import nanoseconds
+from .times import nanoseconds, summable
 
 _NO_ARGS = Args()
 _NO_INPUTS = _NO_ARGS.dims
@@ -210,9 +211,9 @@ class Gatherer:
             problems.append(Problem("events whose times are written as text", self.texts, "read as numbers"))
         if not self.host and not self.work:
             problems.append(Problem("the file holds no timed event", 1, "there is nothing to analyze"))
-        host = _joined(self.host, Host)
+        host, work = _joined(self.host, Host), _joined(self.work, Work)
         self._sort_out(host["kind"], host["name"])
-        work = _joined(self.work, Work)
+        host, work = _summable(host, problems), _summable(work, problems)
         works = np.isin(work["kind"], [int(k) for k in WORK_KINDS])
         spans = work["kind"] == int(Kind.DEVICE_ANNOTATION)
         return Trace(
@@ -263,6 +264,15 @@ def _joined(parts: list[Part], record: type[Host] | type[Work]) -> dict[str, Arr
     return joined if good.all() else {name: column[good] for name, column in joined.items()}
 
 
+def _summable(columns: dict[str, Array], problems: list[Problem]) -> dict[str, Array]:
+    """Without the events that are so long that no sum would fit."""
+    good = summable(columns["start"], columns["end"])
+    if good.all():
+        return columns
+    problems.append(Problem("events so long that nobody can have waited", int((~good).sum()), "left out"))
+    return {name: column[good] for name, column in columns.items()}
+
+
 def _sorted(columns: dict[str, Array], *keys: Array) -> dict[str, Array]:
     order = np.lexsort(keys)
     return {name: column[order] for name, column in columns.items()}
@@ -277,13 +287,8 @@ def _integers(values: list[Any]) -> Array:
 
 
 def _integer(value: Any) -> int:
-    try:
-        number = int(value)
-    except (TypeError, ValueError, OverflowError):
-        return -1
-    if not -(2**63) <= number < 2**64:
-        return -1
-    return (number + 2**63) % 2**64 - 2**63
+    number = whole(value, -(2**63), 2**64 - 1)
+    return -1 if number is None else (number + 2**63) % 2**64 - 2**63
 
 
 def _stream(tid: Any) -> Any:

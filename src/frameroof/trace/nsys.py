@@ -26,11 +26,9 @@ from .nsys_graph import captured_under
 from .nsys_ranges import ranges
 from .schema import WORK_KINDS, DeviceProperties, Header, Kind
 from .source import TraceError, is_sqlite
+from .times import LIMIT_NS, summable
 
 __all__ = ["is_sqlite", "read_nsys"]
-
-LATEST_NS = 9 * 10**18
-"""No believable time is later (`times.LIMIT_US`)."""
 
 Columns = dict[str, Array]
 
@@ -322,7 +320,8 @@ def _process(global_ids: Array) -> Array:
 
 
 def _believable(rows: Columns) -> Array:
-    good: Array = (rows["start"] != NONE) & (np.abs(rows["start"]) < LATEST_NS) & (rows["end"] < LATEST_NS)
+    good: Array = (rows["start"] != NONE) & (rows["start"] > -LIMIT_NS) & (rows["end"] < LIMIT_NS)
+    good[good] = summable(rows["start"][good], rows["end"][good])
     return good
 
 

@@ -19,6 +19,10 @@ NONE = -(2**62)
 """Stands for NULL where -1 could be a value."""
 
 
+MOST_TEXT = 1 << 22
+"""Bytes of one text, blob or row of the database."""
+
+
 class Database:
     """An open export. Raises `TraceError`, a sentence, for a file that is none.
 
@@ -33,8 +37,11 @@ class Database:
         # immutable: no locks, no files beside it, no look at a journal
         self._connection = sqlite3.connect(f"{_uri(self.path)}&immutable=1", uri=True)
         self._connection.text_factory = _text
+        self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_TEXT)
         self._connection.execute("PRAGMA trusted_schema = OFF")
-        found = self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        found = self._connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%'"
+        ).fetchall()
         self.tables: dict[str, set[str]] = {name: set() for (name,) in found if isinstance(name, str)}
         for name in self.tables:
             info = self._connection.execute(f"PRAGMA table_info({_quoted(name)})")

@@ -9,6 +9,7 @@ import numpy as np
 from .columns import Array, Problem
 from .nsys_file import NONE, Database
 from .nsys_schema import RANGE_TYPES, RANGES, START_END, Range, read_range
+from .times import LIMIT_NS, summable
 
 
 @dataclass
@@ -41,12 +42,13 @@ def ranges(database: Database, strings: dict[int, str], last: int) -> Ranges:
         found.ignored["NVTX marks, names and domains"] = found.seen - len(start)
     unended = (end == NONE) | ((end <= 0) & (end < start))
     ended = end[~unended]
-    last = max(last, int(ended.max(initial=0)), int(start.max(initial=0)))
+    last = max([last, *(int(times[times < LIMIT_NS].max(initial=0)) for times in (ended, start))])
     if unended.any():
         action = "ended with the trace"
         found.problems.append(Problem("NVTX ranges without an end", int(unended.sum()), action))
     end = np.where(unended, last, end)
-    good = (end >= start) & (np.abs(start) < 9 * 10**18)
+    good = (end >= start) & (start > -LIMIT_NS) & (end < LIMIT_NS)
+    good[good] = summable(start[good], end[good])
     if not good.all():
         found.problems.append(Problem("NVTX ranges without believable times", int((~good).sum()), "left out"))
     found.start, found.end, found.thread = start[good], end[good], rows["globalTid"][good]

@@ -66,11 +66,13 @@ _USERS = (STAGE, COLLECTIVE)
 _VERSION = re.compile(r"(?:_pt[ds][sz])?_v\d{4,}$")
 _ATEN = re.compile(r"(?:aten|prims?|quantized|torchvision|c10d|sparse|mkldnn|profiler)::\w[\w.]*$")
 _QUALIFIED = re.compile(r"[A-Za-z_]\w*::|triton_|record_param_comms$")
-_EMITTED = re.compile(
-    r"(?P<name>.*?)(?P<seq>, (?:stashed )?seq ?= ?-?\d+)*(?:, op_id = (?P<op>\d{1,18}))?"
-    r"(?:, sizes = (?P<sizes>\[[\d\[\], ]*\]))?(?:, input_op_ids = \[[\d(), -]*\])?",
-    re.DOTALL,
-)
+_SUFFIXES = {
+    "input_op_ids": re.compile(r", input_op_ids = \[[\d(), -]*\]"),
+    "sizes": re.compile(r", sizes = (\[[\d\[\], ]*\])"),
+    "op_id": re.compile(r", op_id = (\d{1,18})"),
+}
+"""What `emit_nvtx` writes behind a name, the last first."""
+_SEQUENCE = re.compile(r", (?:stashed )?seq ?= ?-?\d+")
 
 
 def process(global_id: int) -> int:
@@ -120,16 +122,25 @@ class Range:
 
 def read_range(text: str) -> Range:
     """Operators (as `emit_nvtx` writes them), module calls (`mod::…`), and everything else: annotations."""
-    name, found = text, None
-    if ", " in text:
-        found = _EMITTED.fullmatch(text)
-        name = found["name"] if found else text
+    name, said, numbered = _peeled(text)
     if name.startswith(MODULE):
         return Range(Kind.MODULE, name)
-    suffix = found is not None and len(name) < len(text)
-    if found is not None and suffix:
+    if len(name) < len(text):
         # a range of the user's own has neither a sequence number nor inputs, save those around collectives
-        operator = bool(found["seq"] or found["sizes"] or _QUALIFIED.match(name)) and not name.startswith(_USERS)
+        operator = (numbered or "sizes" in said or bool(_QUALIFIED.match(name))) and not name.startswith(_USERS)
         kind = Kind.OPERATOR if operator else Kind.ANNOTATION
-        return Range(kind, name, int(found["op"] or -1), found["sizes"] or "")
+        return Range(kind, name, int(said.get("op_id") or -1), said.get("sizes", ""))
     return Range(Kind.OPERATOR if _ATEN.match(name) else Kind.ANNOTATION, name)
+
+
+def _peeled(text: str) -> tuple[str, dict[str, str], bool]:
+    """(the name, what stands behind it by its key, whether a sequence number does): from the end, in linear time."""
+    end, said, numbered = len(text), dict[str, str](), False
+    for key, pattern in _SUFFIXES.items():
+        at = text.rfind(f", {key} = ", 0, end)
+        found = pattern.fullmatch(text, at, end) if at >= 0 else None
+        if found:
+            said[key], end = found[1] if found.re.groups else "", at
+    while (at := text.rfind(", ", 0, end)) >= 0 and _SEQUENCE.fullmatch(text, at, end):
+        numbered, end = True, at
+    return text[:end], said, numbered

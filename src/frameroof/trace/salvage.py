@@ -12,7 +12,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from itertools import pairwise
 from typing import Any
 
@@ -40,7 +40,7 @@ _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _RAW_LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _JSON = json.JSONDecoder(
     strict=False,
-    parse_float=Decimal,
+    parse_float=lambda digits: _decimal(digits),
     parse_int=lambda digits: int(digits) if len(digits) < 100 else None,
     parse_constant=lambda _: None,
 )
@@ -199,6 +199,14 @@ def lenient_header(text: bytes) -> Header:
         except (ValueError, RecursionError, OverflowError):  # msgspec's errors are ValueErrors
             continue
     return Header(**fields)
+
+
+def _decimal(digits: str) -> Decimal | None:
+    """A number digit by digit; None where its exponent is beyond what Decimal holds."""
+    try:
+        return Decimal(digits)
+    except InvalidOperation:
+        return None
 
 
 def _json(data: dict[str, Any]) -> bytes:

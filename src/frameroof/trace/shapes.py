@@ -13,11 +13,16 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ..dtypes import TRACE_BYTES, TRACE_NAMES
+from ..outside import whole
 from ..rules import convolution_dims, convolution_flops, matmul_elements, matmul_flops
 from .classify import NO_WORK
 from .columns import Arguments
 
 Dims = tuple[int, ...]
+MOST_DIM, MOST_ELEMENTS = 2**48, 2**52
+"""The largest dimension and the most elements of a tensor that are believed."""
+MOST_NUMBERS = 16
+"""Numbers of a list such as a convolution's strides."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +81,13 @@ def parse(arguments: Arguments) -> Inputs | None:
     )
 
 
-def _dims(value: Any) -> Any:
+def _dims(value: Any, levels: int = 1) -> Any:
+    """The dimensions of a tensor, or of each of a list of tensors; () for what is neither or of no believable size."""
     if not isinstance(value, list):
         return ()
-    if all(type(d) is int and 0 <= d < 2**48 for d in value):
-        return tuple(value)
-    return tuple(d for d in map(_dims, value) if d)
+    if all(type(d) is int and 0 <= d < MOST_DIM for d in value):
+        return tuple(value) if math.prod(value) <= MOST_ELEMENTS else ()
+    return tuple(d for d in (_dims(each, levels - 1) for each in value) if d) if levels else ()
 
 
 @dataclass(frozen=True)
@@ -233,8 +239,8 @@ def _convolution(name: str, inputs: Inputs) -> tuple[tuple[int, int], int] | Non
             max(0, (i - 1) * s - 2 * p + d * (f - 1) + 1 + e)
             for i, p, d, f, s, e in zip(x[2:], padding, dilation, w[2:], stride, extra, strict=True)
         ]
-        count = inputs.value(at.groups) if at.groups >= 0 else ""
-        out = (x[0], w[1] * (int(count) if count.isdecimal() else 1), *size)
+        count = whole(inputs.value(at.groups) if at.groups >= 0 else 1, 1, MOST_DIM)
+        out = (x[0], w[1] * (count or 1), *size)
         return convolution_dims(x, w, out, transposed=True), math.prod(out)
     size = [
         max(0, (i + 2 * p - d * (f - 1) - 1) // max(s, 1) + 1)
@@ -249,7 +255,9 @@ def _numbers(text: str, count: int) -> tuple[int, ...] | None:
     if not (text.startswith("[") and text.endswith("]")):
         return None
     try:
-        found = tuple(int(float(part)) for part in text[1:-1].split(",") if part.strip())
+        found = tuple(int(float(part)) for part in text[1:-1].split(",", MOST_NUMBERS) if part.strip())
     except (ValueError, OverflowError):
+        return None
+    if any(abs(each) > MOST_DIM for each in found):
         return None
     return found * count if len(found) == 1 else found if len(found) == count else None

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from ..files import check_file, opened
+from ..outside import paired
 from .unpack import Ahead, is_packed, unpacked
 
 SQLITE_MAGIC = b"SQLite format 3\x00"
@@ -27,6 +28,10 @@ LONGEST_EVENT = 16 << 20
 """The most text without the end of an event: more is no event, and left out."""
 LONGEST_HEAD = 64 << 20
 """The most text before the first event."""
+LONGEST_RUIN = 128 << 20
+"""The most text that is left out in all."""
+MOST_RATIO, RATIO_FROM = 250, 64 << 20
+"""How often a compressed file may unfold to its own size, from so much text on; traces come to 30."""
 _WORTH_A_THREAD = 1 << 19
 
 _OPEN = re.compile(rb'"traceEvents"\s*:\s*\[')
@@ -80,7 +85,8 @@ class Source:
     def pieces(self) -> Iterator[tuple[bytes, bool]]:
         """(text of whole events, is it the last piece), the last one with whatever follows the events.
 
-        Joined they give the text unchanged: all but the first start with the comma behind the event before.
+        Joined they give the text, with halves of surrogate pairs mended (`outside.paired`): all but the first start
+        with the comma behind the event before.
         """
         blocks = self._blocks()
         rest, known, left_out = self._read_header(blocks), 0, 0  # in `known` bytes of `rest` there is no border
@@ -96,13 +102,15 @@ class Source:
             rest = block[cut:]
             known = max(0, len(rest) - _SEAM)
             if cut:
-                yield b"".join((before, memoryview(block)[:cut])), False
+                yield paired(b"".join((before, memoryview(block)[:cut]))), False
             elif len(rest) > LONGEST_EVENT:
                 left_out += len(rest)
                 rest, known = b"", 0
+                if left_out > LONGEST_RUIN:
+                    raise TraceError(f"{self.path} holds {left_out >> 20} MiB of text without the end of an event")
         if left_out:
             self.problems.append(f"{left_out >> 20} MiB of text without the end of an event; it is left out")
-        yield rest, True
+        yield paired(rest), True
 
     def _read_header(self, blocks: Iterator[bytes]) -> bytes:
         buffer = b""
@@ -114,7 +122,7 @@ class Source:
                 return buffer[buffer.index(b"[") + 1 :]
             found = _opening(buffer, max(0, seen - 256))
             if found:
-                self.header = buffer[:found]
+                self.header = paired(buffer[:found])
                 return buffer[found:]
             if (start and start[:1] != b"{") or len(buffer) > LONGEST_HEAD:
                 break
@@ -126,9 +134,12 @@ class Source:
 
     def _blocks(self) -> Iterator[bytes]:
         self.begin()
+        size = self.path.stat().st_size
         try:
             for block in self._ahead or unpacked(self.path, PIECE_BYTES, self.problems):
                 self.text_bytes += len(block)
+                if self.text_bytes > max(RATIO_FROM, MOST_RATIO * size):
+                    raise TraceError(f"{self.path} unpacks to more than {MOST_RATIO} times its size, as no trace does")
                 if self.text_bytes > self.limit_bytes:
                     limit = f"{self.limit_bytes / 2**30:.3g} GiB"
                     raise TraceError(f"{self.path} unpacks to more than {limit}; a larger limit can be given")
@@ -140,29 +151,18 @@ class Source:
 def is_sqlite(path: str | os.PathLike[str]) -> bool:
     """Whether a file is an SQLite database, by its first bytes; False for what is no regular file or cannot be read."""
     try:
-        if not os.path.isfile(path):  # a pipe would never answer
-            return False
-        with open(path, "rb") as file:
+        with opened(path, None) as file:
             return file.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC
-    except (OSError, ValueError):
+    except ValueError:
         return False
 
 
 def open_source(path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) -> Source:
     """Check that `path` is a file that can be read; `TraceError` with a sentence otherwise."""
-    target = Path(path)
     try:
-        mode = os.stat(target).st_mode
-        if stat.S_ISDIR(mode):
-            raise TraceError(f"{target} is a folder, not a trace file")
-        if not stat.S_ISREG(mode):
-            raise TraceError(f"{target} is no regular file")
-        with open(target, "rb"):
-            pass
-    except OSError as error:
-        raise TraceError(f"{target} cannot be read: {error.strerror}") from error
-    except ValueError as error:  # a NUL in the path
-        raise error if isinstance(error, TraceError) else TraceError(f"{target!s} is no path: {error}") from error
+        target = check_file(path, None)
+    except ValueError as error:
+        raise TraceError(str(error)) from error
     return Source(target, limit_bytes)
 
 

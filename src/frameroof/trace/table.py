@@ -22,6 +22,8 @@ from .schema import Kind
 from .stages import Stage
 
 SHORT_NS = 10_000
+MOST_LEVELS = 100
+"""Modules inside each other that a path may name; what is deeper is one."""
 
 
 def known_device(placed: Placed) -> Device | None:
@@ -189,7 +191,7 @@ def enclosing(path: str) -> list[str]:
     if not path:
         return []
     sign = "/" if "/" in path else "."
-    parts = path.split(sign)
+    parts = path.split(sign, MOST_LEVELS - 1)
     return [sign.join(parts[: i + 1]) for i in range(len(parts))]
 
 

@@ -7,14 +7,20 @@ A double holds microseconds to the nanosecond only below 2**43 us (about 100 day
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
+from ..outside import whole
+
 EXACT_BELOW_US = 2.0**43
 LIMIT_US = 3_000_000_000_000_000
 """The latest time that is believed (the year 2065): the end of an event and the span of a file then fit int64 ns."""
+
+LIMIT_NS = LIMIT_US * 1000
+MOST_SUM_NS = 4 * 10**18
+"""The sum of all lengths of a file that is believed: it fits int64."""
 
 Value = int | float | str | Decimal | None
 Array = np.ndarray[Any, Any]
@@ -65,14 +71,13 @@ def _one_by_one(values: Sequence[Value], optional: bool) -> tuple[Array, Array]:
 
 def exact(value: Value) -> int | None:
     """One time in microseconds -> nanoseconds, rounded half to even; None where it is no believable number."""
-    if type(value) is int:
-        return value * 1000 if abs(value) <= LIMIT_US else None
-    if value is None:
-        return None
-    try:
-        number = value if isinstance(value, Decimal) else Decimal(value)
-        if not number.is_finite() or abs(number) > LIMIT_US:
-            return None
-        return int((number * 1000).to_integral_value())
-    except (InvalidOperation, ValueError, TypeError):
-        return None
+    return whole(value, -LIMIT_US, LIMIT_US, 1000)
+
+
+def summable(start: Array, end: Array) -> Array:
+    """Mask of the events that are so short that the lengths of all of them can be summed in int64 ns."""
+    lengths = end - start
+    if lengths.sum(dtype=np.float64) <= MOST_SUM_NS:
+        return np.ones(len(lengths), dtype=bool)
+    short: Array = lengths <= MOST_SUM_NS // len(lengths)
+    return short

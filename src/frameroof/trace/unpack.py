@@ -8,6 +8,8 @@ from pathlib import Path
 from queue import Full, Queue
 from threading import Event, Thread
 
+from ..files import opened
+
 _GZIP = b"\x1f\x8b"
 _PACKED_BYTES = 1 << 16
 
@@ -52,7 +54,7 @@ class Ahead:
 
 def is_packed(path: Path) -> bool:
     """Whether a file starts as gzip's do."""
-    with open(path, "rb") as file:
+    with opened(path, None) as file:
         return file.read(2) == _GZIP
 
 
@@ -61,8 +63,10 @@ def unpacked(path: Path, piece: int, problems: list[str]) -> Iterator[bytes]:
 
     No block is longer than `piece` bytes; the problems are sentences.
     """
-    with open(path, "rb") as file:
-        if file.peek(2)[:2] != _GZIP:
+    with opened(path, None) as file:
+        start = file.read(2)
+        file.seek(0)
+        if start != _GZIP:
             while block := file.read(piece):
                 yield block
             return
