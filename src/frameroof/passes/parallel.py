@@ -35,7 +35,10 @@ def with_plan(workload: Workload, devices: int) -> Workload:
     Raises `ValueError`, a sentence, for a plan that is for another number of devices.
     """
     if not workload.plan:
-        return share_perfectly(workload, devices)
+        made, asked = workload.remembered, (share_perfectly, devices)
+        if asked not in made:
+            made[asked] = share_perfectly(workload, devices)
+        return made[asked]  # type: ignore[no-any-return]
     if workload.devices != devices:
         raise ValueError(
             f"the plan of {workload.name} is for {workload.devices} devices, and the machine has {devices}"

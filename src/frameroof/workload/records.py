@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from .. import rules
@@ -199,6 +199,11 @@ class Stage:
     uncounted: Mapping[str, int] = field(default_factory=dict)
     share: Fraction = WHOLE
 
+    @cached_property
+    def remembered(self) -> dict[Any, Any]:
+        """What pure functions made of this stage, by what was asked, so that asking again costs nothing."""
+        return {}
+
     def bind(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Every name this stage's polynomials use, for parameters that include the loop variable."""
         env = dict(params)
@@ -224,6 +229,11 @@ class Workload:
     devices: int = 1
     plan: str = ""
     """How `devices` devices share the work, in a sentence; "" for one device."""
+
+    @cached_property
+    def remembered(self) -> dict[Any, Any]:
+        """What pure functions made of this workload, by what was asked, so that asking again costs nothing."""
+        return {}
 
     def sizes(self, chosen: Mapping[str, int] | None = None) -> dict[str, int]:
         """Defaults overlaid with `chosen`; `ValueError` with a sentence for what is not admissible."""
