@@ -228,7 +228,9 @@ def test_the_outputs_in_the_readme_are_real():
 
 
 def test_the_readme_links_to_files_that_exist():
-    for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", README.read_text("utf-8")):
+    targets = re.findall(r"\]\((?!https?://)([^)#]+)\)", README.read_text("utf-8"))
+    assert targets
+    for target in targets:
         assert (ROOT / target).exists(), target
 
 

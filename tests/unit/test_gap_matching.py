@@ -66,7 +66,13 @@ def test_the_stage_that_was_measured_comes_first(tmp_path):
 
 @pytest.mark.parametrize(
     ("measured", "named"),
-    [("stage::vae decode", True), ("stage::VAE", True), ("stage::vae_decode_2", True), ("stage::unet", False)],
+    [
+        ("stage::vae decode", True),
+        ("stage::VAE", True),
+        ("stage::vae_decode_2", True),
+        ("stage::vae encode", True),
+        ("stage::unet", False),
+    ],
 )
 def test_stages_are_the_same_by_their_first_word(tmp_path, measured, named):
     model = workload(Stage("other", (linear("a", 4),)), Stage("vae_decode", (linear("b", 4),)))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from workload_made import op, tensor
 
-from frameroof.workload.expr import Poly, poly
+from frameroof.workload.expr import Expr, Poly, poly
 from frameroof.workload.recipe import Size
 from frameroof.workload.records import Op, Stage, Workload
 
@@ -41,6 +42,10 @@ def test_a_causal_square_executes_its_triangle_with_the_diagonal():
     assert made.executed_flops()({}) == 6 * 21 * 18
     assert attention(causal=False).executed_flops()({}) == 6 * 36 * 18
     assert attention(q=1, kv=1, causal=True).executed_flops()({}) == 6 * 18
+
+
+def test_causal_attention_over_more_keys_than_queries_executes_the_whole_rectangle():
+    assert attention(q=2, kv=8, causal=True).executed_flops()({}) == 6 * 16 * 18
 
 
 @pytest.mark.parametrize(
@@ -199,3 +204,40 @@ def test_a_polynomial_knows_nothing_of_zero_terms():
     assert str(poly("0*n")) == "0"
     assert str(poly("b*h*2-n+1-3*b")) == "2*b*h-3*b-n+1"
     assert str(poly("-n*h")) == "-h*n"
+
+
+# --------------------------------------------------------------------------------------- expressions
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["min(h)", "min(h, 2, 3)", "ceil(h)", "min(h, 2, key=3)", "h.min(1, 2)", "min(1, 2)(3, 4)", "True", "+h", "h % 2"],
+)
+def test_only_the_three_functions_of_two_numbers_are_of_the_grammar(text):
+    with pytest.raises(ValueError, match="is not of the grammar"):
+        Expr(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("min(40, h)", [30, 40]),
+        ("min(h, 40)", [30, 40]),
+        ("max(40, h)", [40, 50]),
+        ("ceil(h, 7)", [5, 8]),  # 30 / 7 = 4.3, 50 / 7 = 7.1
+        ("-h//7", [-5, -8]),  # rounded down
+        ("ceil(-h, 7)", [-4, -7]),
+    ],
+)
+def test_functions_of_a_number_and_an_array(text, values):
+    assert Expr(text)({"h": np.array([30, 50])}).tolist() == values
+    assert [Expr(text)({"h": h}) for h in (30, 50)] == values
+
+
+def test_polynomials_are_compared_and_hashed_by_value():
+    assert poly("a*b+2") == poly("2+b*a")
+    assert hash(poly("a*b+2")) == hash(poly("2+b*a"))
+    assert poly("a*b") * poly("a+1") == poly("a*a*b+a*b")
+    assert poly("a*a").substitute({"a": poly("b+1")}) == poly("b*b+2*b+1")
+    assert poly("a*b").names == {"a", "b"}
+    assert (poly("a") - 1 + 1) == poly("a")

@@ -11,7 +11,7 @@ import torch
 from stream_made import BLOCKS, SWITCH, distance, latents
 
 from frameroof.models.causal_wan import CausalWan, Ops
-from frameroof.stream import Engine, Session, compiled, preset
+from frameroof.stream import Engine, Session, attention, compiled, preset
 from frameroof.stream.attention import NAMES, backend, choose
 from frameroof.stream.compiled import CompiledOps
 from frameroof.stream.fused import FusedOps
@@ -176,18 +176,23 @@ def test_fused_kernels_need_the_ring() -> None:
         with_ops("baseline", FusedOps)
 
 
-def test_the_fastest_kernel_is_chosen_by_the_clock() -> None:
-    """A clock that ticks by one for each reading, but skips far while 'math' runs the least."""
-    now = [0.0]
+def test_the_kernel_with_the_least_median_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds of each call: one to warm up, then three. 'math' has the larger mean, and the longer first call."""
+    monkeypatch.setattr(attention, "NAMES", ("sdpa", "math", "fa3"))
+    now, readings = 0.0, []
+    for taken in (9.0, 3.0, 1.0, 2.0, 50.0, 1.5, 9.0, 1.0):
+        readings += [now, now + taken]
+        now += taken + 7.0  # between two calls the clock goes on
+    choice = choose(preset("tiny"), "cpu", torch.float32, runs=3, clock=iter(readings).__next__)
+    assert (choice.name, choice.seconds) == ("math", {"sdpa": 2.0, "math": 1.5})
+    assert list(choice.refused) == ["fa3"]
+    assert "flash_attn_interface" in choice.refused["fa3"]
 
-    def clock() -> float:
-        now[0] += 1.0
-        return now[0]
 
-    choice = choose(preset("tiny"), "cpu", torch.float32, clock=clock)
-    assert set(choice.seconds) | set(choice.refused) == set(NAMES)
-    assert choice.seconds["sdpa"] == choice.seconds["math"] == 1.0
-    assert choice.name in choice.seconds
+def test_every_kernel_is_measured_or_says_why_not() -> None:
+    choice = choose(preset("tiny"), "cpu", torch.float32, runs=1)
+    assert {*choice.seconds, *choice.refused} == set(NAMES)
+    assert choice.seconds[choice.name] == min(choice.seconds.values())
     assert all(choice.refused.values())
 
 
@@ -195,7 +200,9 @@ def test_every_kernel_that_runs_gives_the_same() -> None:
     q, k, v = torch.randn(3, 1, 6, 2, 8)
     expected = torch.softmax(torch.einsum("bnhd,blhd->bhnl", q, k) / 8**0.5, -1)
     expected = torch.einsum("bhnl,blhd->bnhd", expected, v)
-    for name in choose(preset("tiny"), "cpu", torch.float32).seconds:
+    ran = choose(preset("tiny"), "cpu", torch.float32, runs=1).seconds
+    assert {"sdpa", "math"} <= set(ran)
+    for name in ran:
         assert torch.allclose(backend(name)(q, k, v), expected, atol=1e-5)
     with pytest.raises(ValueError, match="No attention is called 'fast'"):
         backend("fast")
