@@ -238,19 +238,29 @@ _UNSEEN = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufe
 
 
 def as_json(data: Any, indent: int = 1) -> bytes:
-    """Indented JSON in UTF-8; half surrogate pairs become U+FFFD, what could steer a terminal an escape."""
+    """Indented JSON as of `encoded`; what could steer a terminal becomes an escape."""
+    import msgspec
+
+    text = msgspec.json.format(encoded(data).decode(), indent=indent)
+    return _UNSEEN.sub(lambda sign: f"\\u{ord(sign[0]):04x}", text).encode()
+
+
+def encoded(data: Any) -> bytes:
+    """JSON on one line, in UTF-8 whatever the text; half surrogate pairs become U+FFFD."""
     import msgspec
 
     try:
-        found = msgspec.json.encode(data)
+        return msgspec.json.encode(data)
     except UnicodeEncodeError:
-        found = msgspec.json.encode(_encodable(msgspec.to_builtins(data)))
-    text = msgspec.json.format(found.decode(), indent=indent)
-    return _UNSEEN.sub(lambda sign: f"\\u{ord(sign[0]):04x}", text).encode()
+        return msgspec.json.encode(_encodable(data))
 
 
 def _encodable(data: Any) -> Any:
     """The same with text that UTF-8 can write."""
+    import msgspec
+
+    if isinstance(data, msgspec.Struct):
+        data = msgspec.to_builtins(data)
     if isinstance(data, str):
         return data if data.isascii() else re.sub("[\ud800-\udfff]", "\ufffd", data)
     if isinstance(data, dict):

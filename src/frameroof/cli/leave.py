@@ -27,6 +27,10 @@ def program() -> None:
     """
     try:
         open_streams()
+    except ValueError as error:
+        complain(str(error))
+        _leave(2)
+    try:
         from .stops import on_signals
 
         on_signals()
@@ -36,9 +40,6 @@ def program() -> None:
             raise
         atexit._run_exitfuncs()
         _leave(end.code or 0)
-    except ValueError as error:
-        complain(str(error))
-        _leave(2)
     except KeyboardInterrupt:  # while it was loaded
         complain("interrupted; nothing was written")
         _leave(130)

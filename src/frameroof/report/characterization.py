@@ -6,13 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from rich.text import Text
 
 from ..study.characterize.source import Experiment
 from .cells import cell, heading
-from .console import console, table
+from .console import Grid, console, table
 
 COLORS = {"agrees": "green", "differs": "red", "contradicts itself": "magenta", "not tested": "dim"}
 FEW, MOST_ROWS, WIDE = 2, 120, 170
@@ -51,8 +49,8 @@ def print_experiments(experiments: Sequence[Experiment], out: Path | None) -> No
         page.print(f"wrote {out / 'page.html'}, and of each experiment JSON, Parquet, PNG and SVG beside it")
 
 
-def _claims(experiment: Experiment, why: bool) -> Table:
-    made = Table(box=SIMPLE_HEAD, pad_edge=False)
+def _claims(experiment: Experiment, why: bool) -> Grid:
+    made = Grid()
     for column, width in (("claim", 52), ("paper", 26), ("ours", 40), ("verdict", 18)):
         made.add_column(column, max_width=width, overflow="fold")
     if why:
@@ -63,7 +61,7 @@ def _claims(experiment: Experiment, why: bool) -> Table:
     return made
 
 
-def _rows(experiment: Experiment) -> Table:
+def _rows(experiment: Experiment) -> Grid:
     columns = [c for c in experiment.columns if not (c.name == "title" or c.name.endswith("_source"))]
     rows = [[cell(row.get(c.name), c) for c in columns] for row in experiment.rows]
     words = {

@@ -10,6 +10,8 @@ from ..study.compare import SINGLE, Change, Comparison
 from ..study.thresholds import Check, change_percent, quantity
 from ..units import format_seconds
 from .console import console, table
+from .markdown import code, escaped
+from .markdown import table as markdown_table
 
 SMALL = 0.001
 """A change below this share of the run before is counted, not shown."""
@@ -41,9 +43,9 @@ def print_comparison(comparison: Comparison, checks: Sequence[Check], most: int 
 
 def markdown(comparison: Comparison, checks: Sequence[Check], most: int = 12) -> str:
     """A comparison as a comment for a pull request."""
-    lines = [f"### {_escaped(headline(comparison))}", ""]
-    lines += [f"- **{'FAILED' if c.exceeded else 'passed'}** {_escaped(c.sentence)}" for c in checks]
-    lines += [f"- {_escaped(note)}" for note in comparison.notes]
+    lines = [f"### {escaped(headline(comparison))}", ""]
+    lines += [f"- **{'FAILED' if c.exceeded else 'passed'}** {escaped(c.sentence)}" for c in checks]
+    lines += [f"- {escaped(note)}" for note in comparison.notes]
     shown = list(_whole(comparison))
     for group, _ in TABLES[:2]:
         shown += _biggest(comparison, group, most)[0]
@@ -53,11 +55,11 @@ def markdown(comparison: Comparison, checks: Sequence[Check], most: int = 12) ->
         if rows:
             summary = f"{title}{_left_out(rows, small, comparison.of(group))}"
             lines += [f"<details><summary>{summary}</summary>", "", *_markdown_table(rows), "", "</details>", ""]
-    lines += [f"- {line}" for line in _kernels(comparison, _code)]
-    told = [_escaped(line) for line in _advice(comparison.brought)]
+    lines += [f"- {line}" for line in _kernels(comparison, code)]
+    told = [line[:2] + escaped(line[2:]) for line in _advice(comparison.brought)]
     lines += ["", *told[:1], "", *told[1:], ""]
     sides = (f"{side.path} on {side.device or 'an unknown device'}" for side in (comparison.before, comparison.after))
-    lines += [f"<sub>{_escaped(', '.join(sides))}. {_small_print(comparison)}</sub>"]
+    lines += [f"<sub>{escaped(', '.join(sides))}. {_small_print(comparison)}</sub>"]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)) + "\n"
 
 
@@ -161,19 +163,11 @@ def _small_print(comparison: Comparison) -> str:
 
 
 def _markdown_table(rows: Sequence[Change]) -> list[str]:
-    lines = ["| | before | after | difference | change | |", "|:--|--:|--:|--:|--:|:--|"]
+    lines = []
     for change in rows:
         name, *cells = _cells(change)
         kind = {"class": "class ", "stage": "stage ", "call": "stage "}.get(change.group, "")
-        code = change.group in ("operator", "attention")
-        shown = _code(name) if code else _escaped(kind + name.strip())
-        lines.append("| " + " | ".join([shown, *map(_escaped, cells)]) + " |")
-    return lines
-
-
-def _code(name: str) -> str:
-    return "`" + name.replace("`", "'").replace("|", "\\|").replace("\n", " ") + "`"
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"([\\`*_<|])", r"\\\1", text.replace("\n", " "))
+        typed = change.group in ("operator", "attention")
+        shown = code(name) if typed else escaped(kind + name.strip())
+        lines.append([shown, *map(escaped, cells)])
+    return markdown_table(COLUMNS, lines, "|:--|--:|--:|--:|--:|:--|")

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import msgspec
 
+from ..outside import clean
 from ..run import Run
-from ..written import make_folder, together, write_whole
+from ..written import encoded, make_folder, together, write_whole
 
 if TYPE_CHECKING:
     import polars
@@ -36,29 +38,49 @@ def frames(run: Run) -> dict[str, polars.DataFrame]:
     calls = [(s.name, number, ns) for s in run.stages for number, ns in enumerate(s.call_ns, 1)]
     classes = [(s.name, name, ns) for s in run.stages for name, ns in s.classes.items()]
     waits = [(d.device, cause, ns) for d in run.devices for cause, ns in d.idle.items()]
+    by_call = [
+        (s.name, number, name, ns)
+        for s in run.stages
+        for name, times in s.call_classes.items()
+        for number, ns in enumerate(times, 1)
+        if ns
+    ]
+    flat: dict[str, tuple[Iterable[tuple[Any, ...]], dict[str, Any]]] = {
+        "idle": (run.idle.items(), {"cause": text, "time_ns": whole}),
+        "outside": (run.outside.items(), {"where": text, "time_ns": whole}),
+        "device_idle": (waits, {"device": whole, "cause": text, "time_ns": whole}),
+        "stage_calls": (calls, {"stage": text, "call": whole, "time_ns": whole}),
+        "stage_call_classes": (by_call, {"stage": text, "call": whole, "class": text, "time_ns": whole}),
+        "stage_classes": (classes, {"stage": text, "class": text, "time_ns": whole}),
+    }
     return tables | {
-        "idle": polars.DataFrame(list(run.idle.items()), {"cause": text, "time_ns": whole}, orient="row"),
-        "outside": polars.DataFrame(list(run.outside.items()), {"where": text, "time_ns": whole}, orient="row"),
-        "device_idle": polars.DataFrame(waits, {"device": whole, "cause": text, "time_ns": whole}, orient="row"),
-        "stage_calls": polars.DataFrame(calls, {"stage": text, "call": whole, "time_ns": whole}, orient="row"),
-        "stage_call_classes": polars.DataFrame(
-            [
-                (s.name, number, name, ns)
-                for s in run.stages
-                for name, times in s.call_classes.items()
-                for number, ns in enumerate(times, 1)
-                if ns
-            ],
-            {"stage": text, "call": whole, "class": text, "time_ns": whole},
-            orient="row",
-        ),
-        "stage_classes": polars.DataFrame(classes, {"stage": text, "class": text, "time_ns": whole}, orient="row"),
+        name: polars.DataFrame([tuple(map(_fit, row)) for row in rows], schema, orient="row")
+        for name, (rows, schema) in flat.items()
     }
 
 
 def write_csv(run: Run, folder: str | os.PathLike[str], force: bool = False) -> list[Path]:
-    """One `<table>.csv` for each table into `folder` (made if missing); the files written."""
-    return _write(run, folder, ".csv", lambda frame, out: frame.write_csv(out), force)
+    """One `<table>.csv` for each table into `folder` (made if missing); the files written.
+
+    Text that a spreadsheet would take for a formula begins with an apostrophe, which makes it text.
+    """
+    return _write(run, folder, ".csv", lambda frame, out: as_text(frame).write_csv(out), force)
+
+
+FORMULA = re.compile(r"[\s'\u200b\u2060]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+"""How a formula begins: also behind spaces or an apostrophe, and with the signs of a Chinese or Japanese keyboard."""
+
+
+def as_text(frame: polars.DataFrame) -> polars.DataFrame:
+    """`frame` for spreadsheets: an apostrophe before text that would be a formula; numbers stay."""
+    import polars
+
+    text = [name for name, kind in frame.schema.items() if kind == polars.String]
+    return frame.with_columns(polars.Series(name, map(_literal, frame[name]), polars.String) for name in text)
+
+
+def _literal(text: str | None) -> str | None:
+    return "'" + text if text is not None and FORMULA.match(text) else text
 
 
 def write_parquet(run: Run, folder: str | os.PathLike[str], force: bool = False) -> list[Path]:
@@ -106,11 +128,15 @@ def _frame(rows: Sequence[Any], record: type[msgspec.Struct]) -> polars.DataFram
         kinds = {int: polars.Int64, float: polars.Float64, str: polars.String, bool: polars.Boolean}
         if plain in kinds:
             schema[field.encode_name] = kinds[plain]
-            cells[field.encode_name] = [getattr(row, field.name) for row in rows]
+            cells[field.encode_name] = [_fit(getattr(row, field.name)) for row in rows]
         elif field.name in AS_JSON:
             schema[field.encode_name] = polars.String
-            cells[field.encode_name] = [msgspec.json.encode(getattr(row, field.name)).decode() for row in rows]
+            cells[field.encode_name] = [encoded(getattr(row, field.name)).decode() for row in rows]
     return polars.DataFrame(cells, schema)
+
+
+def _fit(value: Any) -> Any:
+    return clean(value) if isinstance(value, str) else value
 
 
 def _plain(kind: Any) -> Any:

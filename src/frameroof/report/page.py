@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
+from ..outside import clean
 from ..study.characterize.source import Experiment
 from .cells import cell, heading
 
@@ -24,13 +25,18 @@ OPEN_ROWS, LONG = 12, 120
 
 def page(study: Study, experiments: Sequence[Experiment], pictures: Mapping[str, bytes]) -> str:
     """The page; `pictures` are SVG by the experiment's id."""
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_fit)
     environment.filters["short"] = first_sentence
     template = environment.from_string(files(__package__).joinpath(TEMPLATE).read_text("utf-8"))
     common = shared_assumptions(experiments)
     sections = [_section(each, pictures.get(each.id), common) for each in experiments]
     verdicts = Counter(claim.verdict for each in experiments for claim in each.claims)
     return template.render(study=study, sections=sections, common=common, verdicts=verdicts, rows=OPEN_ROWS) + "\n"
+
+
+def _fit(value: Any) -> Any:
+    """Text without control characters; what the template made itself stays."""
+    return clean(value, len(value)) if type(value) is str else value
 
 
 def first_sentence(text: str) -> str:

@@ -21,7 +21,7 @@ def print_prediction(prediction: Prediction, ops: bool = False, target: Target |
     out.print(_stages(prediction))
     if ops:
         out.print(_ops(prediction))
-    for line in (_summary(prediction), *_answers(prediction, target)):
+    for line in (*_summary(prediction).splitlines(), *_answers(prediction, target)):
         out.print(line)
     out.print()
     for line in _assumptions(prediction):

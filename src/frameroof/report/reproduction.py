@@ -5,13 +5,11 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from rich.text import Text
 
 from ..study.reproduce import Reproduction, Row
 from ..units import format_seconds
-from .console import console, table
+from .console import Grid, console, table
 from .json import print_json
 
 COLORS = {
@@ -30,7 +28,8 @@ def print_reproduction(result: Reproduction, as_json: bool) -> None:
         print_json(result.to_dict())
         return
     page = console(least=150)
-    page.print(f"{result.title}\n{result.source}", style="bold")
+    for line in (result.title, result.source):
+        page.print(line, style="bold")
     width = max(len(text) for row in result.rows for text in _numbers(row))
     for (section, where), rows in groupby(result.rows, key=lambda row: (row.section, row.where)):
         page.print(_rows(f"{section} ({where})", list(rows), width))
@@ -47,7 +46,7 @@ def print_reproduction(result: Reproduction, as_json: bool) -> None:
 
 
 def _rows(title: str, rows: list[Row], width: int) -> Any:
-    made = Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    made = Grid(title)
     made.add_column("quantity", width=QUANTITY)
     made.add_column("unit, rounding", width=UNIT)
     for column in ("published", "ours"):

@@ -10,6 +10,7 @@ from ..study.latency_report import gains
 from ..study.stream import StreamPrediction
 from ..study.stream_records import Bench, CacheTime, GpuSizes, GpuStream, Outcome, Point, Quality, Row, Sizes, Tuned
 from ..units import format_seconds
+from .markdown import escaped, table
 
 HEAD = """# Optimization log
 
@@ -78,9 +79,9 @@ def _section(data: _Measured) -> str:
     where = "a CPU, for which the engine is not made: it shows what is equal and what is copied, not how fast it is"
     where = "a GPU" if env.gpu else where
     rows = [_row(row, row.outcome) for row in data.rows if row.outcome is not None]
-    left = [f"- {row.change}: not run; {row.why}." for row in data.rows if row.keep is None]
+    left = [f"- {escaped(row.change)}: not run; {escaped(row.why)}." for row in data.rows if row.keep is None]
     cache = [
-        f"- {name}: {format_seconds(found.seconds)} in cache operations a block"
+        f"- {escaped(name)}: {format_seconds(found.seconds)} in cache operations a block"
         + (
             f", {found.times_less:.1f} times less than the baseline."
             if name != "baseline" and found.times_less
@@ -90,7 +91,7 @@ def _section(data: _Measured) -> str:
     ]
     return "\n".join(
         [
-            f"## Measured: {data.model} on {data.hardware}, {data.dtype}",
+            f"## Measured: {escaped(_where(data))}",
             "",
             f"Measured on {where}, {s.blocks} blocks, window {s.window}, sink {s.sink}, "
             f"{s.layers} layers of width {s.dim}, {s.width} x {s.height}, batch {s.batch}; "
@@ -106,6 +107,10 @@ def _section(data: _Measured) -> str:
     )
 
 
+def _where(data: _Measured | Tuned) -> str:
+    return f"{data.model} on {data.hardware}, {data.dtype}"
+
+
 def _sweet(points: Sequence[Point]) -> str:
     return next((_named(p) for p in points if p.recommended), "none")
 
@@ -116,16 +121,16 @@ def _tuned(data: Tuned) -> str:
     own = max((p for p in points if p.own), key=lambda p: p.block_s[1], default=None)
     rows = [_choice(p, own, data.most_error) for p in points if p is not own]
     columns = ("Change", "Before", "After", "Middle half", "Predicted", "Alone", "Quality drop", "Keep", "Why")
-    against = f", against {_named(own)}" if own else ""
+    against = f", against {escaped(_named(own))}" if own else ""
     return "\n".join(
         [
-            f"## Window, sinks and precision: {data.model} on {data.hardware}, {data.dtype}",
+            f"## Window, sinks and precision: {escaped(_where(data))}",
             "",
             f"Of a steady block{against}; {_software(data.environment)}. " + _floor(data.floor),
             "",
             *_table(columns, rows),
             "",
-            f"Sweet spot: {_sweet(points)}: {data.reason}.",
+            f"Sweet spot: {escaped(_sweet(points))}: {escaped(data.reason)}.",
             "",
         ]
     )
@@ -184,7 +189,11 @@ def _software(env: Environment) -> str:
     torch, threads = (env.versions or {}).get("torch"), (env.settings or {}).get("OMP_NUM_THREADS")
     return ", ".join(
         part
-        for part in (torch and f"torch {torch}", threads and f"OMP_NUM_THREADS={threads}", env.date and env.date[:10])
+        for part in (
+            torch and f"torch {escaped(torch)}",
+            threads and f"OMP_NUM_THREADS={escaped(threads)}",
+            env.date and escaped(env.date[:10]),
+        )
         if part
     )
 
@@ -196,7 +205,7 @@ def _predicted(p: StreamPrediction) -> str:
     ]
     return "\n".join(
         [
-            f"## Predicted: LongLive 1.3B on {p.node.name}",
+            f"## Predicted: LongLive 1.3B on {escaped(p.node.name)}",
             "",
             "Limits before and after, at 100 % of the dense peaks; nothing was run.",
             "",
@@ -207,11 +216,7 @@ def _predicted(p: StreamPrediction) -> str:
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return [
-        f"| {' | '.join(columns)} |",
-        f"|{' --- |' * len(columns)}",
-        *(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows),
-    ]
+    return table(columns, ([escaped(cell) for cell in row] for row in rows))
 
 
 def _s(seconds: float) -> str:

@@ -45,7 +45,8 @@ def print_stream_prediction(p: StreamPrediction) -> None:
         f"block {number}: {frames} frames" + (f", {format_seconds(part.limit_s)}" if frames else "")
         for number, frames, part in p.when
     )
-    page.print(f"switch    at the limit before {when} and later\n")
+    page.print(f"switch    at the limit before {when} and later")
+    page.print()
     page.print("What a change could bring, limit against limit", style="bold")
     rows = [
         (g.change, g.of, format_seconds(g.before_s), format_seconds(g.after_s), f"{1 - g.after_s / g.before_s:.1%}",

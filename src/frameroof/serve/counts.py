@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
+from ..outside import clean
 from .source import Facts
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2.5, 5, 10, 30)
@@ -48,7 +49,7 @@ class Counts:
         info = Gauge(
             "frameroof_stream_info", "What is served.", ("model", "variant", "device", "notice"), registry=registry
         )
-        info.labels(facts.model, facts.variant, facts.device, " ".join(facts.says)).set(1)
+        info.labels(*map(clean, (facts.model, facts.variant, facts.device, " ".join(facts.says)))).set(1)
 
     def gauge(self, name: str, what: str, value: Callable[[], float]) -> None:
         """A number that is asked for whenever the metrics are read."""

@@ -16,7 +16,8 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from ..written import writing_whole
+from ..outside import clean
+from ..written import encoded, writing_whole
 from .attention import Attention
 from .idle import Idle
 from .placed import Placed
@@ -141,7 +142,7 @@ def _events(tracks: Mapping[str, Iterable[Slice]]) -> Iterator[bytes]:
             order = {"sort_index": thread}
             yield _event({"ph": "M", "name": "thread_sort_index", "pid": PROCESS, "tid": thread, "args": order})
             for bar in lane:
-                head = {"ph": "X", "cat": CATEGORY, "name": bar.name, "pid": PROCESS, "tid": thread}
+                head = {"ph": "X", "cat": CATEGORY, "name": clean(bar.name), "pid": PROCESS, "tid": thread}
                 times = {"ts": _microseconds(bar.start), "dur": _microseconds(bar.end - bar.start)}
                 yield _event({**head, **times, "args": bar.args})
 
@@ -162,7 +163,7 @@ def _named(what: str, thread: int, name: str) -> bytes:
 
 
 def _event(event: dict[str, Any]) -> bytes:
-    return msgspec.json.encode(event)
+    return encoded(event)
 
 
 def _microseconds(ns: int) -> msgspec.Raw:
@@ -255,4 +256,4 @@ def _as_utf8(text: bytes) -> bytes:
 
 def _fields(fields: dict[str, Any]) -> bytes:
     """`"name":value,…` of those that say something."""
-    return msgspec.json.encode({name: value for name, value in fields.items() if value not in (None, [])})[1:-1]
+    return encoded({name: value for name, value in fields.items() if value not in (None, [])})[1:-1]

@@ -108,7 +108,7 @@ def test_the_log_has_a_row_a_change_and_says_where() -> None:
     ) in text
     assert (
         "| fp8 | ring | block | 30.0 ms | 60.0 ms | -30.0 ms to -20.0 ms | no peak | +100% | 150% | not meant | "
-        "relative error 0.02 free, 0.01 taught, cosine 0.99900, SSIM 0.9500 | drop | slower / here |"
+        "relative error 0.02 free, 0.01 taught, cosine 0.99900, SSIM 0.9500 | drop | slower \\| here |"
     ) in text
     assert "OMP_NUM_THREADS=1, 2026-11-21. The baseline drifts by 0.001 from run to run." in text
     assert "- graphs: not run; no CUDA." in text

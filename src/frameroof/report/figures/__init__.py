@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from io import BytesIO
+from typing import Any
 
 import matplotlib
+import msgspec
 from matplotlib.figure import Figure
 
+from ...outside import clean
 from ...study.characterize.source import Experiment
 from . import beyond, operators, sequence, taxonomy, video
 from .style import STYLE
@@ -30,10 +33,24 @@ def draw(experiment: Experiment) -> Figure | None:
     if not experiment.rows:
         return None
     with matplotlib.rc_context(STYLE):
-        made = figure_of(experiment.id)(experiment)
+        made = figure_of(experiment.id)(_as_text(experiment))
         made.draw_without_rendering()
         made.set_layout_engine("none")  # one layout for both formats
         return made
+
+
+def _as_text(experiment: Experiment) -> Experiment:
+    """The same with text that matplotlib takes for text: a pair of dollar signs would be a formula."""
+    shown = {name: _literal(getattr(experiment, name)) for name in ("title", "machine", "rows")}
+    return msgspec.structs.replace(experiment, **shown)
+
+
+def _literal(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean(value).replace("$", r"\$")
+    if isinstance(value, dict):
+        return {_literal(name): _literal(each) for name, each in value.items()}
+    return type(value)(map(_literal, value)) if isinstance(value, (list, tuple)) else value
 
 
 def saved(figure: Figure, kind: str) -> bytes:
