@@ -14,6 +14,12 @@ from typing import Any, TypeAlias
 Amount: TypeAlias = Any
 """An integer, a NumPy array of integers, or a polynomial in sizes."""
 
+UPPER_LEFT, LOWER_RIGHT = ALIGNMENTS = ("upper_left", "lower_right")
+"""Where the triangle of a causal mask sits if there are not as many queries as keys: query i sees keys 0 to i (the
+`is_causal` of torch's scaled_dot_product_attention, `torch.nn.attention.bias.causal_upper_left`), or keys 0 to
+kv - q + i, so that the last query sees all (flash-attention since 2.1, `causal_lower_right`, and whatever attends to a
+cache)."""
+
 # Arithmetic per element outside of matrix work, a convention: a pointwise function is one operation
 # whatever it computes; softmax = max, subtract, exp, sum, divide; a norm = mean, subtract, square,
 # mean, add eps and rsqrt, multiply, scale and shift.
@@ -64,3 +70,39 @@ def attention_elements(b: Amount, heads: tuple[Amount, Amount], q: Amount, kv: A
     `heads` are those of queries and of keys; `d` is half of what a token has in both products (d + dv for unlike ones).
     """
     return b * d * 2 * (heads[0] * q + heads[1] * kv)
+
+
+def causal_pairs(q: Amount, kv: Amount, align: str) -> Amount:
+    """Pairs of a query and a key that a causal mask leaves, of q queries and kv keys; exact.
+
+    `align` is one of `ALIGNMENTS`; `ValueError` for another. Queries may outnumber keys: aligned at the lower right the
+    first of them then see nothing, at the upper left the last of them see everything.
+    """
+    return twice_causal_pairs(q, kv, align) // 2
+
+
+def twice_causal_pairs(q: Amount, kv: Amount, align: str) -> Amount:
+    """Twice `causal_pairs`, which is a polynomial with whole coefficients: a triangle of n rows, and a rectangle."""
+    if align not in ALIGNMENTS:
+        raise ValueError(f"a causal mask is aligned {' or '.join(ALIGNMENTS)}, not {align!r}")
+    n = smaller(q, kv)
+    beside = (q - n) * kv if align == UPPER_LEFT else n * (kv - n)
+    return n * (n + 1) + beside * 2
+
+
+def masked_pairs(q: int, kv: int, causal: bool | None, align: str) -> int:
+    """Pairs that a kernel computes: all, or those under its causal mask; "" is torch's own alignment."""
+    return int(causal_pairs(q, kv, align or UPPER_LEFT)) if causal else q * kv
+
+
+def smaller(a: Amount, b: Amount) -> Amount:
+    """The smaller of two amounts of any sort."""
+    if isinstance(a, int) and isinstance(b, int):
+        return min(a, b)
+    if hasattr(a, "smaller"):
+        return a.smaller(b)
+    if hasattr(b, "smaller"):
+        return b.smaller(a)
+    import numpy as np
+
+    return np.minimum(a, b)

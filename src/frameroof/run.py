@@ -18,6 +18,7 @@ from .hardware import Device
 from .outside import from_json, quoted, record
 from .recorded import Advice as Advice
 from .recorded import Environment, Measured, Origin, left_over
+from .rules import attention_flops, masked_pairs
 from .written import as_json, make_folder, together, write_whole
 
 VERSION = 1
@@ -145,6 +146,14 @@ class AttentionRow(msgspec.Struct):
     dtype: str | None = None
     copy_ns: int = 0
     """Beside `time_ns`: what its own operators copy and fill first, such as a product its factors."""
+    align: str = ""
+    """Of its causal mask: upper_left or lower_right (`rules.ALIGNMENTS`); "" where it has none or nothing tells."""
+
+    @property
+    def executed_flops(self) -> int:
+        """FLOPs that fused kernels must execute for all calls: of the pairs that the causal mask leaves."""
+        pairs = masked_pairs(self.query_len, self.key_len, self.causal, self.align)
+        return int(attention_flops(self.batch * self.count, self.heads, pairs, self.head_dim, self.head_dim))
 
 
 class StageRow(msgspec.Struct):

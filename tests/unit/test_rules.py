@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.nn.attention.bias import causal_lower_right, causal_upper_left
 from torch.utils.flop_counter import FlopCounterMode
 
 from frameroof import rules
@@ -66,3 +68,46 @@ def test_one_rule_for_integers_arrays_and_polynomials() -> None:
     by_array = rules.matmul_flops(*(np.array([size, 1]) for size in sizes.values()))
     assert by_poly(sizes) == rules.matmul_flops(**sizes) == by_array[0]
     assert by_array[1] == 2
+
+
+# ------------------------------------------------------------------------------------------------ causal masks
+
+LENGTHS = (1, 2, 3, 5, 8, 13, 64)
+
+
+def mask(q: int, kv: int, align: str) -> torch.Tensor:
+    """Torch's own masks, made: `causal_upper_left` and `causal_lower_right`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # more queries than keys give NaN
+        made = {rules.UPPER_LEFT: causal_upper_left, rules.LOWER_RIGHT: causal_lower_right}[align](q, kv)
+    return made._materialize()
+
+
+@pytest.mark.parametrize("align", rules.ALIGNMENTS)
+def test_causal_pairs_are_those_of_the_mask(align: str) -> None:
+    lengths = [(q, kv) for q in LENGTHS for kv in LENGTHS]
+    counted_pairs = [int(mask(q, kv, align).sum()) for q, kv in lengths]
+    q, kv = (np.array(side) for side in zip(*lengths, strict=True))
+    assert [rules.causal_pairs(a, b, align) for a, b in lengths] == counted_pairs
+    assert rules.causal_pairs(q, kv, align).tolist() == counted_pairs
+    sizes = [{"q": a, "kv": b} for a, b in lengths]
+    twice = rules.twice_causal_pairs(Poly({("q",): 1}), Poly({("kv",): 1}), align)
+    assert [twice(env) // 2 for env in sizes] == counted_pairs
+    beside = rules.twice_causal_pairs(Poly({("q",): 1}), Poly({("q",): 1, (): 7}), align)  # q + 7 keys: no minimum
+    assert beside.names == {"q"}
+    assert [beside({"q": n}) // 2 for n in LENGTHS] == [int(mask(n, n + 7, align).sum()) for n in LENGTHS]
+
+
+@pytest.mark.parametrize("align", rules.ALIGNMENTS)
+def test_what_torch_computes_under_is_causal_is_the_upper_left(align: str) -> None:
+    q, kv = torch.randn(1, 1, 3, 4), torch.randn(1, 1, 5, 4)
+    by_mask = F.scaled_dot_product_attention(q, kv, kv, attn_mask=mask(3, 5, align))
+    by_flag = F.scaled_dot_product_attention(q, kv, kv, is_causal=True)
+    assert torch.allclose(by_mask, by_flag, atol=1e-6) is (align == rules.UPPER_LEFT)
+
+
+def test_large_counts_are_exact_and_other_alignments_refused() -> None:
+    assert rules.causal_pairs(512, 8192, rules.LOWER_RIGHT) == 512 * 7680 + 512 * 513 // 2  # 97 % of the rectangle
+    assert rules.causal_pairs(2**40, 2**40, rules.UPPER_LEFT) == 2**39 * (2**40 + 1)
+    with pytest.raises(ValueError, match="upper_left or lower_right, not 'middle'"):
+        rules.causal_pairs(1, 1, "middle")

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from ..dtypes import name_of
 from . import rules, values
+from .causal import causal_biases, flash_attention
 from .meta import run_on_meta
 
 _HEADS = ("heads", "num_heads", "num_attention_heads", "n_heads", "n_head")
@@ -220,7 +221,7 @@ class Recorder(TorchDispatchMode):
             kind, attrs = "norm", {"part": True}
         if reads and (note := rules.note_of(name, kind, reads[0].dtype)):
             self.trace.notes[note] = None
-        kept = _operands(name, kind, reads, inputs, outputs)
+        kept = reads[:3] if flash_attention(func) else _operands(name, kind, reads, inputs, outputs)
         op = RawOp(frame[0], frame[1], frame[2], kind, name, kept, [], dims, attrs, rules.is_pointwise(func))
         frame[2] += 1
         targets = outputs if not mutates else [t for t in outputs if t.numel()]
@@ -306,7 +307,7 @@ def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         for tensor in tree_leaves((args, kwargs)):
             if isinstance(tensor, torch.Tensor):
                 recorder._raw(tensor)
-        with torch.inference_mode(), torch.device("meta"), _hooks(recorder), recorder:
+        with torch.inference_mode(), torch.device("meta"), causal_biases(), _hooks(recorder), recorder:
             out = module(*args, **kwargs)
     except (Exception, SystemExit) as error:
         raise CannotCount(f"{type(module).__name__} cannot run on meta tensors: {_line(error)}") from error

@@ -14,6 +14,7 @@ import torch
 
 from ..rules import convolution_dims
 from ..workload.records import MATRIX_KINDS
+from .causal import causal_attrs, flash_attention
 
 Dims = dict[str, int]
 Rule = Callable[[Sequence[Any], dict[str, Any], Any], tuple[str, Dims, dict[str, Any]]]
@@ -83,7 +84,7 @@ def _softmax(args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple[str
 def _sdpa(args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple[str, Dims, dict[str, Any]]:
     q, k, v = args[:3]
     causal = bool(args[5] if len(args) > 5 else kwargs.get("is_causal", False))
-    return "attention", attention_dims(q.shape, k.shape, v.shape), {"causal": causal}
+    return "attention", attention_dims(q.shape, k.shape, v.shape), causal_attrs(causal)
 
 
 def attention_dims(q: Sequence[int], k: Sequence[int], v: Sequence[int]) -> Dims:
@@ -215,7 +216,13 @@ def is_pointwise(func: Any) -> bool:
 def is_known(func: Any) -> bool:
     """Whether an operation is recorded whole instead of being decomposed further."""
     name = base_name(func)
-    return func in RULES or name in _REDUCTIONS or name in _COPIES or is_pointwise(func)
+    return (
+        func in RULES
+        or flash_attention(func) is not None
+        or name in _REDUCTIONS
+        or name in _COPIES
+        or is_pointwise(func)
+    )
 
 
 def classify(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple[str, Dims, dict[str, Any]]:
@@ -223,6 +230,9 @@ def classify(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -
     rule = RULES.get(func)
     if rule is not None:
         return rule(args, kwargs, out)
+    if flash := flash_attention(func):
+        shapes, attrs = flash(args, kwargs)
+        return "attention", attention_dims(*shapes), attrs
     name = base_name(func)
     if name in _REDUCTIONS:
         return "reduction", {}, {}

@@ -18,7 +18,7 @@ from ..dtypes import BITS
 from ..hardware import Node
 from ..passes import with_plan
 from ..roofline import Roofline
-from ..workload.expr import Monomial, Poly, expr, poly
+from ..workload.expr import Monomial, Poly, expr, names_in, poly, value_of
 from ..workload.records import COLLECTIVE, MATRIX_KINDS, Stage, Workload
 from .cost import cost_of
 from .efficiency import DEFAULT_UTILIZATION, Utilization
@@ -176,6 +176,8 @@ class _Compiled:
             if not straight:
                 return False
             bound.add(name)
+        if any(names_in(n) & bound for m in self.monomials for n in m if not n.isidentifier()):  # a minimum
+            return False
         fixed = not any(n in bound for c in self.columns[3] for m in c for n in m)
         return fixed and all(sum(n in bound for n in m) <= 1 for m in self.monomials)
 
@@ -208,7 +210,7 @@ class _Compiled:
         self, sizes: Sizes, repeat: Floats, turns: NDArray[np.int64], machines: Sequence[Shared], out: Sums
     ) -> None:
         """The sum over a loop turn by turn; turns whose sizes do not change (a full window) are one."""
-        used = {name for monomial in self.monomials for name in monomial}
+        used = {name for monomial in self.monomials for factor in monomial for name in names_in(factor)}
         waiting: tuple[Mapping[str, Any], Floats] | None = None
         for turn in range(int(turns.max())):
             env, weight = self._bound(sizes, np.full_like(turns, turn)), repeat * (turn < turns)
@@ -237,7 +239,7 @@ class _Compiled:
         for monomial, at in self.monomials.items():
             column: Any = 1.0
             for name in monomial:
-                column = column * env[name]
+                column = column * value_of(name, env)
             values[:, at] = column
         return values
 

@@ -142,7 +142,7 @@ def estimate(
         assumptions.append(workload.plan)
     if any(op.op.attrs.get("causal") for stage in stages for op in stage.ops):
         assumptions.append(
-            "causal attention: FLOPs count the full square, its limit the triangle that a kernel computes"
+            "causal attention: FLOPs count the full square, its limit what its mask leaves (of a square, the triangle)"
         )
     return Estimate(workload, node, values, utilization, stages, tuple(assumptions))
 

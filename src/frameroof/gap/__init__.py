@@ -105,7 +105,7 @@ def _assumptions(device: Device, run: Run) -> Iterable[str]:
     )
     yield (
         f"dense peaks of {device.name}; bytes of a call are its inputs and output once; causal attention is limited by "
-        "the half that a kernel computes; above an MBU of 1 a cache served it, or only a part of its inputs was read"
+        "the pairs that its mask leaves; above an MBU of 1 a cache served it, or only a part of its inputs was read"
         + (single if "tf32" in device.dense_flops else "")
     )
     if any(row.flops and row.dtype is None for row in run.shapes):
@@ -146,8 +146,9 @@ def _attention_rows(run: Run, roofline: Roofline, index: Index | None) -> Iterab
         name = f"{row.kind} attention, {'fused' if row.fused else 'eager'}"
         made = GapRow("attention", name, row.stage, dims=dims, count=row.count, time_ns=row.time_ns)
         if row.query_len:
-            executed = row.flops / 2 if row.causal else row.flops
-            _limit(made, roofline, (executed, row.flops, row.bytes), unit_of(row.dtype, "attention"))
+            needed = row.executed_flops  # an eager one computes what its mask hides, too
+            computed = needed if row.fused else row.flops
+            _limit(made, roofline, (needed, computed, row.bytes), unit_of(row.dtype, "attention"))
         if index:
             name_attention(made, row, index)
         yield made
@@ -163,23 +164,23 @@ def _limit(
     unit: str,
     link: float | None = None,
 ) -> None:
-    """Set limit, distance and utilizations from (FLOPs executed, FLOPs counted, bytes) of all calls.
+    """Set limit, distance and utilizations from (FLOPs needed, FLOPs computed, bytes) of all calls.
 
     `link` is the bandwidth of what the bytes cross in place of the memory.
     Where the bytes of a product are not known, its FLOPs alone limit it: that is no longer than its true limit.
     """
-    executed, counted, moved = amounts
-    if executed is None or (moved is None and not executed):
+    needed, computed, moved = amounts
+    if needed is None or (moved is None and not needed):
         return
-    if unit == "fp32" and executed > roofline.peak(unit) * made.time_ns / 1e9:
+    if unit == "fp32" and (computed or 0.0) > roofline.peak(unit) * made.time_ns / 1e9:
         unit = "tf32"  # nothing else is as fast on operands in fp32
-    found = roofline.limit(flops=executed, unit=unit, bytes=moved or 0.0, bandwidth=link)
+    found = roofline.limit(flops=needed, unit=unit, bytes=moved or 0.0, bandwidth=link)
     compute, memory = found.compute_s * 1e9, found.memory_s * 1e9
     made.limit_ns = min(made.time_ns, round(max(compute, memory)))  # a cache can beat the memory: MBU above 1
     made.above_ns = made.time_ns - made.limit_ns
     made.bound = "compute" if compute > memory else "memory"
     if made.time_ns:
-        made.mfu = compute / made.time_ns if counted else None
+        made.mfu = compute / made.time_ns * (computed / needed) if computed and needed else None
         made.mbu = memory / made.time_ns if moved is not None else None
 
 

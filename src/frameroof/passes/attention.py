@@ -47,7 +47,7 @@ def _pieces(op: Op) -> list[Op]:
     d = op.dims
     matrix = Tensor((d["b"] * d["heads"], d["q"], d["kv"]), q.dtype)
     wide = replace(matrix, dtype="fp32")
-    attrs = {name: value for name, value in op.attrs.items() if name != "causal"}
+    attrs = {name: value for name, value in op.attrs.items() if name not in ("causal", "align")}
 
     def piece(name: str, reads: tuple[Tensor, ...], writes: tuple[Tensor, ...], **dims: Poly) -> Op:
         sizes = {**d, "d": ZERO, "dv": ZERO, **dims}

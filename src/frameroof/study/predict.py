@@ -121,7 +121,7 @@ def _op(stage: str, op: Any) -> dict[str, Any]:
         "name": op.op.name,
         "stage": stage,
         **{name: getattr(op, name) for name in names},
-        **{name: value for name, value in op.op.attrs.items() if name in ("role", "axis", "causal")},
+        **{name: value for name, value in op.op.attrs.items() if name in ("role", "axis", "causal", "align")},
     }
 
 

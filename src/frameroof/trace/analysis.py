@@ -132,18 +132,19 @@ def _attention(calls: Sequence[Attention], table: Table) -> list[AttentionRow]:
     groups: dict[Any, list[Attention]] = defaultdict(list)
     for call in calls:
         stage = table.stage[call.rows[0]]
-        groups[call.kind, call.geometry, call.fused, call.causal, stage].append(call)
+        groups[call.kind, call.geometry, call.fused, call.causal, call.align, stage].append(call)
     rows = []
-    for (kind, (batch, heads, query, key, head), fused, causal, stage), found in groups.items():
+    for (kind, (batch, heads, query, key, head), fused, causal, align, stage), found in groups.items():
         time, flops, moved = (sum(getattr(c, n) for c in found) for n in ("duration", "flops", "bytes"))
+        needed = sum(c.executed_flops for c in found)
         copies = sum(int(table.placed.duration[row]) for c in found for row in c.around)
         told = not (fused or table.placed.host_only)
         rows.append(
             AttentionRow(
                 kind, query, key, heads, head, batch, time, len(found), fused, causal, flops, moved,
                 found[0].matrix_bytes,
-                max(0, time + copies - _limit_ns(table.device, flops, moved, found[0].item)) if told else 0,
-                stage, common(c.module for c in found), table.dtype([c.rows[0] for c in found]), copies,
+                max(0, time + copies - _limit_ns(table.device, needed, moved, found[0].item)) if told else 0,
+                stage, common(c.module for c in found), table.dtype([c.rows[0] for c in found]), copies, align,
             )
         )  # fmt: skip
     return sorted(rows, key=lambda row: -row.time_ns)

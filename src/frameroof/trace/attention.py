@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..rules import attention_elements, attention_flops, scores
+from ..rules import UPPER_LEFT, attention_elements, attention_flops, masked_pairs, scores
 from .attention_kinds import tell_apart
+from .attention_sizes import SDPA, Sizes, measure
 from .classify import ATTENTION, LINEAR, SOFTMAX, classify
 from .columns import Array
 from .placed import Placed
@@ -39,6 +40,8 @@ class Attention:
     key_len: int = 0
     head_dim: int = 0
     causal: bool | None = None
+    align: str = ""
+    """Of its causal mask (`rules.ALIGNMENTS`); "" where it has none."""
     kv_heads: int = 0
     """Heads of keys and values where they are fewer (grouped queries); 0: as many."""
     item: int = 2
@@ -62,6 +65,12 @@ class Attention:
         """Two products over the full square, causal or not (torch's convention)."""
         batch, heads, query, key, head = self.geometry
         return int(attention_flops(batch, heads, query * key, head, head))
+
+    @property
+    def executed_flops(self) -> int:
+        """FLOPs that a fused kernel must execute: of the pairs that the mask leaves."""
+        batch, heads, query, key, head = self.geometry
+        return int(attention_flops(batch, heads, masked_pairs(query, key, self.causal, self.align), head, head))
 
     @property
     def bytes(self) -> int:
@@ -166,7 +175,7 @@ def _unwrapped(placed: Placed, calls: list[Attention]) -> list[Attention]:
                 call.start = around.start
                 if (around.query_len, around.key_len) == (call.query_len, call.key_len):
                     call.batch, call.heads, call.kv_heads = around.batch, around.heads, around.kv_heads
-                    call.causal = around.causal
+                    call.causal, call.align = around.causal, around.align
             at = int(parent[at])
     return [call for call in calls if id(call) not in gone]
 
@@ -200,25 +209,11 @@ def _disjoint(rows: list[int], thread: Array, end: Array) -> list[int]:
 
 # ---------------------------------------------------------------------------------------------- fused
 
-_LAYOUTS: dict[str, tuple[str, int]] = {
-    "aten::_flash_attention_forward": ("BNHD", 8),
-    "aten::_efficient_attention_forward": ("BNHD", -1),
-    "aten::_cudnn_attention_forward": ("BHND", -1),
-    "aten::_scaled_dot_product_flash_attention": ("BHND", 4),
-    "aten::_scaled_dot_product_efficient_attention": ("BHND", 6),
-    "aten::_scaled_dot_product_cudnn_attention": ("BHND", 6),
-    "aten::_scaled_dot_product_fused_attention_overrideable": ("BHND", 5),
-    "aten::_scaled_dot_product_flash_attention_for_cpu": ("BHND", 4),
-    "aten::scaled_dot_product_attention": ("BHND", 5),
-    "aten::_flash_attention_backward": ("BNHD", -1),
-}
-"""Operator -> (layout of q, k and v, position of `is_causal` among its inputs, -1: not told)."""
-
 
 def _fused(placed: Placed) -> Iterator[Attention]:
     calls: dict[int, Attention] = {}
     outer: dict[int, int] = {}
-    sizes: dict[tuple[str, int], _Sizes | None] = {}
+    sizes: dict[tuple[str, int], Sizes | None] = {}
     for row, name in enumerate(placed.classes):
         if name != ATTENTION:
             continue
@@ -232,19 +227,17 @@ def _fused(placed: Placed) -> Iterator[Attention]:
         if not call.query_len and given[1] >= 0:
             if given not in sizes:
                 inputs = placed.inputs[given[1]]
-                sizes[given] = _measure(given[0], inputs) if inputs else None
+                sizes[given] = measure(given[0], inputs) if inputs else None
             if found := sizes[given]:
                 call.batch, call.heads, call.kv_heads, call.query_len, call.key_len, call.head_dim = found[:6]
-                call.item, call.causal = found[6:]
+                call.item, call.causal, call.align = found[6:]
+                if call.causal and at >= 0 and placed.trace.names[placed.trace.host.name[at]] == SDPA:
+                    call.align = UPPER_LEFT  # whatever kernel it chose
         if at >= 0:
             calls[at] = call
         else:
             yield call
     yield from calls.values()
-
-
-_Sizes = tuple[int, int, int, int, int, int, int, bool | None]
-"""batch, heads, heads of keys, queries, keys, head dimension, bytes of an element, causal"""
 
 
 def _outermost(placed: Placed, row: int, known: dict[int, int]) -> int:
@@ -265,42 +258,6 @@ def _outermost(placed: Placed, row: int, known: dict[int, int]) -> int:
             at = int(parent[at])
         known[call] = best
     return known[call]
-
-
-def _measure(operator: str, inputs: Inputs) -> _Sizes | None:
-    """What the inputs of an attention operator tell; None where they are not those of one."""
-    tensors = [dims for i in range(len(inputs.dims)) if (dims := inputs.tensor(i)) is not None and len(dims) >= 3]
-    if len(tensors) < 2:
-        return None
-    q, k = tensors[0], tensors[1]
-    if operator == "aten::_native_multi_head_attention":  # (batch, tokens, width); the number of heads is the fifth
-        heads = int(inputs.value(4)) if inputs.value(4).isdecimal() else 0
-        width = q[-1] // heads if heads else 0
-        return (q[0], heads, heads, q[1], k[1], width, inputs.tensors[0][1], None) if heads else None
-    layout, flag = _LAYOUTS.get(operator, ("BNHD" if _is_bnhd(q, k) else "BHND", -1))
-    item = inputs.tensors[0][1] if inputs.tensors else 2
-    told = flag >= 0 and inputs.value(flag) in ("True", "False")
-    causal = inputs.value(flag) == "True" if told else None
-    if len(q) == 3:  # variable length: (tokens, heads, head dimension), the batch is folded into the tokens
-        return 1, q[1], k[1] if len(k) == 3 else q[1], q[0], k[0], q[2], item, causal
-    if len(q) == 4 and len(k) == 4:
-        n, h = (1, 2) if layout == "BNHD" else (2, 1)
-        return q[0], q[h], k[h], q[n], k[n], q[3], item, causal
-    return None
-
-
-def _is_bnhd(q: Dims, k: Dims) -> bool:
-    """Whether tokens stand before heads: keys share the heads of the queries, or have a part of them (grouped queries);
-    where both fit, the shorter are heads."""
-    if len(q) != 4 or len(k) != 4:
-        return True
-    if q[1] == k[1] and q[2] == k[2]:
-        return q[2] < q[1]
-    if q[2] == k[2]:  # heads at 2, or grouped heads at 1 over as many tokens
-        return not (q[1] % max(1, k[1]) == 0 and q[2] > max(q[1], k[1]))
-    if q[1] == k[1]:
-        return q[2] % max(1, k[2]) == 0 and q[1] > max(q[2], k[2])
-    return not (q[1] > k[1] and q[2] < k[2])  # grouped heads and fewer queries than keys
 
 
 # ---------------------------------------------------------------------------------------------- eager

@@ -145,7 +145,8 @@ def expr(text: str) -> Expr:
 class Poly:
     """A polynomial with integer coefficients in named sizes; immutable and hashable.
 
-    ``Poly({("h", "w"): 4, (): 77})`` is ``4*h*w+77``; a monomial lists its names sorted, with repeats.
+    ``Poly({("h", "w"): 4, (): 77})`` is ``4*h*w+77``; a monomial lists its names sorted, with repeats. Where a quantity
+    that is worked out from sizes needs a minimum, the text of it stands in place of a name (``min(512,n)``).
     """
 
     __slots__ = ("_hash", "terms")
@@ -164,7 +165,7 @@ class Poly:
     @property
     def names(self) -> frozenset[str]:
         """Every name that occurs."""
-        return frozenset(n for m in self.terms for n in m)
+        return frozenset(n for m in self.terms for factor in m for n in names_in(factor))
 
     def __add__(self, other: Poly | int) -> Poly:
         out = dict(self.terms)
@@ -193,6 +194,21 @@ class Poly:
     __radd__ = __add__
     __rmul__ = __mul__
 
+    def __floordiv__(self, other: int) -> Poly:
+        """The polynomial over an integer that divides all its coefficients; `ValueError` for another."""
+        if any(c % other for c in self.terms.values()):
+            raise ValueError(f"{self} does not divide by {other}")
+        return Poly({m: c // other for m, c in self.terms.items()})
+
+    def smaller(self, other: Poly | int) -> Poly:
+        """The smaller of two: one of them where they differ by a number, else the minimum as a factor by its text."""
+        a, b = self, Poly.of(other)
+        apart = a - b
+        if not apart.names:
+            return b if apart({}) >= 0 else a
+        first, second = sorted((str(a), str(b)))
+        return Poly({(f"min({first},{second})",): 1})
+
     def __call__(self, env: Mapping[str, Any]) -> Any:
         """The value with every name bound: exact for Python integers, vectorized for arrays.
 
@@ -202,14 +218,20 @@ class Poly:
         for m, c in self.terms.items():
             value: Any = c
             for name in m:
-                value = value * env[name]
+                try:
+                    value = value * env[name]
+                except KeyError:
+                    value = value * value_of(name, env)
             total = total + value
         if type(total) is int and not -MOST_VALUE <= total <= MOST_VALUE:
             raise ValueError(f"a size grows beyond any use: {quoted(self)} is more than {MOST_VALUE:.0e}")
         return total
 
     def substitute(self, values: Mapping[str, Poly]) -> Poly:
-        """The same polynomial with some names replaced by polynomials."""
+        """The same polynomial with some names replaced by polynomials; `ValueError` for a name within a minimum."""
+        inner = {n for m in self.terms for factor in m if not factor.isidentifier() for n in names_in(factor)}
+        if inner & set(values):
+            raise ValueError(f"{self} has {', '.join(sorted(inner & set(values)))} within a minimum")
         total = Poly()
         for m, c in self.terms.items():
             product = Poly({(): c})
@@ -243,6 +265,16 @@ class Poly:
 
 
 ONE = Poly({(): 1})
+
+
+def names_in(factor: str) -> frozenset[str]:
+    """The names in a factor of a monomial: itself, or those in the text of a minimum."""
+    return frozenset((factor,)) if factor.isidentifier() else expr(factor).names
+
+
+def value_of(factor: str, env: Mapping[str, Any]) -> Any:
+    """The value of a factor of a monomial, a name or the text of a minimum; `KeyError` for a name that is not bound."""
+    return env[factor] if factor.isidentifier() else expr(factor)(env)
 
 
 @lru_cache(maxsize=65536)

@@ -15,7 +15,7 @@ import msgspec
 from ..dtypes import BITS
 from ..files import read_unpacked
 from ..outside import from_json, quoted
-from ..rules import VECTOR_PER_SCORE
+from ..rules import ALIGNMENTS, UPPER_LEFT, VECTOR_PER_SCORE
 from ..written import write_whole
 from .expr import GRAMMAR_VERSION, Poly, expr, poly
 from .recipe import Size
@@ -196,6 +196,8 @@ def _stage(packed: _Stage) -> Stage:
         missing = [name for name in DIMS_OF.get(op.kind, ()) if name not in op.dims]
         if missing or (op.kind == "attention" and "piece" not in op.attrs and len(op.reads) < 3):
             raise ValueError(f"operation {quoted(op.path)}: a {op.kind} needs {missing or 'three operands'}")
+        if (align := op.attrs.get("align", UPPER_LEFT)) not in ALIGNMENTS:
+            raise ValueError(f"operation {quoted(op.path)}: align is {' or '.join(ALIGNMENTS)}, not {quoted(align)}")
         dims = {name: Poly.of(value) for name, value in op.dims.items()}
         if not all(0 <= i < len(tensors) for group in (op.reads, op.writes) for i in group):
             raise ValueError(f"operation {quoted(op.path)}: it names a tensor that is not in the stage's list")

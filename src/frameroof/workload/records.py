@@ -69,7 +69,8 @@ class Op:
     `path` is the module path; alike layers are folded as ``blocks.[0-29].attn1.to_q``. `dims` are
     the sizes that the kind's FLOP rule needs: linear and matmul ``b m n k``; convolutions ``n``
     (output elements; input elements when transposed) and ``k`` (multiply-adds for each); attention
-    ``b heads kv_heads q kv d dv``. `attrs`: attention has ``causal``, ``role`` (self or cross) and
+    ``b heads kv_heads q kv d dv``. `attrs`: attention has ``causal``, ``align`` where it is causal
+    (`rules.ALIGNMENTS`), ``role`` (self or cross) and
     ``axis`` (temporal, spatial or full; video only); a pointwise piece of a norm has ``part``; an
     operation whose size differs from call to call has ``total``: its sizes are sums over its calls;
     a ``piece`` of an attention is one kernel of its baseline form. A ``collective`` is named after what it
@@ -110,13 +111,14 @@ class Op:
         return made
 
     def executed_flops(self) -> Poly:
-        """Matrix FLOPs that a kernel must execute: causal attention of as many queries as keys skips the
-        masked triangle; with other lengths the whole rectangle is taken."""
-        d = self.dims
-        if self.kind == "attention" and self.attrs.get("causal") and d["q"] == d["kv"]:
-            masked = d["q"] * (d["q"] - 1)  # twice the masked pairs
-            return self.flops() - d["b"] * d["heads"] * masked * (d["d"] + d["dv"])
-        return self.flops()
+        """Matrix FLOPs that a kernel must execute: of causal attention those under its mask, aligned as ``align``
+        says; a file that does not say it was recorded from torch's `is_causal`."""
+        if self.kind != "attention" or not self.attrs.get("causal"):
+            return self.flops()
+        d, align = self.dims, self.attrs.get("align", rules.UPPER_LEFT)
+        twice = rules.twice_causal_pairs(d["q"], d["kv"], align)
+        found: Poly = rules.attention_flops(d["b"], d["heads"], twice, d["d"], d["dv"]) // 2
+        return found
 
     def vector_flops(self) -> Poly:
         """Arithmetic outside of matrix work, by the conventions of `rules`; attention's is its softmax."""

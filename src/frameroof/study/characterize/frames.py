@@ -35,7 +35,7 @@ def attention_flops(kind: str, frames: int, tokens: int, width: int = WIDTH, win
         "temporal": tokens * frames**2,
         "full": (tokens * frames) ** 2,
         "windowed": tokens * frames * min(frames, window),
-        "causal": tokens * frames * (frames + 1) // 2,
+        "causal": tokens * rules.causal_pairs(frames, frames, rules.UPPER_LEFT),
     }
     if kind not in pairs:
         raise ValueError(f"unknown kind {kind!r}; kinds are {', '.join(pairs)}")
