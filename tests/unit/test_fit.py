@@ -25,3 +25,32 @@ def test_finds_the_polynomial(text):
 def test_refuses_anything_else(rule):
     with pytest.raises(NoPolynomial):
         Fitter(POINTS).fit([rule(point) for point in POINTS])
+
+
+def test_a_variable_is_squared_only_where_it_may_be():
+    squares = [poly("h*h")(point) for point in POINTS]
+    with pytest.raises(NoPolynomial):
+        Fitter(POINTS).fit(squares)
+    assert Fitter(POINTS, squared=("h",)).fit(squares) == poly("h*h")
+    with pytest.raises(NoPolynomial):  # h and h2 are rows both: an area has one of them
+        Fitter(POINTS).fit([point["h"] * point["h2"] for point in POINTS])
+
+
+def test_what_does_not_vary_is_no_variable():
+    fixed = [{**point, "b": 2} for point in POINTS]
+    assert Fitter(fixed).fit([6 * point["h"] for point in fixed]) == poly("6*h")
+    assert Fitter(fixed).fit([0] * len(fixed)) == poly("0")
+
+
+def test_one_value_that_differs_is_refused():
+    p = poly("3*h*w+5")
+    values = [p(point) for point in POINTS]
+    values[-1] += 1
+    with pytest.raises(NoPolynomial):
+        Fitter(POINTS).fit(values)
+
+
+def test_the_fewest_terms_are_found_first():
+    points = [{"h": h, "w": w} for h, w in ((2, 3), (3, 5), (5, 2), (7, 11))]
+    assert Fitter(points).fit([p["h"] * p["w"] for p in points]) == poly("h*w")
+    assert Fitter(points).fit([4 * p["h"] - 3 for p in points]) == poly("4*h-3")

@@ -44,8 +44,22 @@ def test_a_causal_square_executes_its_triangle_with_the_diagonal():
     assert attention(q=1, kv=1, causal=True).executed_flops()({}) == 6 * 18
 
 
-def test_causal_attention_over_more_keys_than_queries_executes_the_whole_rectangle():
-    assert attention(q=2, kv=8, causal=True).executed_flops()({}) == 6 * 16 * 18
+@pytest.mark.parametrize(
+    ("q", "kv", "align", "pairs"),
+    [
+        (2, 8, "upper_left", 1 + 2),
+        (2, 8, "lower_right", 7 + 8),
+        (2, 8, None, 1 + 2),  # a file that does not say it: torch's own
+        (8, 2, "upper_left", 1 + 2 * 7),
+        (8, 2, "lower_right", 1 + 2),
+        (1, 8, "lower_right", 8),
+        (3, 3, "lower_right", 6),
+    ],
+)
+def test_causal_attention_executes_the_pairs_that_its_mask_leaves(q, kv, align, pairs):
+    made = attention(q=q, kv=kv, causal=True, **({} if align is None else {"align": align}))
+    assert made.executed_flops()({}) == 6 * pairs * 18
+    assert made.flops()({}) == 6 * q * kv * 18  # the whole rectangle is counted
 
 
 @pytest.mark.parametrize(

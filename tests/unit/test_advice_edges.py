@@ -1,0 +1,154 @@
+"""Advice where a rule turns: what is worth it, what the host leaves to win, tiny products, tiles that bring nothing."""
+
+from __future__ import annotations
+
+import pytest
+from run_made import MS, attention, made
+
+from frameroof.hardware import device
+from frameroof.run import GroupRow, Launch, ShapeRow, StageRow, SyncRow
+from frameroof.trace.advice import advise
+from frameroof.trace.advice.decoder import is_decoder, tiles
+from frameroof.trace.advice.device import on_device
+from frameroof.trace.advice.host import waits
+from frameroof.trace.advice.precision import precision
+
+H100 = device("H100")
+
+
+def gains(run, on=None):
+    return {advice.id: round(advice.max_gain_s * 1e9) for advice in advise(run, on)}
+
+
+def launch(host_active_ns):
+    return Launch(5000, 9000, 12000, 20000, 1.5, 4, 0, 0, host_active_ns, [])
+
+
+def test_no_advice_brings_more_than_there_is_to_win():
+    """100 ms, of which the device works 60 and the host 90: 40 ms are idle, and 10 are beyond the host."""
+    found = gains(made(launch=launch(90 * MS)))
+    assert found["host.launches"] == 30 * MS  # all of its cause
+    assert found["host.wait"] == 10 * MS  # the wait's own idle time
+    assert found["device.fused-attention"] == 10 * MS  # 20 could be saved, the host leaves 10
+    found = gains(made(launch=launch(95 * MS)))
+    assert (found["host.launches"], found["host.wait"], found["device.fused-attention"]) == (30 * MS, 5 * MS, 5 * MS)
+    found = gains(made(idle={"host_launch": 70 * MS}, launch=launch(0)))
+    assert (found["host.launches"], found["device.fused-attention"]) == (40 * MS, 20 * MS)
+
+
+@pytest.mark.parametrize(("late", "given"), [(2 * MS, True), (2 * MS - 1, False)])
+def test_advice_is_given_from_two_percent_of_the_run_on(late, given):
+    assert ("host.launches" in gains(made(idle={"host_launch": late}, attention=[], syncs=[]))) == given
+
+
+def test_advice_stands_in_order_of_what_it_can_bring():
+    run = made(idle={"host_launch": 5 * MS, "copy": 8 * MS}, launch=launch(0))
+    assert [advice.id for advice in advise(run, None)] == [
+        "device.fused-attention", "host.wait", "host.copies", "host.launches",
+    ]  # fmt: skip
+
+
+def test_waits_of_one_place_are_one_advice():
+    syncs = [
+        SyncRow("cudaStreamSynchronize", "aten::item", "a.py(1): f", 3, 1, 4 * MS),
+        SyncRow("cudaMemcpyAsync", "aten::item", "a.py(1): f", 2, 1, 3 * MS),
+        SyncRow("cudaStreamSynchronize", "aten::item", "a.py(2): f", 1, 1, 2 * MS),
+        SyncRow("cudaDeviceSynchronize", "", "a.py(1): f", 1, 1, 1 * MS),
+    ]
+    found = [
+        (one.title.removeprefix("Remove the wait for the device in "), one.max_gain_s)
+        for one in waits(made(syncs=syncs))
+    ]
+    assert found == [
+        ("aten::item at a.py(1): f", pytest.approx(7e-3)),
+        ("aten::item at a.py(2): f", pytest.approx(2e-3)),
+        ("cudaDeviceSynchronize at a.py(1): f", pytest.approx(1e-3)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query_len", "batch", "heads", "tiny"),
+    [(32, 500, 2, True), (33, 500, 2, False), (32, 333, 3, False), (8, 1, 1000, True)],
+)
+def test_short_sequences_in_great_number_are_tiny_products(query_len, batch, heads, tiny):
+    row = attention(10 * MS, fused=False, query_len=query_len, batch=batch, heads=heads)
+    found = [advice.id for advice in on_device(made(attention=[row]), None)]
+    assert found == ["device.tiny-attention" if tiny else "device.fused-attention"]
+
+
+def test_fused_attention_and_attention_of_unknown_size_call_for_nothing():
+    rows = [attention(10 * MS, fused=True), attention(10 * MS, fused=False, query_len=0)]
+    assert list(on_device(made(attention=rows), None)) == []
+
+
+def test_all_eager_attention_is_one_advice():
+    rows = [attention(10 * MS, fused=False), attention(30 * MS, fused=False, query_len=512)]
+    (one,) = on_device(made(attention=rows), None)
+    assert one.max_gain_s == pytest.approx(20e-3)  # half of each
+    assert "8 calls of attention" in one.evidence
+    assert "the largest is 512 x 256" in one.evidence
+
+
+def vae(name="vae decode", source="Decoder", convolution=2, linear=1):
+    return StageRow(name, source, MS, MS, 1, [MS], {"convolution": convolution, "linear": linear}, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("stage", "decodes"),
+    [
+        (vae(), True),
+        (vae("x", "AutoencoderKL"), True),
+        (vae("x", "y"), False),
+        (vae(convolution=1), False),  # as much in linear layers: the decoding of a language model
+        (vae(convolution=1, linear=0), True),
+    ],
+)
+def test_a_decoder_is_named_so_and_made_of_convolutions(stage, decodes):
+    assert is_decoder(stage) == decodes
+
+
+@pytest.mark.parametrize(
+    ("tokens", "keys", "saved"),
+    [(4096, 4096, None), (8192, 8192, 20 * MS), (16384, 16384, 30 * MS), (8192, 4096, None)],
+)
+def test_tiles_save_what_is_beyond_one_tile(tokens, keys, saved):
+    """40 ms of attention over all positions; in tiles of 64 x 64 it grows with their number alone."""
+    row = attention(40 * MS, fused=True, query_len=tokens, key_len=keys)
+    row.stage = "vae decode"
+    found = [round(advice.max_gain_s * 1e9) for advice in tiles(made(stages=[vae()], attention=[row]), H100)]
+    assert found == ([] if saved is None else [saved])
+    row.stage = "denoise"
+    assert list(tiles(made(stages=[vae()], attention=[row]), H100)) == []
+
+
+def linear(time_ns, dtype, flops=1e12, class_="linear", stage="denoise"):
+    return ShapeRow(class_, "aten::mm", stage, "", [[8, 64], [64, 64]], dtype, time_ns, 1, flops)
+
+
+def test_eight_bits_bring_half_the_time_at_most():
+    # 10 TFLOP at 1,978.9 TFLOP/s in 8 bits take 5.05 ms
+    for time, saved in ((20 * MS, 10 * MS), (8 * MS, 8 * MS - 10e12 / H100.peak("fp8") * 1e9)):
+        found = {a.id: a.max_gain_s * 1e9 for a in precision(made(shapes=[linear(time, "bf16", 10e12)]), H100)}
+        assert found == {"precision.eight-bits": pytest.approx(saved, rel=1e-6)}
+
+
+def test_products_of_fp32_are_limited_by_the_peak_of_half_precision():
+    found = {a.id: a.max_gain_s * 1e9 for a in precision(made(shapes=[linear(50 * MS, "fp32", 20e12)]), H100)}
+    assert found["precision.fp32-products"] == pytest.approx(50 * MS - 20e12 / 989.4e12 * 1e9)
+    assert "precision.eight-bits" not in found
+
+
+def test_without_device_work_there_is_no_advice():
+    run = made()
+    run.summary.host_only = True
+    assert advise(run, H100) == []
+
+
+def test_kernels_that_change_a_layout_are_what_channels_last_can_bring():
+    kernels = [
+        GroupRow("nchwToNhwcKernel", 3 * MS, 1, 0.1),
+        GroupRow("gemm", 9 * MS, 1, 0.1),
+        GroupRow("batched_transpose_16", MS, 1, 0.1),
+    ]
+    (one,) = on_device(made(attention=[], kernels=kernels), None)
+    assert (one.id, one.max_gain_s) == ("device.channels-last", pytest.approx(4e-3))
