@@ -82,7 +82,10 @@ def causal_pairs(q: Amount, kv: Amount, align: str) -> Amount:
 
 
 def twice_causal_pairs(q: Amount, kv: Amount, align: str) -> Amount:
-    """Twice `causal_pairs`, which is a polynomial with whole coefficients: a triangle of n rows, and a rectangle."""
+    """Twice `causal_pairs`, which is a polynomial with whole coefficients: a triangle of n rows, and a rectangle.
+
+    Raises `ValueError`, a sentence, for an alignment that there is none of.
+    """
     if align not in ALIGNMENTS:
         raise ValueError(f"a causal mask is aligned {' or '.join(ALIGNMENTS)}, not {align!r}")
     n = smaller(q, kv)

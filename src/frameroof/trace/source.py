@@ -86,7 +86,7 @@ class Source:
         """(text of whole events, is it the last piece), the last one with whatever follows the events.
 
         Joined they give the text, with halves of surrogate pairs mended (`outside.paired`): all but the first start
-        with the comma behind the event before.
+        with the comma behind the event before. Raises `TraceError`, a sentence, for a file that holds no events' ends.
         """
         blocks = self._blocks()
         rest, known, left_out = self._read_header(blocks), 0, 0  # in `known` bytes of `rest` there is no border
