@@ -49,6 +49,11 @@ def _verb(name: str, command: Any) -> Iterator[str]:
             term, text = param.get_help_record(context)
             yield from (f"``{term}``", f"   {_escaped(text)}")
         yield ""
+    from frameroof.cli.limits import limits
+
+    told = limits(name)
+    if told:
+        yield from ("Limits:", "", *(f"- {_escaped(text)}." for text in told), "")
     for below, verb in getattr(command, "commands", {}).items():  # a verb of verbs, such as `stream`
         yield from _verb(f"{name} {below}", verb)
 

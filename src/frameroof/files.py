@@ -11,6 +11,8 @@ from typing import BinaryIO
 
 MOST_BYTES = 1 << 26
 """Bytes of an input file, where a reader sets no limit of its own; the largest of the catalogue has 200 KB."""
+MOST_PYTHON = 1 << 24
+"""Bytes of a Python file that is run."""
 MOST_UNPACKED = 1 << 26
 """Bytes that a gzip file may unfold to, where a reader sets no limit of its own."""
 _GZIP = b"\x1f\x8b"

@@ -15,6 +15,7 @@ from .compare import compare
 from .count import count
 from .gap import gap
 from .hardware import hardware
+from .limits import Verb
 from .models import models
 from .predict import predict
 from .profile import profile
@@ -65,7 +66,7 @@ def command_line(words: Sequence[str] = ()) -> typer.Typer:
     first = words[0] if words else ""
     known = [verb for verb in VERBS if verb.__name__ == first]
     for verb in known or VERBS:
-        made.command()(verb)
+        made.command(cls=Verb)(verb)
     if not known:
         made.add_typer(stream)
     return made

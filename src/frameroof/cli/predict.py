@@ -42,14 +42,13 @@ def predict(  # more than five arguments: each is an option of the command
 ) -> None:
     """Predict how fast a model could run on a machine, and what it costs; nothing is run."""
     from ..estimate import DEFAULT_UTILIZATION, parse_utilization
-    from ..files import check_file
     from ..hardware import load_devices, parse_changes, parse_node, what_if
     from ..study.predict import predict as run
     from ..study.target import reach
 
     if price is not None and not 0 < price < 1e6:
         raise ValueError(f"--price is US dollars per device and hour, above 0, not {price:g}")
-    node = parse_node(on, load_devices(check_file(hardware_file, 1 << 24)) if hardware_file else ())
+    node = parse_node(on, load_devices(hardware_file) if hardware_file else ())
     prediction = run(
         model,
         what_if(node, parse_changes(set_)),

@@ -11,6 +11,7 @@ import typer
 from ..dtypes import name_of
 from ..written import as_json as json_of
 from ..written import check_new, check_place, make_folder, together, write_whole
+from .limits import Verb
 from .serve import serve
 from .stream_options import (
     Decoder,
@@ -39,7 +40,7 @@ stream = typer.Typer(
 )
 
 
-@stream.command()
+@stream.command(cls=Verb)
 def predict(  # more than five arguments: each is an option of the command
     on: Annotated[str, typer.Option("--on", help="The machine: H100, H200, MI300X …")] = "H100",
     window: Annotated[int, typer.Option(help="Latent frames attended, sinks and the block included.")] = 12,
@@ -72,7 +73,7 @@ def predict(  # more than five arguments: each is an option of the command
         print_stream_prediction(found)
 
 
-@stream.command()
+@stream.command(cls=Verb)
 def run(  # more than five arguments: each is an option of the command
     prompt: Annotated[str, typer.Argument(help="What the video shows until the first switch.")] = "a cat runs",
     model: Model = "tiny",
@@ -158,7 +159,7 @@ def _switches(asked: list[str], blocks: int) -> dict[int, str]:
     return found
 
 
-@stream.command()
+@stream.command(cls=Verb)
 def bench(  # more than five arguments: each is an option of the command
     model: Model = "tiny",
     variant: Annotated[list[str], typer.Option(help="What is set beside the baseline, or all; repeatable.")] = ["all"],  # noqa: B006
@@ -243,7 +244,7 @@ def _write(path: Path, data: Bench | Tuned, force: bool) -> None:
         write_whole(path, json_of(data), force)
 
 
-@stream.command()
+@stream.command(cls=Verb)
 def tune(  # more than five arguments: each is an option of the command
     model: Model = "tiny",
     window: Annotated[list[int], typer.Option(help="Latent frames attended; repeatable.")] = [6, 9, 12],  # noqa: B006
@@ -292,7 +293,7 @@ def tune(  # more than five arguments: each is an option of the command
         print_tuned(data)
 
 
-@stream.command()
+@stream.command(cls=Verb)
 def log(
     benches: Annotated[list[Path], typer.Argument(help="stream.json files of `frameroof stream bench`.")],
     on: Annotated[str, typer.Option("--on", help="The machine of the predicted rows.")] = "H100",
@@ -315,4 +316,4 @@ def log(
         write_whole(out, text, force)
 
 
-stream.command()(serve)
+stream.command(cls=Verb)(serve)

@@ -15,7 +15,7 @@ UsageError: Any = typer.BadParameter.__mro__[1]  # click's, or the copy of click
 def sentence(error: Any) -> str:
     """One sentence for a `UsageError`, with the nearest thing that is allowed."""
     context, kind = error.ctx, type(error).__name__
-    where = _verb(context)
+    where = path_of(context)
     if kind == "BadOptionUsage":
         needs = "takes no value" if "not take" in _plain(error) else "needs a value"
         return f"{error.option_name} {needs}"
@@ -36,7 +36,7 @@ def sentence(error: Any) -> str:
     return f"{where}: {_plain(error)}"
 
 
-def _verb(context: Any) -> str:
+def path_of(context: Any) -> str:
     """The verb that was typed, with the one that it belongs to: "stream serve"."""
     names: list[str] = []
     while context is not None and context.parent is not None:

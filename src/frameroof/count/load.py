@@ -9,10 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..files import check_file
+from ..files import MOST_PYTHON, check_file
 from ..workload.recipe import Builder
-
-MOST_BYTES = 1 << 24  # of a Python file
 
 
 def load_builder(spec: str) -> Builder:
@@ -34,7 +32,7 @@ def load_builder(spec: str) -> Builder:
 def _from_file(path: Path) -> Any:
     if not path.exists():
         raise ValueError(f"{path} does not exist")
-    check_file(path, MOST_BYTES)
+    check_file(path, MOST_PYTHON)
     found = importlib.util.spec_from_file_location(path.stem, path)
     if found is None or found.loader is None:
         raise ValueError(f"{path} is not a Python file")

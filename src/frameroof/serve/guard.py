@@ -12,7 +12,8 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-SHORTEST_TOKEN = 16  # characters
+from .limits import SHORTEST_TOKEN
+
 HOME = ("127.0.0.1", "localhost", "::1")
 OPEN = ("/health",)  # what needs no token
 HEADERS = {

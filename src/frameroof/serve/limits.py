@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LONGEST_PROMPT = 10_000  # characters; the text encoder refuses more
+SHORTEST_TOKEN = 16  # characters
 CONTROL = 64  # messages that may wait for one viewer beside its frames
+
+
+def least_message(prompt: int) -> int:
+    """Bytes in which a message with a prompt of so many characters fits: 4 each in UTF-8, and what is around it."""
+    return 4 * prompt + 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +41,7 @@ class Limits:
                 raise ValueError(f"At least 1 must be allowed of {what}, not {getattr(self, name)}.")
         if self.prompt > LONGEST_PROMPT:
             raise ValueError(f"A prompt may have at most {LONGEST_PROMPT} characters, not {self.prompt}.")
-        if self.message < (least := 4 * self.prompt + 256):
+        if self.message < (least := least_message(self.prompt)):
             raise ValueError(
                 f"A message of {self.message} bytes cannot hold a prompt of {self.prompt} characters; "
                 f"allow at least {least}."
