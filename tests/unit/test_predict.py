@@ -14,15 +14,21 @@ SUMS = ("flops", "vector_flops", "bytes", "compute_s", "memory_s", "limit_s", "e
 
 def test_the_documented_json(tiny):
     data = predict(tiny, "8xH100", sizes={"batch": 2}).to_dict(ops=True)
-    for name in (*SUMS, "intensity"):
-        assert data["total"][name] > 0
+    total = data["total"]
+    assert total["intensity"] == pytest.approx(total["flops"] / total["bytes"])
+    assert total["expected_s"] == pytest.approx(total["limit_s"] / 0.51)
+    assert max(total["compute_s"], total["memory_s"]) <= total["limit_s"] <= total["compute_s"] + total["memory_s"]
     assert data["throughput"]["items_per_hour"] == pytest.approx(2 * 3600 / data["total"]["expected_s"])
     usd = data["cost"]["usd_per_item"] * data["throughput"]["items_per_hour"]
     assert usd == pytest.approx(data["cost"]["usd_per_hour"])
-    assert data["memory"]["peak_bytes"] > 0
+    memory = data["memory"]
+    parts = memory["weight_bytes"] + memory["activation_bytes"] + memory["cache_bytes"]
+    assert (memory["peak_bytes"], memory["available_bytes"], memory["fits"]) == (parts, 8 * 80 * 10**9, True)
+    assert 0 < memory["weight_bytes"] < parts
     assert data["stages"][0]["name"] == "denoise"
     assert data["stages"][0]["repeat"] == 8
-    assert data["stages"][0]["bound"] in ("compute", "memory")
+    first = data["stages"][0]
+    assert first["bound"] == ("compute" if first["compute_s"] >= first["memory_s"] else "memory")
     assert {"path", "kind", "flops", "bytes", "count", "stage"} <= set(data["ops"][0])
     assert data["uncounted"] == []
     assert "made for tests" in data["assumptions"]["model"]
