@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..outside import MOST_QUOTED, clean, quoted
+
 
 def parse_sizes(pairs: Sequence[str], **named: int | None) -> dict[str, int]:
     """Sizes from ``NAME=VALUE`` texts and from options of their own (None = not given).
@@ -16,10 +18,11 @@ def parse_sizes(pairs: Sequence[str], **named: int | None) -> dict[str, int]:
         try:
             value = int(text)
         except ValueError:
-            raise ValueError(f"{pair!r} is not a size; write NAME=NUMBER, such as height=1024") from None
+            raise ValueError(f"{quoted(pair)} is not a size; write NAME=NUMBER, such as height=1024") from None
         if not equals or not name:
-            raise ValueError(f"{pair!r} is not a size; write NAME=NUMBER, such as height=1024")
+            raise ValueError(f"{quoted(pair)} is not a size; write NAME=NUMBER, such as height=1024")
         if sizes.get(name, value) != value:
-            raise ValueError(f"{name} is given twice: {sizes[name]} and {value}")
+            both = " and ".join(clean(str(each), MOST_QUOTED) for each in (sizes[name], value))
+            raise ValueError(f"{clean(name, MOST_QUOTED)} is given twice: {both}")
         sizes[name] = value
     return sizes

@@ -23,7 +23,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ..files import read_whole
 from ..hardware import Device, Node
+from ..outside import from_toml
 from ..roofline import Roofline
 from ..rules import scores
 from ..workload.expr import ONE
@@ -31,6 +33,8 @@ from ..workload.records import MATRIX_KINDS, Op
 
 Clock = Literal["kernel", "wall"]
 Floats = NDArray[np.float64]
+MOST_BYTES = 1 << 20
+"""Bytes of a table of efficiencies."""
 LARGEST_FLASH_HEAD = 256  # FlashAttention-2's largest head dimension (github.com/Dao-AILab/flash-attention)
 
 
@@ -106,10 +110,7 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def load(path: str | os.PathLike[str] | None = None) -> Table:
     """The stated table, or one from a TOML file of the same keys; `ValueError` with a sentence for a bad one."""
     file = Path(path) if path is not None else Path(__file__).with_name("eager.toml")
-    try:
-        table = msgspec.toml.decode(file.read_bytes(), type=Table)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise ValueError(f"{file} is not a table of efficiencies: {error}") from None
+    table = from_toml(read_whole(file, MOST_BYTES), Table, f"{file} is not a table of efficiencies")
     for name, entry in _entries(table):
         if not entry.source.strip() or not re.fullmatch(r"\d{4}-\d\d(-\d\d)?", entry.date):
             raise ValueError(f"{file}: {name} has no source or no date (YYYY-MM-DD)")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..outside import quoted
 from ..workload.records import KINDS
 
 LEAST = 1e-6
@@ -60,11 +61,11 @@ def parse_utilization(text: str) -> Utilization:
         try:
             share = float(number)
         except ValueError:
-            raise ValueError(f"{item!r} is not a utilization; write 0.5 or attention=0.7") from None
+            raise ValueError(f"{quoted(item)} is not a utilization; write 0.5 or attention=0.7") from None
         if not equals:
             default, source = share, "chosen by the user"
         elif kind in KINDS:
             by_kind[kind] = share
         else:
-            raise ValueError(f"unknown kind {kind!r}; kinds are {', '.join(KINDS)}")
+            raise ValueError(f"unknown kind {quoted(kind)}; kinds are {', '.join(KINDS)}")
     return Utilization(default, by_kind, source)

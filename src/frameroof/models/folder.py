@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import json
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..files import read_whole
+from ..outside import MOST_QUOTED, clean, from_json
+
 if TYPE_CHECKING:
     from ..workload.recipe import Recipe
 
+MOST_BYTES = 1 << 22
+"""Bytes of a configuration."""
 WEIGHTLESS = ("scheduler", "tokenizer", "feature_extractor", "image_processor", "safety_checker", "processor")
 
 
@@ -19,10 +23,11 @@ def folder_recipe(folder: Path) -> Recipe:
     index = _json(folder / "model_index.json")
     cls = index.get("_class_name")
     pipelines = _pipelines()
-    if cls not in pipelines:
-        near = difflib.get_close_matches(str(cls), pipelines, n=2)
+    if not isinstance(cls, str) or cls not in pipelines:
+        near = difflib.get_close_matches(str(cls)[:MOST_QUOTED], pipelines, n=2)
         hint = f" (close: {', '.join(near)})" if near else ""
-        raise ValueError(f"{folder}: no recipe for a {cls}{hint}; known pipelines: {', '.join(sorted(pipelines))}")
+        known = ", ".join(sorted(pipelines))
+        raise ValueError(f"{folder}: no recipe for a {clean(str(cls), MOST_QUOTED)}{hint}; known pipelines: {known}")
     components = {}
     for name, entry in index.items():
         if name.startswith("_") or not isinstance(entry, list) or len(entry) != 2 or entry[1] is None:
@@ -34,6 +39,8 @@ def folder_recipe(folder: Path) -> Recipe:
         recipe: Recipe = pipelines[cls](folder.resolve().name, components)
     except KeyError as error:
         raise ValueError(f"{folder}: a {cls} needs {error}, which its configuration does not give") from error
+    except (TypeError, AttributeError, IndexError, ArithmeticError) as error:
+        raise ValueError(f"{folder}: the configuration is none of a {cls}: {clean(str(error), MOST_QUOTED)}") from error
     return recipe
 
 
@@ -47,12 +54,6 @@ def _pipelines() -> dict[str, Any]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(f"{path} does not exist; a diffusers folder has model_index.json and COMPONENT/config.json")
-    try:
-        data = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    if not isinstance(data, dict):
-        raise ValueError(f"{path} is not a configuration: it holds no JSON object")
-    return data
+    return from_json(read_whole(path, MOST_BYTES), dict[str, Any], f"{path} is not a configuration")

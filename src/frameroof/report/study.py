@@ -17,13 +17,15 @@ from typing import TypeVar
 import msgspec
 
 from ..files import read_whole
+from ..outside import from_json
 from ..study.characterize.experiments import EXPERIMENTS
 from ..study.characterize.source import Experiment
 from ..written import as_json, check_place, make_folder, together, write_whole
 
 FILE, PAGE, KINDS = "study.json", "page.html", ("json", "parquet", "png", "svg")
 PACKAGES = ("frameroof", "numpy", "polars", "matplotlib", "torch", "diffusers", "transformers")
-MOST_BYTES = 1 << 28
+MOST_BYTES = 1 << 26
+"""Bytes of one experiment."""
 T = TypeVar("T")
 
 
@@ -152,7 +154,8 @@ def _read(file: Path, kind: type[T]) -> T | None:
     """The record in a JSON file; None where there is no such file, or another version's."""
     if not file.exists():
         return None
+    data = read_whole(file, MOST_BYTES)
     try:
-        return msgspec.json.decode(read_whole(file, MOST_BYTES), type=kind)
-    except msgspec.DecodeError:
+        return from_json(data, kind, str(file))
+    except ValueError:
         return None

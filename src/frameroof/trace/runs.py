@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from ..files import opened
 from ..run import Run, load_run
 
 _RUN = re.compile(rb'\s*\{\s*"source"\s*:')
@@ -25,7 +26,10 @@ def run_of(given: Run | str | os.PathLike[str]) -> Run:
 def is_run(path: str | os.PathLike[str]) -> bool:
     """Whether something is a run's folder, or starts as a run's JSON does, or is named as one."""
     file = Path(path)
-    if file.is_dir() or not file.is_file():
-        return file.is_dir() or file.name == "run.json"
-    with open(file, "rb") as start:
-        return file.name == "run.json" or _RUN.match(start.read(256)) is not None
+    if file.is_dir() or file.name == "run.json":
+        return True
+    try:
+        with opened(file, None) as start:
+            return _RUN.match(start.read(256)) is not None
+    except ValueError:
+        return False

@@ -26,11 +26,11 @@ LIMIT_BYTES = 8 << 30
 """The most text a file may unpack to (a guard against compressed bombs); `read(..., limit_bytes=)` changes it."""
 LONGEST_EVENT = 16 << 20
 """The most text without the end of an event: more is no event, and left out."""
-LONGEST_HEAD = 64 << 20
+LONGEST_HEAD = 16 << 20
 """The most text before the first event."""
-LONGEST_RUIN = 128 << 20
+LONGEST_RUIN = 48 << 20
 """The most text that is left out in all."""
-MOST_RATIO, RATIO_FROM = 250, 64 << 20
+MOST_RATIO, RATIO_FROM = 100, 64 << 20
 """How often a compressed file may unfold to its own size, from so much text on; traces come to 30."""
 _WORTH_A_THREAD = 1 << 19
 

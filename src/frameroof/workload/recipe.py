@@ -39,10 +39,11 @@ class Size:
         """Raise `ValueError` with a sentence when `value` is not admissible."""
         if isinstance(value, bool) or not isinstance(value, int):
             raise ValueError(f"{name} must be a whole number, not {value!r}")
+        said = f"{name}={value if abs(value) < 10**30 else 'a number of more than 30 digits'}"
         if value < self.lowest:
-            raise ValueError(f"{name}={value} is too small; the smallest is {self.lowest}")
+            raise ValueError(f"{said} is too small; the smallest is {self.lowest}")
         if value > ABSURD:
-            raise ValueError(f"{name}={value} is absurd; sizes go up to {ABSURD:,}")
+            raise ValueError(f"{said} is absurd; sizes go up to {ABSURD:,}")
         if self.most is not None and value > self.most:
             raise ValueError(f"{name}={value} is too large; the largest is {self.most}")
         if (value - self.offset) % self.step:

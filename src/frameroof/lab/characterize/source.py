@@ -11,7 +11,9 @@ import msgspec
 import polars as pl
 import torch
 
+from ...files import read_whole
 from ...hardware import Device, Node, parse_node
+from ...outside import from_json
 from ...profiler.environment import cpu_name
 from ...profiler.probe import probe
 from ...study.characterize.predicted import SIDES
@@ -128,8 +130,7 @@ class Measured:
             rows = measure()
             make_folder(file.parent)
             write_whole(file, as_json(rows))
-        found: list[Row] = msgspec.json.decode(file.read_bytes())
-        return found
+        return from_json(read_whole(file), list[Row], f"{file} holds no measured rows")
 
     def _extra(self, name: str) -> list[Row]:
         runs = self.runs

@@ -10,11 +10,15 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable
-from pathlib import Path
 
+from ...files import read_whole
+from ...outside import clean, number
 from ...trace.classify import ATTENTION, ELEMENTWISE, LINEAR, SOFTMAX, classify
 from ...trace.schema import Kind
 from .source import Row
+
+MOST_BYTES = 1 << 25
+"""Bytes of an export."""
 
 # What is kept of a kernel, and the metrics it may be named by (ncu --query-metrics), the first present counts.
 METRICS: dict[str, tuple[str, ...]] = {
@@ -58,15 +62,15 @@ def read(path: str | os.PathLike[str]) -> list[Row]:
     Adds ``l1_mpki`` and ``l2_mpki``, misses per thousand instructions, where misses and instructions are there.
     Raises `ValueError` with a sentence for a file that is no such export.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise ValueError(f"{os.fspath(path)} cannot be read: {error.strerror}") from None
+    text = read_whole(path, MOST_BYTES).decode("utf-8", errors="replace")
     lines = text.splitlines()
     head = next((at for at, line in enumerate(lines) if "Kernel Name" in line), None)
     if head is None:
         raise ValueError(f"{os.fspath(path)} is no Nsight Compute CSV: no column 'Kernel Name' (ncu --csv --page raw)")
-    table = list(csv.DictReader(lines[head:]))
+    try:
+        table = list(csv.DictReader(lines[head:]))
+    except csv.Error as error:
+        raise ValueError(f"{os.fspath(path)} is no Nsight Compute CSV: {error}") from None
     raw = _long(table) if table and "Metric Name" in table[0] else _wide(table)
     rows = [row for row in map(_row, raw) if len(row) > 2]
     if not rows:
@@ -98,17 +102,15 @@ def _long(table: list[dict[str, str]]) -> Iterable[tuple[str, Values]]:
     yield from ((name, values) for (_, name), values in kernels.items())
 
 
-def _number(text: str | None) -> float | None:
-    try:
-        return float((text or "").replace(",", ""))
-    except ValueError:
-        return None
+def _number(text: object) -> float | None:
+    """A value of the table; None for what is none, and where a broken line gives several."""
+    return number(text.replace(",", "")) if isinstance(text, str) else None
 
 
 def _row(kernel: tuple[str, Values]) -> Row:
     name, values = kernel
     found = classify("", name, Kind.KERNEL)
-    row: Row = {"kernel": name, "class": CLASS_WORDS.get(found, found)}
+    row: Row = {"kernel": clean(name), "class": CLASS_WORDS.get(found, found)}
     for key, names in METRICS.items():
         metric = next((values[n] for n in names if n in values), None)
         if metric is not None:

@@ -7,15 +7,22 @@ and ``memory_bytes`` (of one GPU). Without a file a synthetic example, labeled s
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
 import polars as pl
 
+from ...files import read_whole
+from ...outside import MOST_NUMBER, clean, quoted
 from .claims import claim, statement
 from .source import Claim, Experiment, Row, Source, columns
 
 EXAMPLE = "jobs_example.csv"
+MOST_BYTES = 1 << 25
+"""Bytes of a file of job records."""
+MOST_JOBS = 1_000_000
+"""Rows of a file of job records."""
 JOB_COLUMNS = ("job", "kind", "parameters", "gpus", "memory_used_bytes", "memory_bytes")
 JOB_KINDS = ("llm", "image", "video")
 
@@ -23,10 +30,11 @@ JOB_KINDS = ("llm", "image", "video")
 def read_jobs(path: str | os.PathLike[str]) -> pl.DataFrame:
     """Job records from CSV or Parquet; `ValueError` with a sentence for what does not fit the schema."""
     file = Path(path)
+    data = io.BytesIO(read_whole(file, MOST_BYTES))
     try:
-        frame = pl.read_parquet(file) if file.suffix == ".parquet" else pl.read_csv(file, comment_prefix="#")
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise ValueError(f"{file} cannot be read as job records: {error}") from None
+        frame = _parquet(data) if file.suffix == ".parquet" else pl.read_csv(data, comment_prefix="#")
+    except (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise ValueError(f"{file} cannot be read as job records: {clean(str(error), 300)}") from None
     missing = [name for name in JOB_COLUMNS if name not in frame.columns]
     if missing:
         raise ValueError(f"{file} has no column {missing[0]!r}; job records have: {', '.join(JOB_COLUMNS)}")
@@ -36,16 +44,31 @@ def read_jobs(path: str | os.PathLike[str]) -> pl.DataFrame:
         raise ValueError(f"{file}: {', '.join(JOB_COLUMNS[2:])} must be numbers") from None
     bad = frame.filter(
         ~pl.col("kind").is_in(JOB_KINDS)
-        | pl.any_horizontal(pl.col(JOB_COLUMNS[2:]).is_null() | (pl.col(JOB_COLUMNS[2:]) <= 0))
+        | pl.any_horizontal(
+            pl.col(JOB_COLUMNS[2:]).is_null()
+            | ~pl.col(JOB_COLUMNS[2:]).is_between(0, MOST_NUMBER, closed="right")
+            | pl.col(JOB_COLUMNS[2:]).is_nan()
+        )
         | (pl.col("memory_used_bytes") > pl.col("memory_bytes"))
     )
     if len(bad):
         raise ValueError(
-            f"{file}: job {bad['job'][0]!r} does not fit: kind is {', '.join(JOB_KINDS)}, numbers are above 0, "
+            f"{file}: job {quoted(bad['job'][0])} does not fit: kind is {', '.join(JOB_KINDS)}, numbers are above 0, "
             "and a job uses "
             "no more memory than there is"
         )
     return frame
+
+
+def _parquet(data: io.BytesIO) -> pl.DataFrame:
+    """The columns that are used; a small file may hold any number of rows."""
+    rows = pl.scan_parquet(data).select(pl.len()).collect().item()
+    if rows > MOST_JOBS:
+        raise ValueError(f"it has {rows:,} rows, and at most {MOST_JOBS:,} are read")
+    data.seek(0)
+    frame = pl.scan_parquet(data)
+    known = frame.collect_schema().names()
+    return frame.select([name for name in JOB_COLUMNS if name in known]).collect()
 
 
 FIGURE_1_COLUMNS = columns(
