@@ -72,7 +72,7 @@ class OperatorRow(msgspec.Struct):
     bytes_per_s: float | None = None
     """None too where it would be above the memory's: a cache served it, or only a part of the inputs was read."""
     share_of_peak: float | None = None
-    """Achieved FLOP/s over the device's dense peak at the operator's dtype."""
+    """Achieved FLOP/s over the device's dense peak at the operator's dtype; of causal attention those it computes."""
     dtype: str | None = None
 
 

@@ -29,6 +29,7 @@ NODE, BF16 = parse_node("H100"), "c10::BFloat16"
 PEAK = device("H100").dense_flops["bf16"]
 PAIRS = {UPPER_LEFT: 512 * 513 // 2, LOWER_RIGHT: 512 * 7680 + 512 * 513 // 2}
 OPERATOR = {UPPER_LEFT: "aten::_scaled_dot_product_efficient_attention", LOWER_RIGHT: "aten::_flash_attention_forward"}
+FLASH = "aten::_scaled_dot_product_flash_attention"
 
 
 def workload(q: str, kv: str, loop: tuple[str, str] | None = None, **attrs: str) -> Workload:
@@ -94,6 +95,53 @@ def test_an_alignment_is_kept_in_files_and_torch_s_where_there_is_none():
 def test_eager_attention_computes_what_its_mask_hides():
     made = estimate(materialize_attention(workload("512", "k", align=LOWER_RIGHT)), NODE).total
     assert sum(op.op.executed_flops()({"k": 8192}) for op in made.ops) == made.flops == 4 * 32 * 512 * 8192 * 128
+
+
+def test_a_fast_causal_kernel_is_not_beyond_the_peak(tmp_path):
+    """80 % of the peak by what it computes is 160 % by the square, which is no reason to doubt the device."""
+    t, shape = Made(**H100), [1, 32, 4096, 128]
+    flops = 4 * 32 * (4096 * 4097 // 2) * 128
+    concrete = ["", "", "", "0.", "True"]
+    time = round(flops / PEAK / 0.8 * 1e9)
+    t.one(FLASH, 10_000, time, "flash_fwd", [*[shape] * 3, [], []], [BF16] * 3 + ["", ""], concrete)
+    run = t.run(tmp_path)
+    (row,) = run.operators
+    assert row.share_of_peak == pytest.approx(0.8, rel=1e-4)
+    assert row.flops == 4 * 32 * 4096**2 * 128
+    assert not [p for p in run.problems if "peak" in p.what]
+
+
+@pytest.mark.parametrize("causal", ["True", "False"])
+def test_what_fused_attention_could_save_is_above_what_its_mask_leaves(tmp_path, causal):
+    """SDPA's plain fallback: products and softmax of the whole square inside the operator that says it is causal."""
+    t, n = Made(**H100), 4096
+    q, scores = [1, 32, n, 128], [1, 32, n, n]
+    dims = [q, q, q, [], [], []]
+    t.op(
+        "aten::scaled_dot_product_attention",
+        10_000,
+        90_000,
+        dims,
+        [BF16] * 3 + [""] * 3,
+        ["", "", "", "", "0.", causal],
+    )
+    rows = [
+        ("aten::bmm", [[32, n, 128], [32, 128, n]], 20_000),
+        ("aten::_softmax", [scores, [], []], 40_000),
+        ("aten::bmm", [[32, n, n], [32, n, 128]], 60_000),
+    ]
+    for name, shapes, at in rows:
+        types = [BF16 if shape else "" for shape in shapes]
+        t.one(name, at, 1_000_000, name, shapes, types)
+    run = t.run(tmp_path)
+    (row,) = run.attention
+    pairs = n * (n + 1) // 2 if causal == "True" else n * n
+    limit = 4 * 32 * pairs * 128 / PEAK * 1e9
+    assert (row.fused, row.causal) == (False, causal == "True")
+    assert row.saved_at_most_ns == pytest.approx(row.time_ns - limit, abs=1)
+    (gap,) = (r for r in find_gap(run, device("H100")).rows if r.class_ == "attention")
+    assert gap.limit_ns == pytest.approx(limit, abs=1)
+    assert gap.mfu == pytest.approx(4 * 32 * n * n * 128 / PEAK * 1e9 / row.time_ns)  # it computes the square
 
 
 # ------------------------------------------------------------------------------------------------ recorded

@@ -8,7 +8,7 @@ one. -1 stands for "not known": inputs that were not recorded, and matrix work t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -48,13 +48,26 @@ def account(placed: Placed, attention: list[Attention]) -> tuple[Array, Array]:
         if found is None or found.flops <= 0:
             _fill(flops, [r for r in rows if matrix[r] and not copies[r]], -1)
     _count_once(placed, payers, flops, moved)
+    for one, works in _fused(placed, attention):
+        _fill(flops, one.rows, 0)
+        _fill(moved, one.rows, 0)
+        flops[works], moved[works] = one.flops, one.bytes
+    return np.array(flops, dtype=np.float64), np.array(moved, dtype=np.float64)
+
+
+def hidden(placed: Placed, attention: list[Attention]) -> Array:
+    """FLOPs of every row that are counted and not computed: a fused attention skips what its causal mask hides."""
+    found = np.zeros(len(placed))
+    for one, works in _fused(placed, attention):
+        found[works] = one.flops - one.executed_flops
+    return found
+
+
+def _fused(placed: Placed, attention: list[Attention]) -> Iterator[tuple[Attention, int]]:
+    """Every fused attention of known sizes, and the row that works: its others call, prepare or finish."""
     for one in attention:
         if one.fused and one.query_len:
-            _fill(flops, one.rows, 0)
-            _fill(moved, one.rows, 0)
-            works = max(one.rows, key=lambda row: placed.duration[row])  # the others call, prepare or finish
-            flops[works], moved[works] = one.flops, one.bytes
-    return np.array(flops, dtype=np.float64), np.array(moved, dtype=np.float64)
+            yield one, max(one.rows, key=lambda row: placed.duration[row])
 
 
 def _calls(placed: Placed) -> list[list[int]]:

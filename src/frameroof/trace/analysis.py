@@ -13,7 +13,7 @@ from ..hardware import Device
 from ..recorded import Origin
 from ..roofline import Roofline
 from ..run import AttentionRow, GroupRow, Launch, ProblemRow, Run, SequenceRow, StageRow, SyncRow
-from .account import account, reclassify
+from .account import account, hidden, reclassify
 from .advice import advise
 from .attention import Attention, find_attention
 from .capture import read_capture, with_capture
@@ -83,7 +83,7 @@ def describe(placed: Placed, parts: Parts, *, on: Device | None = None, graph_ca
         source=_source(placed),
         summary=table.summary(idle),
         classes=table.groups(placed.classes),
-        operators=table.operators(),
+        operators=table.operators(hidden(placed, attention)),
         shapes=table.shapes(),
         kernels=table.groups(placed.kernel),
         modules=table.modules(idle),

@@ -92,6 +92,8 @@ def find_attention(placed: Placed) -> list[Attention]:
         call.start = int(placed.start[call.rows[0]])
         call.duration = sum(spent[row] for row in call.rows)
         call.module = placed.module[call.rows[0]]
+        if not call.fused:
+            _tell_causal(placed, call)
     found.sort(key=lambda call: call.start)
     found = _with_work_around(placed, _with_helpers(placed, found))
     tell_apart(placed, found)
@@ -178,6 +180,19 @@ def _unwrapped(placed: Placed, calls: list[Attention]) -> list[Attention]:
                     call.causal, call.align = around.causal, around.align
             at = int(parent[at])
     return [call for call in calls if id(call) not in gone]
+
+
+def _tell_causal(placed: Placed, call: Attention) -> None:
+    """Whether an eager attention is causal, where it is the plain fallback of an operator that says so."""
+    host, at = placed.trace.host, int(placed.operator_row[call.rows[0]])
+    if at != placed.call[call.rows[0]]:  # in another trace
+        return
+    while at >= 0 and placed.trace.names[host.name[at]] != SDPA:
+        at = int(placed.links.parent[at])
+    inputs = placed.inputs[host.args[at]] if at >= 0 and host.args[at] >= 0 else None
+    found = measure(SDPA, inputs) if inputs else None
+    if found and found[3:5] == (call.query_len, call.key_len):
+        call.causal, call.align = found[7:]
 
 
 def _tops(placed: Placed, rows: Array) -> list[int]:

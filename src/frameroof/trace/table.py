@@ -101,14 +101,15 @@ class Table:
             for name, time, count, *sums in zip(found.keys, found.times, found.counts, flops, moved, timed, strict=True)
         ]
 
-    def operators(self) -> list[OperatorRow]:
-        """Time by class and operator, with what it achieved."""
+    def operators(self, hidden: Array) -> list[OperatorRow]:
+        """Time by class and operator, with what it achieved; `hidden` FLOPs of a row are counted and not computed."""
         p = self.placed
         names = [o or f"(kernel) {k}" for o, k in zip(p.operator, p.kernel, strict=True)]
         by = self._by(list(zip(p.classes, names, strict=True)))
         timed = by.sums(np.where(self.flops >= 0, p.duration, 0))
         known = zip(by.known_sums(self.flops), by.known_sums(self.moved), timed, by.distinct(p.call), strict=True)
         roofline = Roofline(self.device, ran=True) if self.device else None
+        masked = by.sums(hidden)
         found = []
         for i, (flops, moved, ran, calls) in enumerate(known):
             (name, operator), time, dtype = by.keys[i], by.times[i], self.dtype(by.rows(i))
@@ -119,7 +120,7 @@ class Table:
             found.append(
                 OperatorRow(
                     name, operator, time, calls, by.counts[i], flops, moved,
-                    rate, through, rate / peak if rate and peak else None, dtype,
+                    rate, through, (flops - masked[i]) / ran * 1e9 / peak if rate and peak else None, dtype,
                 )
             )  # fmt: skip
         return found
