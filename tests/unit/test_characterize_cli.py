@@ -10,8 +10,15 @@ import pytest
 from html_seen import seen
 
 from frameroof.cli import app
+from frameroof.study.characterize.experiments import EXPERIMENTS
 from frameroof.study.characterize.predicted import Predicted, workload_of
 from frameroof.study.characterize.sized import fitting, resize
+
+TINY = """{"format": "frameroof.workload", "version": 1, "grammar": 1, "name": "tiny",
+ "params": {"batch": {"default": 1}}, "stages": [{"name": "forward",
+ "tensors": ["bf16[batch,64]", "w:bf16[64,64]"],
+ "ops": [{"path": "fc", "kind": "linear", "name": "linear", "reads": [0, 1], "writes": [0],
+          "dims": {"b": 1, "m": "batch", "n": 64, "k": 64}}], "weights": {"bf16": 4096}}]}"""
 
 
 def test_sizes_asked_for_reach_the_models_that_have_them():
@@ -169,3 +176,11 @@ def test_an_interrupted_measurement_says_how_to_go_on(monkeypatch, capsys, tmp_p
     assert command(monkeypatch, capsys, *words)[0] == 0
     code, _, error = command(monkeypatch, capsys, *words)
     assert (code, "the same command goes on" in error) == (130, True)
+
+
+def test_a_workload_file_without_attention_ends_no_experiment(monkeypatch, capsys, tmp_path):
+    path = tmp_path / "tiny.workload.json"
+    path.write_text(TINY, "utf-8")
+    code, out, error = command(monkeypatch, capsys, "--predict", "--models", path, "--json")
+    assert (code, error) == (0, "")
+    assert {each["id"] for each in json.loads(out)["experiments"]} == set(EXPERIMENTS)

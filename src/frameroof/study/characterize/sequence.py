@@ -83,6 +83,8 @@ def figure_8(source: Source, exports: Mapping[str, str | os.PathLike[str]] | Non
     found: dict[str, dict[str, Any]] = {}
     for name in source.models():
         calls = own_calls(source, name)
+        if calls.is_empty():  # a workload file may hold no attention
+            continue
         stage = main_stage(calls)
         part = calls.filter(pl.col("stage") == stage)
         lengths = part["key_len"].to_list()

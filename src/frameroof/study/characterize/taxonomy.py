@@ -69,7 +69,7 @@ TABLE_1_COLUMNS = columns(
 def table_1(source: Source) -> Experiment:
     """Taxonomy: parameters, layers, widths, where attention is; compute, memory and latency from counts (Table I)."""
     images = [name for name in source.models() if model(name).modality == "image"]
-    rows = [_described(source, name) for name in images]
+    rows = [_described(source, name) for name in images if _generates(name)]
     compared = [row for row in rows if row["model"] in PRINTED]
     for column, key in (("compute", "flops"), ("memory", "weight_bytes"), ("latency", "time_s")):
         known = [row[key] for row in compared]
@@ -88,6 +88,14 @@ def table_1(source: Source) -> Experiment:
             "and latency are those of the run. A class is the third of the logarithmic range between the least and "
             "the most of Table I's four models.",
         ),
+    )
+
+
+def _generates(name: str) -> bool:
+    """Whether a model has a stage that generates, with attention: a workload file may hold anything."""
+    runs = [run for run in passes_of(name, "flash") if run.stage.name.startswith(GENERATORS)]
+    return any(each.fused_attention for run in runs for each in run.work) and any(
+        part != TEXT for part in _generator_parameters(name)
     )
 
 
