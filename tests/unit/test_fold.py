@@ -34,3 +34,8 @@ def test_a_set_is_a_product_only_when_every_path_is_there():
 def test_calls_that_differ_by_layer_are_not_mixed():
     rows, _ = fold([op("l.0"), op("l.1"), op("l.1")])
     assert {row.path: row.count({}) for row in rows} == {"l.0": 1, "l.1": 2}
+
+
+def test_layers_of_one_count_and_other_sizes_stay_apart():
+    rows, _ = fold([op("a.0"), op("a.1", size=2), op("a.2")])
+    assert [(row.path, row.writes[0].elements({})) for row in rows] == [("a.[0,2]", 1), ("a.1", 2)]
