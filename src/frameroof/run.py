@@ -18,6 +18,7 @@ from .hardware import Device
 from .outside import from_json, quoted, record
 from .recorded import Advice as Advice
 from .recorded import Environment, Measured, Origin, left_over
+from .recorded.measured import Amount
 from .rules import attention_flops, masked_pairs
 from .written import as_json, make_folder, together, write_whole
 
@@ -84,7 +85,8 @@ class ShapeRow(msgspec.Struct):
     stage: str = ""
     module: str = ""
     """Deepest module path that all its calls share."""
-    dims: list[Any] = msgspec.field(default_factory=list)
+    dims: list[list[Amount | list[Amount]]] = msgspec.field(default_factory=list)
+    """Of each input: its dimensions, those of each of its tensors, or none."""
     dtype: str | None = None
     time_ns: int = 0
     count: int = 0
@@ -92,6 +94,10 @@ class ShapeRow(msgspec.Struct):
     bytes: float | None = None
     over_link: bool = False
     """Whether it is copies between host and device, which the link between them limits and not the memory."""
+
+    def __post_init__(self) -> None:
+        if any(len(set(map(type, each))) > 1 for each in self.dims):
+            raise ValueError("an input's dimensions are whole numbers, or a list of them for each tensor")
 
 
 class GroupRow(msgspec.Struct):

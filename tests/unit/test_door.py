@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cli_said import said
+from run_made import made
 
 from frameroof.estimate import estimate
 from frameroof.files import opened, read_unpacked, read_whole
@@ -230,3 +231,26 @@ def test_what_failed_once_ends_as_its_truth_says(shared: Path, tmp_path: Path) -
             assert "Traceback" not in text
             assert text.replace("\n", "").isprintable(), name
             assert says in " ".join(text.split()) or "--csv" in command, text
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "why"),
+    [
+        ("median_ns", "soon", r"Expected `int \| null`, got `str` - at `\$.measured.median_ns`"),
+        ("median_ns", -1, r"at `\$.measured.median_ns`"),
+        ("median_ns", 2**70, r"beyond 2\^62 - at `\$.measured.median_ns`"),
+        ("dims", [[1, [2]]], r"dimensions .* at `\$.shapes\[0\]`"),
+        ("dims", [["a"]], r"at `\$.shapes\[0\].dims\[0\]\[0\]`"),
+        ("dims", [[[[[1]]]]], r"at `\$.shapes\[0\].dims"),
+        ("version", -1, "a run of version '-1'"),
+        ("version", "1", "a run of version '1'"),
+        ("share", 1e40, r"not finite or beyond 1e\+30 - at `\$.classes\[0\].share`"),
+    ],
+)
+def test_a_run_names_the_field_that_it_has_wrong(tmp_path: Path, field: str, value: Any, why: str) -> None:
+    data = made().to_dict()
+    where = {"median_ns": data["measured"], "dims": data["shapes"][0], "version": data, "share": data["classes"][0]}
+    where[field][field] = value
+    (tmp_path / "run.json").write_text(json.dumps(data))
+    with pytest.raises(ValueError, match=why):
+        load_run(tmp_path)

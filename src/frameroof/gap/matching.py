@@ -79,7 +79,7 @@ def _tuples(dims: Any) -> Any:
     return tuple(_tuples(d) for d in dims) if isinstance(dims, list) else dims
 
 
-def _elements(dims: Sequence[int]) -> int:
+def _elements(dims: Sequence[Any]) -> int:
     return prod(dims)
 
 
