@@ -13,8 +13,6 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 
-import msgspec
-
 MOST_NAME = 10_000
 """Characters of one name, such as a kernel's; templates of C++ reach 5,000."""
 MOST_QUOTED = 80
@@ -126,6 +124,8 @@ def from_json(data: bytes, form: type[T], what: str) -> T:
 
 
 def _from_json(data: bytes, form: type[T]) -> T:
+    import msgspec  # here and below, not above: what only cleans text runs where it is missing
+
     text = paired(data)
     if _plain(text):  # nothing in it can be unfit: decoded at once
         return msgspec.json.decode(text, type=form)
@@ -134,6 +134,8 @@ def _from_json(data: bytes, form: type[T]) -> T:
 
 def record(value: Any, form: type[T], what: str) -> T:
     """A record of type `form` from what `from_json` gave as plain tables and lists; errors as there."""
+    import msgspec
+
     return _record(lambda: msgspec.convert(value, form, str_keys=True), what)
 
 
@@ -144,6 +146,8 @@ def from_toml(data: bytes, form: type[T], what: str) -> T:
 
 def _from_toml(data: bytes, form: type[T]) -> T:
     import tomllib
+
+    import msgspec
 
     if any(line.count(b".") > MOST_DOTS for line in data.splitlines()):
         raise RecursionError
