@@ -6,7 +6,6 @@ Q queries, L keys, D head width; convolutions are (batch, channels in, channels 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,17 +13,10 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from frameroof.dtypes import BITS, EIGHT_BIT, HALF, ORDER, PEAKS, STREAMED, item_bytes, torch_name
-from frameroof.rules import (
-    attention_elements,
-    attention_flops,
-    convolution_flops,
-    matmul_elements,
-    matmul_flops,
-    scores,
-)
+from frameroof.dtypes import BITS, EIGHT_BIT, HALF, ORDER, PEAKS, STREAMED, torch_name
 from frameroof.stream.attention import OWN_FP8, SDPA, backend
 
+from . import efficiency, works
 from .clock import WARM, Case, Work, between, mark, randn, settle, timed
 from .record import Log, Session
 
@@ -32,6 +24,7 @@ NOTES = (
     "Events around one call; the L2 cache overwritten before it (unless --no-flush); cases of a group in random order.",
     "launch/host: host seconds of one of many eager launches. launch/graph-node: device seconds of one of many nodes "
     "of a graph. launch/graph: seconds of a replay of one node, from its launch until the host knows of its end.",
+    "efficiency: the file that `frameroof predict --efficiency` takes, made of these rows, or why there is none.",
 )
 WIDE = sorted((name for name in PEAKS if BITS[name] > 8), key=ORDER.__getitem__)
 LAUNCHES = 1000
@@ -43,7 +36,15 @@ def run(session: Session) -> Log:
     for part, group in ((_gemms, 8), (_attention, 5), (_convolutions, 4), (_elementwise, 8), (_copies, 4)):
         timed(log, list(part(session)), group)
     _launches(log)
+    log.about["efficiency"] = efficiency.write(log)
     return log
+
+
+def _case(s: Session, name: str, make: Callable[[], Work], about: dict[str, Any]) -> Case:
+    """What is predicted of a row is counted from what it says of itself, as the efficiency file's shares are."""
+    op = works.of(about)
+    assert op is not None, name
+    return Case(name, s.machine.predict(op), make, about)
 
 
 # ------------------------------------------------------------------------------ matrix products
@@ -59,13 +60,8 @@ def _gemms(s: Session) -> Iterator[Case]:
         for m, n, k in [(32, 48, 64)] if s.tiny else shapes:
             if dtype in EIGHT_BIT and m < 17:  # fewer rows than torch._int_mm takes
                 continue
-            flops, size = float(matmul_flops(1, m, n, k)), item_bytes(dtype)
-            out = item_bytes("bf16" if dtype == "fp8" else "int32" if dtype == "int8" else dtype)
-            left, right, made = matmul_elements(1, m, n, k)
-            moved = size * (left + right) + out * made
             about = {"kind": "gemm", "dtype": dtype, "m": m, "n": n, "k": k}
-            predicted = s.machine.predict(flops, moved, dtype)
-            yield Case(f"gemm/{dtype}/{m}x{n}x{k}", predicted, _gemm(s, dtype, m, n, k), about)
+            yield _case(s, f"gemm/{dtype}/{m}x{n}x{k}", _gemm(s, dtype, m, n, k), about)
 
 
 def _gemm(s: Session, dtype: str, m: int, n: int, k: int) -> Callable[[], Work]:
@@ -109,14 +105,11 @@ def _attention(s: Session) -> Iterator[Case]:
     ]  # fmt: skip
     for shape in [(1, 2, 24, 40, 16)] if s.tiny else full:
         b, h, q, kv, d = shape
-        flops = float(attention_flops(b, h, q * kv, d, d))
-        moved = 2.0 * attention_elements(b, (h, h), q, kv, d)
-        about = {"kind": "attention", "dtype": "bf16", "batch": b, "heads": h, "q": q, "kv": kv, "d": d}
+        about = {"kind": "attention", "dtype": "bf16", "batch": b, "heads": h, "q": q, "kv": kv, "d": d, "shape": shape}
         for name in (*SDPA, *OWN_FP8):
-            matrix = 4 * 2.0 * scores(b, h, q, kv) if name == "math" else 0.0  # written and read twice at least
-            dtype = "fp8" if name in OWN_FP8 else "bf16"
-            predicted = s.machine.predict(flops, moved + matrix, dtype, "attention", head=d)
-            yield Case(f"attention/{'x'.join(map(str, shape))}/{name}", predicted, _attends(s, name, shape), about)
+            scores = 4 * 2 * b * h * q * kv if name == "math" else 0  # written and read twice at least
+            more = {"kernel": name, "products": "fp8" if name in OWN_FP8 else "bf16", "more": scores}
+            yield _case(s, f"attention/{'x'.join(map(str, shape))}/{name}", _attends(s, name, shape), about | more)
 
 
 def _attends(s: Session, name: str, shape: tuple[int, ...]) -> Callable[[], Work]:
@@ -139,14 +132,10 @@ def _convolutions(s: Session) -> Iterator[Case]:
         (1, 384, 384, 3, 60, 104), (1, 384, 384, 6, 120, 208), (1, 192, 192, 12, 240, 416), (1, 96, 96, 12, 480, 832),
     ]  # fmt: skip
     for shape in [(1, 4, 8, 6, 6), (1, 4, 4, 3, 6, 6)] if s.tiny else full:
-        batch, inner, outer, *sizes = shape
-        points, taps = batch * math.prod(sizes), 3 ** len(sizes)
-        flops = float(convolution_flops(points * outer, inner * taps))
-        moved = 2.0 * (points * (inner + outer) + inner * outer * taps)
-        kind, predicted = f"conv{len(sizes)}d", s.machine.predict(flops, moved, "bf16", "convolution")
+        kind = f"conv{len(shape) - 3}d"
         for layout in ("channels_first", "channels_last"):
             about = {"kind": kind, "dtype": "bf16", "shape": shape, "layout": layout}
-            yield Case(f"{kind}/{'x'.join(map(str, shape))}/{layout}", predicted, _conv(s, shape, layout), about)
+            yield _case(s, f"{kind}/{'x'.join(map(str, shape))}/{layout}", _conv(s, shape, layout), about)
 
 
 def _conv(s: Session, shape: tuple[int, ...], layout: str) -> Callable[[], Work]:
@@ -167,11 +156,9 @@ def _conv(s: Session, shape: tuple[int, ...], layout: str) -> Callable[[], Work]
 
 def _elementwise(s: Session) -> Iterator[Case]:
     for rows, width in [(24, 64)] if s.tiny else [(4680, 1536), (18720, 1536), (262144, 1536)]:
-        size = 2.0 * rows * width
         for name, (streams, make) in _memory_bound(s, rows, width).items():
             about = {"kind": "elementwise", "dtype": "bf16", "rows": rows, "width": width}
-            predicted = s.machine.predict(0.0, streams * size, kind="memory")
-            yield Case(f"{name}/{rows}x{width}", predicted, make, about)
+            yield _case(s, f"{name}/{rows}x{width}", make, about | {"operator": name, "streams": streams})
 
 
 def _memory_bound(s: Session, rows: int, width: int) -> dict[str, tuple[int, Callable[[], Work]]]:
@@ -211,7 +198,7 @@ def _memory_bound(s: Session, rows: int, width: int) -> dict[str, tuple[int, Cal
 def _copies(s: Session) -> Iterator[Case]:
     for size in (1 << 12,) if s.tiny else (1 << 12, 1 << 20, 64 << 20, 1 << 30):
         about = {"kind": "copy", "bytes": size}
-        yield Case(f"copy/DtoD/{size}", s.machine.predict(0.0, 2.0 * size, kind="memory"), _copy(s, size), about)
+        yield _case(s, f"copy/DtoD/{size}", _copy(s, size), about | {"within": True})
         if s.cuda:
             limit = size / s.machine.bus if s.machine.bus else None
             predicted = {"flops": 0.0, "bytes": size, "limit_s": limit, "expected_s": None, "bound": "host link"}
@@ -237,8 +224,8 @@ def _copy(s: Session, size: int, where: str = "DtoD", pinned: bool = False) -> C
 
 def _launches(log: Log) -> None:
     """What it costs to launch: eagerly, and as a node of a graph."""
-    s, kernel = log.session, log.session.machine.shares["kernel"]
-    predicted = {"limit_s": None, "expected_s": kernel["value"] * 1e-6, "source": kernel["source"]}
+    s, kernel = log.session, log.session.machine.kernels.table.kernel
+    predicted = {"limit_s": None, "expected_s": kernel.value * 1e-6, "source": kernel.source}
     for name in ("launch/host", "launch/graph-node", "launch/graph"):
         if s.wanted(name):
             log.predict(name, predicted, kind="launch")

@@ -10,10 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 from frameroof.dtypes import item_bytes
+from frameroof.estimate.expected import Bounds, Work
 from frameroof.lab.stream.variants import Variant
+from frameroof.roofline import Limit
 from frameroof.stream import StreamConfig
 
 from .limits import UTILIZATION, Machine
+from .works import program
 
 # FLOPs and bytes of a steady block at 480 x 832 through each decoder, as frameroof counts them from the engine's own.
 DECODED = {"wan": (40_650_001_367_040, 92_103_025_190), "tiny": (1_632_455_884_800, 8_638_077_702)}
@@ -70,6 +73,9 @@ def block(machine: Machine, c: StreamConfig, dtype: str, v: Variant) -> dict[str
         return found
     compute = (found["flops"] - in_eight) / machine.peaks[dtype]
     compute += in_eight / machine.peaks[eight] if eight else 0.0
-    found["limit_s"] = max(compute, moved / machine.bandwidth) + copies / machine.bandwidth
-    found["expected_s"] = found["limit_s"] / UTILIZATION
+    done, copied = Limit(compute, moved / machine.bandwidth), Limit(0.0, copies / machine.bandwidth)
+    parts = (Bounds(done, compute, 0.0), Bounds(copied, 0.0, 0.0))
+    work = Work(program(found["flops"], found["bytes"], dtype))
+    found["limit_s"] = sum(part.limit_s for part in parts)
+    found["expected_s"] = sum(machine.program.call_s(work, part) for part in parts)
     return found

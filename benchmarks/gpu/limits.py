@@ -1,27 +1,30 @@
-"""Predictions: counted FLOPs and bytes against the peaks in frameroof's own files, read without msgspec.
+"""Predictions: frameroof's own records, roofline and models of expected time, over a device read without msgspec.
 
-`frameroof.hardware` and `frameroof.estimate` need msgspec, which a bare machine does not have; the files are the same,
-and tests/unit/test_gpu_script.py holds peaks and bandwidths to what frameroof.hardware reads.
-*Limit*: the larger of FLOPs over the dense peak and bytes over the bandwidth. *Expected*: the same through the stated
-shares of `estimate/eager.toml` (each with its source there); for whole streams and models the limit over the stated
-utilization (benchmarks/results/utilization-2026-11-21.json).
+`frameroof.hardware` needs msgspec, which a bare machine does not have; the files are the same, and
+tests/unit/test_gpu_script.py holds peaks and bandwidths to what frameroof.hardware reads. *Limit*: the roofline of one
+call. *Expected*: of single kernels by the stated efficiencies of eager execution, of whole programs through the uniform
+share that `predict` takes by default.
 """
 
 from __future__ import annotations
 
-import math
 import tomllib
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import frameroof
+from frameroof.estimate.expected import DEFAULT_UTILIZATION, Bounds, Expected, Work
+from frameroof.estimate.expected.efficiency import Efficiency, stated
+from frameroof.roofline import Roofline
+from frameroof.workload.records import Op
+
+from . import works
 
 PACKAGE = Path(frameroof.__file__).parent
-UTILIZATION = 0.51  # median over 15 models: benchmarks/results/utilization-2026-11-21.json
+UTILIZATION = DEFAULT_UTILIZATION.default
 
 
 @dataclass(frozen=True)
@@ -32,72 +35,78 @@ class Machine:
     record: str | None
     peaks: dict[str, float]
     bandwidth: float | None
-    bus: float | None  # host link, one direction
-    source: tuple[str, ...]
-    shares: dict[str, Any]
+    bus: float | None = None  # host link, one direction
+    vector_peak: float | None = None
+    compute_units: str | None = None
+    source: tuple[str, ...] = ()
+    kernels: Efficiency = field(default_factory=stated)
+    program: Expected = DEFAULT_UTILIZATION
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "record": self.record,
             "dense_flop_per_s": self.peaks,
+            "vector_flop_per_s": self.vector_peak,
             "bytes_per_s": self.bandwidth,
             "host_bytes_per_s": self.bus,
             "source": list(self.source),
-            "expected_from": f"src/frameroof/estimate/eager.toml: {self.shares['name']}",
+            "expected_from": {"kernels": asdict(self.kernels.about), "programs": asdict(self.program.about)},
             "utilization": UTILIZATION,
         }
 
-    def predict(self, flops: float, moved: float, dtype: str = "bf16", kind: str = "matrix", **how: float) -> dict:
-        """FLOPs and bytes of one call, its limit and what is expected; times are None without peaks.
+    @property
+    def dense_flops(self) -> dict[str, float]:
+        return self.peaks
 
-        `kind` names the share of the peak: matrix, convolution, attention (with `head`) or memory.
-        """
-        found = {"flops": flops, "bytes": moved, "limit_s": None, "expected_s": None, "bound": None}
-        peak = self.peaks.get(dtype)
-        if self.bandwidth is None or (flops and peak is None):
+    def peak(self, dtype: str) -> float:
+        """The dense peak for a dtype; `ValueError` without one."""
+        if dtype not in self.peaks:
+            raise ValueError(f"{self.name} has no {dtype} peak")
+        return self.peaks[dtype]
+
+    def bounds(self, work: Work) -> Bounds | None:
+        """The roofline of one call; None where the device is not known, or has no such peak."""
+        if self.bandwidth is None:
+            return None
+        try:
+            return Bounds.of(work, Roofline(self))  # of a device it asks what is here
+        except ValueError:
+            return None
+
+    def predict(self, op: Op, expected: Expected | None = None) -> dict[str, Any]:
+        """FLOPs and bytes of one call, its limit and what is expected of it; times are None without peaks."""
+        work = Work(op)
+        found = {"flops": work.flops, "bytes": work.bytes, "limit_s": None, "expected_s": None, "bound": None}
+        bounds = self.bounds(work)
+        if bounds is None:
             return found
-        compute, memory = flops / peak if flops else 0.0, moved / self.bandwidth
-        share = 1.0 if kind == "memory" else self._share(kind, flops, how.get("head", 128))
-        slower = memory / _curve(self.shares["memory"]["points"], moved / 1e6)
-        least = self.shares["kernel"]["value"] * 1e-6
-        found["limit_s"] = max(compute, memory)
-        found["expected_s"] = max(compute / share, slower, least)
-        return found | {"bound": "compute" if compute > memory else "memory"}
+        found["limit_s"] = float(bounds.limit_s)
+        found["expected_s"] = float((expected or self.kernels).call_s(work, bounds))
+        return found | {"bound": "compute" if bounds.compute_s > bounds.memory_s else "memory"}
 
     def whole(self, flops: float, moved: float, dtype: str = "bf16") -> dict[str, Any]:
-        """The same of a program of many operations: compute and memory in turns at best, through one utilization."""
-        found = self.predict(flops, moved, dtype)
-        if found["limit_s"]:
-            found["expected_s"] = found["limit_s"] / UTILIZATION
-        return found | {"utilization": UTILIZATION}
-
-    def _share(self, kind: str, flops: float, head: float) -> float:
-        if kind == "attention":
-            padded = math.ceil(head / 64) * 64
-            return _curve(self.shares["flash"]["points"], padded) * head / padded
-        share = _curve(self.shares["matrix"]["points"], flops / 1e9)
-        return share * self.shares["convolution"]["value"] if kind == "convolution" else share
+        """The same of a program of many operations, through one utilization."""
+        return self.predict(works.program(flops, moved, dtype), self.program) | {"utilization": UTILIZATION}
 
 
 def machine(device: torch.device) -> Machine:
     """The record of this device by its name; a CPU has none here (`frameroof.profiler.probe` measures its peaks)."""
-    shares = tomllib.loads((PACKAGE / "estimate" / "eager.toml").read_text("utf-8"))
     if device.type != "cuda":
-        return Machine("cpu", None, {}, None, None, (), shares)
+        return Machine("cpu", None, {}, None)
     name = torch.cuda.get_device_name(device)
     found = record(name)
     if found is None:
-        return Machine(name, None, {}, None, None, (), shares)
-    peaks = {dtype: value * 1e12 for dtype, value in found["dense_tflops"].items()}
-    bus = found.get("pcie_gb_s_per_direction")
+        return Machine(name, None, {}, None)
+    bus, vector = found.get("pcie_gb_s_per_direction"), found.get("vector_fp32_tflops")
     return Machine(
         name=name,
         record=found["name"],
-        peaks=peaks,
+        peaks={dtype: value * 1e12 for dtype, value in found["dense_tflops"].items()},
         bandwidth=found["memory_gb_s"] * 1e9,
         bus=bus * 1e9 if bus else None,
+        vector_peak=vector * 1e12 if vector else None,
+        compute_units=found.get("compute_units"),
         source=(f"src/frameroof/hardware/nvidia.toml, read {found['date']}", *found["source"]),
-        shares=shares,
     )
 
 
@@ -110,13 +119,3 @@ def record(name: str) -> dict[str, Any] | None:
             if any(other.lower().replace("-", " ").split() == wanted for other in names):
                 return device
     return None
-
-
-def _curve(points: list[list[float]], size: float) -> float:
-    """The share at a size, interpolated over its logarithm; outside of the points the nearest one."""
-    if size <= points[0][0]:
-        return points[0][1]
-    for (a, low), (b, high) in pairwise(points):
-        if size <= b:
-            return low + (high - low) * math.log(size / a) / math.log(b / a)
-    return points[-1][1]

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from frameroof.rules import matmul_flops
 from frameroof.stream.kernels import quantize_rows
 from frameroof.stream.quantize import SCHEMES, QuantizedLinear
 
+from . import works
 from .check import relative
 from .clock import Case, randn, timed
 from .record import Log, Session
@@ -55,15 +55,16 @@ def _name(shape: tuple[int, int, int]) -> str:
 
 def _cases(s: Session, shape: tuple[int, int, int]) -> list[Case]:
     R, K, O = shape  # noqa: E741
-    flops, name = float(matmul_flops(1, R, O, K)), _name(shape)
+    name = _name(shape)
     about = {"rows": R, "inputs": K, "outputs": O}
-    product = R * K + O * K + SCALE * (R + O) + 2 * R * O + 2 * O  # codes in, bf16 out
-    found = [Case(f"{name}/bf16", s.machine.predict(flops, 2.0 * (R * K + O * K + R * O + O)), _plain(s, shape), about)]
+    more = SCALE * (R + O) + 2 * O  # scales and bias; codes in, bf16 out
+    plain = s.machine.predict(works.product(R, O, K, more=2 * O))
+    found = [Case(f"{name}/bf16", plain, _plain(s, shape), about)]
     for scheme in SCHEMES:
         dtype = "int8" if scheme == "int8" else "fp8"
-        sums = 8 * R * O if dtype == "int8" else 0  # int32 sums written, and read by another kernel
-        quantized = s.machine.predict(flops, product + sums, dtype)
-        whole = s.machine.predict(flops, product + sums + 3 * R * K, dtype)  # bf16 read, codes written, beside
+        sums = 6 * R * O if dtype == "int8" else 0  # int32 sums, written by the product, are read by another kernel
+        quantized = s.machine.predict(works.product(R, O, K, dtype, more + sums))
+        whole = s.machine.predict(works.product(R, O, K, dtype, more + sums + 3 * R * K))  # bf16 read, codes written
         found.append(Case(f"{name}/{scheme}", whole, _layer(s, shape, scheme), about))
         if scheme != "fp8-tensor":
             found.append(Case(f"{name}/{scheme}-product", quantized, _layer(s, shape, scheme, before=True), about))

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .dtypes import DTYPES
-from .hardware import Device
+
+if TYPE_CHECKING:  # a script that measures a GPU has no msgspec, which devices need
+    from .hardware import Device
 
 Bound = Literal["compute", "memory"]
 

@@ -1,24 +1,39 @@
 """Expected times of eager execution and of collectives, against arithmetic done by hand on an A100."""
 
 import math
+from dataclasses import replace
 
-import msgspec
 import pytest
 
-from frameroof.estimate import eager, estimate
+from frameroof.estimate import estimate
 from frameroof.estimate.communication import Links, links_of
+from frameroof.estimate.expected import Bounds, Work
+from frameroof.estimate.expected.efficiency import Curve, stated
 from frameroof.hardware import parse_node
-from frameroof.study.characterize.predicted import passes_of, workload_of
+from frameroof.roofline import Roofline
+from frameroof.study.characterize.predicted import workload_of
 from frameroof.workload.expr import poly
 from frameroof.workload.records import Op, Tensor
 
 A100 = parse_node("A100")
 PEAK, BANDWIDTH, UNITS = 312e12, 2.039e12, 108
-TABLE = eager.load()
+TABLE = stated().table
 
 
-def made(clock="kernel"):
-    return eager.Eager(A100, TABLE, clock)
+class Made:
+    """The stated table on an A100, asked about one operation."""
+
+    def __init__(self, clock="kernel", table=TABLE):
+        self.expected = replace(stated(), clock=clock, table=table)
+
+    def call_s(self, work):
+        return self.expected.call_s(work, Bounds.of(work, Roofline(A100.device)))
+
+    def parts_s(self, work):
+        return self.expected.parts_s(work, Bounds.of(work, Roofline(A100.device)))
+
+
+made = Made
 
 
 def tensor(*shape):
@@ -26,7 +41,7 @@ def tensor(*shape):
 
 
 def at(op, **env):
-    return eager.Formulas(op).at(env)
+    return Work(op, env)
 
 
 def linear(m, n, k):
@@ -57,7 +72,7 @@ def test_a_large_product_takes_its_flops_through_the_curve():
 
 
 def test_the_curve_is_straight_over_the_logarithm_of_the_size():
-    curve = eager.Curve(points=((1.0, 0.6), (16.0, 0.9)), unit="", source="hand", date="2026-01-01")
+    curve = Curve(points=((1.0, 0.6), (16.0, 0.9)), unit="", source="hand", date="2026-01-01")
     assert curve.at(4.0) == pytest.approx(0.75)  # half way from 1 to 16 in logarithms
     assert curve.at(0.001) == pytest.approx(0.6)
     assert curve.at(1e9) == pytest.approx(0.9)
@@ -97,8 +112,7 @@ def test_decoding_with_few_heads_leaves_most_of_the_device_idle():
 
 
 def test_split_keys_fill_the_device():
-    splits = msgspec.structs.replace(TABLE.flash_splits_keys, value=1.0)
-    split = eager.Eager(A100, msgspec.structs.replace(TABLE, flash_splits_keys=splits))
+    split = made(table=replace(TABLE, flash_splits_keys=replace(TABLE.flash_splits_keys, value=1.0)))
     short, long = at(attention(1, 32, 1, 2048, 128)), at(attention(1, 8, 4096, 4096, 64))
     assert made().parts_s(short)[1] / split.parts_s(short)[1] == pytest.approx(UNITS / 32)
     assert split.call_s(long) == made().call_s(long)
@@ -122,35 +136,8 @@ def test_group_norm_at_batch_one_does_not_fill_the_device():
 @pytest.mark.parametrize("attention_kind", ["baseline", "flash"])
 def test_nothing_is_faster_than_its_limit(attention_kind):
     workload = workload_of("stable-diffusion", attention_kind)
-    limits = {s.name: s for s in estimate(workload, A100, {"batch": 2, "guidance": 1}).stages}
-    for run in passes_of("stable-diffusion", attention_kind, {"batch": 2, "guidance": 1}):
-        for work, limit in zip(run.work, limits[run.stage.name].ops, strict=True):
-            assert run.total(made().total_s(work)) >= limit.limit_s * (1 - 1e-9), work.op.path
-
-
-def test_the_stated_table_has_a_source_and_a_date_everywhere(tmp_path):
-    text = (eager.Path(eager.__file__).with_name("eager.toml")).read_text("utf-8")
-    bare = tmp_path / "bare.toml"
-    first = text.index('source = "')
-    bare.write_text(text[:first] + 'source = ""\n' + text[text.index("\n", first) :], "utf-8")
-    with pytest.raises(ValueError, match="host has no source"):
-        eager.load(bare)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "match"),
-    [
-        ("[128.0, 0.95]", "[128.0, 1.5]", "matrix needs points"),
-        ("[1.0, 0.6], [16.0, 0.9]", "[16.0, 0.6], [1.0, 0.9]", "sizes of matrix must rise"),
-        ("[tile]", "[tiles]", "not a table of efficiencies"),
-    ],
-)
-def test_a_table_that_cannot_be_is_refused(tmp_path, old, new, match):
-    text = (eager.Path(eager.__file__).with_name("eager.toml")).read_text("utf-8")
-    path = tmp_path / "own.toml"
-    path.write_text(text.replace(old, new), "utf-8")
-    with pytest.raises(ValueError, match=match):
-        eager.load(path)
+    for op in estimate(workload, A100, {"batch": 2, "guidance": 1}, stated()).total.ops:
+        assert op.expected_s >= op.limit_s * (1 - 1e-9), op.op.path
 
 
 # ------------------------------------------------------------------------------------------- links

@@ -64,7 +64,7 @@ def test_the_limit_is_the_larger_of_the_two_for_each_operation_not_for_the_sum()
 
 def test_repeats_and_devices_and_utilization():
     once = estimate(workload(LINEAR), H100).total
-    many = estimate(workload(LINEAR, repeat="steps*2"), parse_node("4xH100"), utilization=Utilization(0.25))
+    many = estimate(workload(LINEAR, repeat="steps*2"), parse_node("4xH100"), expected=Utilization(0.25))
     assert many.total.flops == 6 * once.flops
     assert many.total.limit_s == pytest.approx(6 / 4 * once.limit_s)
     assert many.total.expected_s == pytest.approx(4 * many.total.limit_s)

@@ -188,15 +188,19 @@ def h200(gpu: Any, monkeypatch: Any) -> Any:
     return gpu("limits").machine(torch.device("cuda"))
 
 
-def test_limits_are_the_datasheets(h200: Any) -> None:
+def test_limits_are_the_datasheets(gpu: Any, h200: Any) -> None:
     """989.4 TFLOP/s and 4.8 TB/s; a copy of 48 MB, read and written, and a product that no cache can help."""
-    square = h200.predict(2 * 8192.0**3, 3 * 2 * 8192.0**2)
+    works = gpu("works")
+    square = h200.predict(works.product(8192, 8192, 8192))
+    assert (square["flops"], square["bytes"]) == (2 * 8192**3, 3 * 2 * 8192**2)
     assert square["limit_s"] == pytest.approx(2 * 8192**3 / 989.4e12)
     assert square["bound"] == "compute"
     assert square["expected_s"] == pytest.approx(square["limit_s"] / 0.95)
-    copy = h200.predict(0.0, 96e6, kind="memory")
+    copy = h200.predict(works.copy(48_000_000))
     assert (copy["limit_s"], copy["bound"]) == (pytest.approx(20e-6), "memory")
-    assert h200.predict(1.0, 1.0)["expected_s"] == pytest.approx(2e-6)  # the smallest kernel
+    assert h200.predict(works.product(1, 1, 1))["expected_s"] == pytest.approx(2e-6)  # the smallest kernel
+    whole = h200.whole(989.4e12, 1e6)
+    assert (whole["limit_s"], whole["expected_s"]) == (pytest.approx(1.0), pytest.approx(1 / 0.51))
 
 
 def test_what_is_measured_at_full_size(gpu: Any, h200: Any, tmp_path: Path) -> None:
@@ -230,9 +234,11 @@ def test_what_is_measured_at_full_size(gpu: Any, h200: Any, tmp_path: Path) -> N
 
 def test_peaks_are_what_frameroof_reads(h200: Any) -> None:
     known = device("H200")
-    assert h200.bandwidth == known.bandwidth
-    assert h200.peaks == pytest.approx({dtype: known.peak(dtype) for dtype in h200.peaks}, rel=1e-12)
+    assert h200.bandwidth == known.device.bandwidth
+    assert h200.peaks == pytest.approx({dtype: known.device.peak(dtype) for dtype in h200.peaks}, rel=1e-12)
     assert {"bf16", "fp8", "int8", "tf32"} <= set(h200.peaks)
+    assert h200.vector_peak == pytest.approx(known.device.vector_peak)
+    assert h200.compute_units == known.device.compute_units
 
 
 def test_a_group_that_runs_late_ends_with_enough_blocks(gpu: Any, h200: Any, tmp_path: Path, monkeypatch: Any) -> None:
@@ -263,7 +269,7 @@ def test_decoders_are_predicted_and_those_of_a_cpu_measured(gpu: Any, script: Mo
 
 def test_unknown_devices_have_no_limit(gpu: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA Nothing 1")
-    assert gpu("limits").machine(torch.device("cuda")).predict(1.0, 1.0)["limit_s"] is None
+    assert gpu("limits").machine(torch.device("cuda")).predict(gpu("works").copy(1))["limit_s"] is None
 
 
 def test_a_block_is_counted_as_the_engine_counts_it(gpu: Any, h200: Any) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
 import typer
 
+from .expected import EfficiencyFile, expected_of
 from .sizes import parse_sizes
 from .stops import kept
 from .streams import complain
@@ -16,6 +17,7 @@ from .streams import complain
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from ..estimate import Expected
     from ..report.study import Study
     from ..study.characterize.source import Experiment, Source
 
@@ -46,6 +48,7 @@ def characterize(  # more than five arguments: each is an option of the command
     on: Annotated[
         str | None, typer.Option("--on", help="The device to predict for, with --predict; A100 by default.")
     ] = None,
+    efficiency: EfficiencyFile = None,
     only: Annotated[
         str | None,
         typer.Option(help="Experiments, comma-separated: table-1, figure-8 … or topics: attention, sequence …"),
@@ -75,16 +78,22 @@ def characterize(  # more than five arguments: each is an option of the command
     from ..report.progress import status
     from ..study.characterize.experiments import chosen
 
-    if on and not predict:
-        raise ValueError("--on needs --predict: without it the numbers are measured on this machine")
+    for option in [name for name, given in (("--on", on), ("--efficiency", efficiency)) if given and not predict]:
+        raise ValueError(f"{option} needs --predict: without it the numbers are measured on this machine")
+    expected = expected_of(None, efficiency)
     names = _names(suite, models)
     ids = chosen(_listed(only, _figure(figure)))
     files = _inputs(jobs, counters, names)
+    told = {**files, "efficiency": efficiency} if efficiency else files
     folder = out if predict else out or DEFAULT_OUT
     _ready(not predict, folder, force)
     with _resumable(folder), status("characterizing") as say:
-        source, asked = _source(names, on, None if predict else folder, parse_sizes(size), say)
-        inputs = tuple(f"{name}: {path}" for name, path in files.items())
+        sizes = parse_sizes(size)
+        if folder is None or predict:
+            source, asked = _predicted(names, on, expected, sizes)
+        else:
+            source, asked = _measured(names, folder, sizes, say)
+        inputs = tuple(f"{name}: {path}" for name, path in told.items())
         study = _study(source, asked, inputs, folder, force)
         experiments = _run(source, ids, files, folder, say)
         if folder is not None:
@@ -160,25 +169,31 @@ def _show(study: Study, experiments: Sequence[Experiment], folder: Path | None, 
     print_json({**data, "experiments": [each.to_dict() for each in experiments]})
 
 
-def _source(
-    names: Sequence[str], on: str | None, out: Path | None, sizes: dict[str, int], say: Callable[[str], None]
+def _predicted(
+    names: Sequence[str], on: str | None, expected: Expected | None, sizes: dict[str, int]
 ) -> tuple[Source, dict[str, dict[str, int]]]:
-    """(source, sizes it was given by model); predicted where there is no folder to measure into."""
+    """(a source that runs nothing, sizes it was given by model)."""
+    from ..hardware import parse_node
+    from ..study.characterize.predicted import Predicted, workload_of
     from ..study.characterize.sized import fitting, resize
 
-    if out is None:
-        from ..hardware import parse_node
-        from ..study.characterize.predicted import Predicted, workload_of
+    node = parse_node(on or "A100")
+    if node.count != 1:
+        raise ValueError(f"--on is one device, such as {node.device.name}: inference of the paper is on one")
+    made = Predicted(node, names, expected)
+    predicted: Any
+    predicted, asked = resize(made, sizes, lambda m, s: workload_of(m, "flash").sizes(s))
+    predicted, refused = fitting(predicted)
+    _warn(refused)
+    return predicted, {name: each for name, each in asked.items() if name in predicted.models()}
 
-        node = parse_node(on or "A100")
-        if node.count != 1:
-            raise ValueError(f"--on is one device, such as {node.device.name}: inference of the paper is on one")
-        predicted: Any
-        predicted, asked = resize(Predicted(node, names), sizes, lambda m, s: workload_of(m, "flash").sizes(s))
-        predicted, refused = fitting(predicted)
-        _warn(refused)
-        return predicted, {name: each for name, each in asked.items() if name in predicted.models()}
+
+def _measured(
+    names: Sequence[str], out: Path, sizes: dict[str, int], say: Callable[[str], None]
+) -> tuple[Source, dict[str, dict[str, int]]]:
+    """(a source that measures into a folder, sizes it was given by model)."""
     from ..lab.characterize import measured_source
+    from ..study.characterize.sized import resize
 
     measured = measured_source(names, out, say)
     source, asked = resize(measured, sizes, measured.runs.sizes)

@@ -61,6 +61,15 @@ def _machine() -> tuple[str, ...]:
     )
 
 
+def _efficiency() -> tuple[str, ...]:
+    from ..estimate.expected import file, uniform
+
+    return (
+        f"An efficiency file: at most {file.MOST_BYTES:,} bytes; its shares are from {uniform.LEAST:g} to 1, its times "
+        f"to {file.MOST_US:g} microseconds, its counts from 1 to {file.MOST_COUNT:g}",
+    )
+
+
 def _what_if() -> tuple[str, ...]:
     from ..hardware.whatif import LEAST_VALUE, MOST_VALUE
 
@@ -74,7 +83,7 @@ def _asked() -> tuple[str, ...]:
 
 
 def _utilization() -> tuple[str, ...]:
-    from ..estimate.efficiency import LEAST
+    from ..estimate.expected.uniform import LEAST
 
     return (f"--utilization is above 0 (at least {LEAST:g}) and at most 1",)
 
@@ -164,15 +173,15 @@ def _serve() -> tuple[str, ...]:
 
 
 _VERBS: dict[str, tuple[Callable[[], tuple[str, ...]], ...]] = {
-    "predict": (_sizes, _asked, _utilization, _what_if, _machine, _workload),
+    "predict": (_sizes, _asked, _utilization, _efficiency, _what_if, _machine, _workload),
     "models": (_workload,),
     "analyze": (_trace, _workload),
     "gap": (_trace, _run, _values, _workload),
     "compare": (_trace, _run, _values),
     "count": (_sizes, _python),
     "profile": (_sizes, _python, _repetitions),
-    "characterize": (_sizes, _files),
-    "stream predict": (_stream, _stream_predicted, _utilization),
+    "characterize": (_sizes, _files, _efficiency),
+    "stream predict": (_stream, _stream_predicted, _utilization, _efficiency),
     "stream run": (_stream, _stream_run),
     "stream bench": (_stream, _bench),
     "stream tune": (_stream, _tune),

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from .expected import EfficiencyFile, Share, expected_of
 from .sizes import parse_sizes
 
 Int = int | None
@@ -29,10 +30,8 @@ def predict(  # more than five arguments: each is an option of the command
     frames: Annotated[Int, typer.Option(help="Frames of video.")] = None,
     size: Annotated[list[str], typer.Option(help="Any other size: NAME=NUMBER; repeatable.")] = [],  # noqa: B006
     dtype: Annotated[str | None, typer.Option(help="fp8, or PART=DTYPE,…: linear=fp8,weights=int8,kv=fp8 …")] = None,
-    utilization: Annotated[
-        str | None,
-        typer.Option(help="Share of the limit that is reached: 0.5, or 0.5,attention=0.7."),
-    ] = None,
+    utilization: Share = None,
+    efficiency: EfficiencyFile = None,
     attention: Annotated[str, typer.Option(help="fused, or baseline (similarity matrix in memory).")] = "fused",
     elementwise: Annotated[str, typer.Option(help="fused into its producer (ideal), or eager.")] = "fused",
     price: Annotated[float | None, typer.Option(help="US dollars per device and hour.")] = None,
@@ -41,7 +40,6 @@ def predict(  # more than five arguments: each is an option of the command
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Predict how fast a model could run on a machine, and what it costs; nothing is run."""
-    from ..estimate import DEFAULT_UTILIZATION, parse_utilization
     from ..hardware import load_devices, parse_changes, parse_node, what_if
     from ..study.predict import predict as run
     from ..study.target import reach
@@ -54,7 +52,7 @@ def predict(  # more than five arguments: each is an option of the command
         what_if(node, parse_changes(set_)),
         sizes=parse_sizes(size, batch=batch, steps=steps, height=height, width=width, frames=frames),
         dtype=dtype,
-        utilization=parse_utilization(utilization) if utilization else DEFAULT_UTILIZATION,
+        efficiency=expected_of(utilization, efficiency),
         attention=attention,
         elementwise=elementwise,
         usd_per_device_hour=price,

@@ -11,6 +11,7 @@ import typer
 from ..dtypes import name_of
 from ..written import as_json as json_of
 from ..written import check_new, check_place, make_folder, together, write_whole
+from .expected import EfficiencyFile, Share, expected_of
 from .limits import Verb
 from .serve import serve
 from .stream_options import (
@@ -51,18 +52,19 @@ def predict(  # more than five arguments: each is an option of the command
     height: Annotated[int, typer.Option(help="Height in pixels.")] = 480,
     width: Annotated[int, typer.Option(help="Width in pixels.")] = 832,
     dtype: Annotated[str | None, typer.Option(help="fp8, or PART=DTYPE,…: linear=fp8 …")] = None,
-    utilization: Annotated[str | None, typer.Option(help="Share of the limit that is reached.")] = None,
+    utilization: Share = None,
+    efficiency: EfficiencyFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Predict a stream's step, block, switch, decoding and whole on a machine; nothing is run."""
-    from ..estimate import DEFAULT_UTILIZATION, parse_utilization
+    from ..estimate import DEFAULT_UTILIZATION
     from ..study.latency_report import as_dict
     from ..study.stream import Sizes
     from ..study.stream import predict as run
 
     sizes = Sizes(window=window, sink=sink, blocks=blocks, steps=steps, batch=batch, height=height, width=width)
-    share = parse_utilization(utilization) if utilization else DEFAULT_UTILIZATION
-    found = run(on, sizes, dtype=dtype, utilization=share)
+    expected = expected_of(utilization, efficiency) or DEFAULT_UTILIZATION
+    found = run(on, sizes, dtype=dtype, expected=expected)
     if as_json:
         from ..report.json import print_json
 

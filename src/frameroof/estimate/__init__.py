@@ -1,22 +1,58 @@
-"""From counted work to seconds, bytes and dollars: limits, utilization, memory, cost."""
+"""From counted work to seconds, bytes and dollars: limits, expected times, memory, cost; each imported when asked for.
 
-from .cost import Cost, cost_of
-from .efficiency import DEFAULT_UTILIZATION, Utilization, parse_utilization
-from .limits import Estimate, OpEstimate, StageEstimate, estimate
-from .memory import Memory, memory_of
-from .similarity import similarity_matrix_bytes
+A script that measures a GPU asks `expected` where msgspec is missing, which machines and costs need.
+"""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .cost import Cost, cost_of
+    from .expected import DEFAULT_UTILIZATION, Expected, Utilization, parse_utilization
+    from .grid import Grid, estimate_grid
+    from .limits import Estimate, OpEstimate, StageEstimate, estimate
+    from .memory import Memory, memory_of
+    from .similarity import similarity_matrix_bytes
+
+_WHERE = {
+    "Cost": "cost",
+    "DEFAULT_UTILIZATION": "expected",
+    "Estimate": "limits",
+    "Expected": "expected",
+    "Grid": "grid",
+    "Memory": "memory",
+    "OpEstimate": "limits",
+    "StageEstimate": "limits",
+    "Utilization": "expected",
+    "cost_of": "cost",
+    "estimate": "limits",
+    "estimate_grid": "grid",
+    "memory_of": "memory",
+    "parse_utilization": "expected",
+    "similarity_matrix_bytes": "similarity",
+}
 __all__ = [
     "DEFAULT_UTILIZATION",
     "Cost",
     "Estimate",
+    "Expected",
+    "Grid",
     "Memory",
     "OpEstimate",
     "StageEstimate",
     "Utilization",
     "cost_of",
     "estimate",
+    "estimate_grid",
     "memory_of",
     "parse_utilization",
     "similarity_matrix_bytes",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'frameroof.estimate' has no attribute {name!r}")
+    return getattr(import_module(f".{_WHERE[name]}", __name__), name)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..hardware import Device, link_of
-from .eager import Table
+from .expected.efficiency import Table
 
 PASSES = {"all_gather": 1, "reduce_scatter": 1, "all_to_all": 1, "broadcast": 1, "all_reduce": 2}
 """Collective -> how often a ring passes the whole; the names that an operation of the kind `collective` may have."""

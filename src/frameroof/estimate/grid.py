@@ -20,12 +20,12 @@ from ..passes import with_plan
 from ..roofline import Roofline
 from ..workload.expr import Monomial, Poly, expr, names_in, poly, value_of
 from ..workload.records import COLLECTIVE, MATRIX_KINDS, Stage, Workload
+from .by_size import BySize, Shared, Sizes
 from .cost import cost_of
-from .efficiency import DEFAULT_UTILIZATION, Utilization
+from .expected import DEFAULT_UTILIZATION, Expected, check_device
 from .memory import resident_bytes
 
 Floats = NDArray[np.float64]
-Sizes = Mapping[str, NDArray[np.int64]]
 CHUNK = 512  # configurations at a time: the working set then stays in cache
 
 
@@ -48,7 +48,7 @@ def estimate_grid(
     workload: Workload,
     nodes: Sequence[Node],
     sizes: Mapping[str, Sequence[int] | NDArray[np.int64]],
-    utilization: Utilization = DEFAULT_UTILIZATION,
+    expected: Expected = DEFAULT_UTILIZATION,
 ) -> Grid:
     """Limit, expected time, peak memory and cost for arrays of sizes of one length, on every node.
 
@@ -56,25 +56,28 @@ def estimate_grid(
     devices. Equal to `estimate`, `memory_of` and `cost_of` at each point. Raises `ValueError` for an
     inadmissible size, arrays of differing length and what `estimate` refuses.
     """
+    for node in nodes:
+        check_device(expected, node.device)
     values = _checked(workload, sizes)
     count = len(next(iter(values.values()), (0,)))
     planned = [with_plan(workload, node.count) for node in nodes]
     rooflines = [Roofline(node.device) for node in nodes]
-    stages = [_Compiled(stage, workload.dtype, utilization) for stage in workload.stages]
+    stages = [(_Compiled(stage, workload.dtype, expected), BySize(stage, expected)) for stage in workload.stages]
     shares = [[float(plan.stages[at].share) for plan in planned] for at in range(len(stages))]
-    limit, expected = np.zeros((len(nodes), count)), np.zeros((len(nodes), count))
+    limit, times = np.zeros((len(nodes), count)), np.zeros((len(nodes), count))
     held = np.zeros(count)
     for start in range(0, count, CHUNK):
         part = slice(start, start + CHUNK)
         chunk = {name: array[part] for name, array in values.items()}
-        for stage, share in zip(stages, shares, strict=True):
+        for (stage, by_size), share in zip(stages, shares, strict=True):
             machines = list(zip(rooflines, share, strict=True))
-            stage.add(chunk, machines, Sums(limit[:, part], expected[:, part], held[part]))
+            stage.add(chunk, machines, Sums(limit[:, part], times[:, part], held[part]))
+            by_size.add(chunk, machines, times[:, part])
     peak = np.broadcast_to(held + resident_bytes(workload), limit.shape)
     batch = values["batch"] if "batch" in values else np.ones(count, dtype=np.int64)
     prices = [cost_of(node, 1.0, 1).usd_per_hour for node in nodes]
-    usd = np.array([np.nan if price is None else price / 3600 for price in prices])[:, None] * expected / batch
-    return Grid(tuple(nodes), values, limit, expected, peak, usd)
+    usd = np.array([np.nan if price is None else price / 3600 for price in prices])[:, None] * times / batch
+    return Grid(tuple(nodes), values, limit, times, peak, usd)
 
 
 def _checked(workload: Workload, sizes: Mapping[str, Any]) -> dict[str, NDArray[np.int64]]:
@@ -102,10 +105,6 @@ def _extremes(values: Mapping[str, NDArray[np.int64]]) -> set[int]:
     return {int(pick(array)) for array in values.values() for pick in (np.argmin, np.argmax)}
 
 
-Shared = tuple[Roofline, float]
-"""The limits of a node's device, and its share of a stage."""
-
-
 @dataclass(frozen=True)
 class Sums:
     """Where a stage adds its seconds (machines by configurations) and raises the bytes held."""
@@ -118,14 +117,14 @@ class Sums:
 class _Compiled:
     """One stage as matrices of coefficients over monomials."""
 
-    def __init__(self, stage: Stage, base: str, utilization: Utilization) -> None:
+    def __init__(self, stage: Stage, base: str, expected: Expected) -> None:
         self.stage = stage
         rows: dict[tuple[Any, ...], Poly] = {}
         for op in stage.ops:
             if op.kind == COLLECTIVE:
                 raise ValueError(f"{op.path}: a grid has no collectives; `estimate` takes one configuration at a time")
             reduced, factor = _reduced(op.executed_flops(), op.vector_flops(), op.bits())
-            key = (*reduced, op.unit if op.kind in MATRIX_KINDS else "", utilization.of(op.kind))
+            key = (*reduced, op.unit if op.kind in MATRIX_KINDS else "", expected.share(op))
             rows[key] = rows.get(key, Poly()) + op.times * factor
         bits = BITS[stage.dtype or base]
         groups: list[list[Poly]] = [[key[at] for key in rows] for at in range(3)]
@@ -138,7 +137,8 @@ class _Compiled:
         self.columns = [[p.terms for p in polys] for polys in groups]
         self.work, self.vector, self.bits, self.times, self.held = (self._matrix(polys) for polys in groups)
         self.dtypes = [key[3] for key in rows]
-        self.utilization = np.array([key[4] for key in rows])
+        self.slower = np.array([1 / key[4] if key[4] else 0.0 for key in rows])
+        """Expected time over the limit; 0 for rows whose share depends on sizes: `BySize` adds those."""
 
     def _matrix(self, polys: Sequence[Poly]) -> Floats:
         matrix = np.zeros((len(self.monomials), len(polys)))
@@ -201,7 +201,7 @@ class _Compiled:
         times = values[0] @ self.times * (repeat * turns)[:, None]
         for at, mean in enumerate(means):
             out.limit[at] += (mean * times).sum(axis=1)
-            out.expected[at] += (mean * times) @ (1 / self.utilization)
+            out.expected[at] += (mean * times) @ self.slower
         for value in values:
             self._hold(value, repeat * turns, out)
         return True
@@ -256,7 +256,7 @@ class _Compiled:
                 np.maximum(longest, np.multiply(vector, per_vector, out=other), out=longest)
             longest *= times
             out.limit[at] += longest.sum(axis=1) * share
-            out.expected[at] += longest @ (1 / self.utilization) * share
+            out.expected[at] += longest @ self.slower * share
         self._hold(values, weight, out)
 
     def _hold(self, values: Floats, weight: Floats, out: Sums) -> None:

@@ -1,6 +1,6 @@
 """The roofline of every operation: what compute and memory each need, the larger of the two, summed.
 
-*Limit* is the roofline at 100 %; *expected* divides it by a stated utilization. A stage's times are those of one
+*Limit* is the roofline at 100 %; *expected* is what a model of expected time says. A stage's times are those of one
 device, which does the share of it that a plan left it (`passes.parallel`); its counts are of the whole. Dense peaks
 only; an operation's peak is that of the widest type among its operands. Causal attention is limited by the triangle
 its kernel computes, while its FLOPs count the full square.
@@ -8,7 +8,7 @@ its kernel computes, while its FLOPs count the full square.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,7 +19,7 @@ from ..roofline import Limit, Roofline, bound_of, larger
 from ..workload.expr import Poly, expr
 from ..workload.records import COLLECTIVE, MATRIX_KINDS, Op, Stage, Workload
 from .communication import ring_bytes
-from .efficiency import DEFAULT_UTILIZATION, Utilization
+from .expected import DEFAULT_UTILIZATION, Bounds, Expected, Formulas, Work, check_device, total_s, units_of
 
 MOST_TURNS = 1_000_000
 """Turns of a stage's loop."""
@@ -90,7 +90,7 @@ class StageEstimate:
 
     @cached_property
     def expected_s(self) -> float:
-        """The limit through the utilization."""
+        """The sum of what is expected of each."""
         return float(self._sum("expected_s"))
 
     @property
@@ -111,7 +111,7 @@ class Estimate:
     workload: Workload
     node: Node
     sizes: Mapping[str, int]
-    utilization: Utilization
+    expected: Expected
     stages: tuple[StageEstimate, ...]
     assumptions: tuple[str, ...]
 
@@ -125,18 +125,20 @@ def estimate(
     workload: Workload,
     node: Node,
     sizes: Mapping[str, int] | None = None,
-    utilization: Utilization = DEFAULT_UTILIZATION,
+    expected: Expected = DEFAULT_UTILIZATION,
 ) -> Estimate:
     """Limits and expected times of every operation, stage and the whole.
 
     `sizes` overrides the workload's default parameters. Raises `ValueError`, a sentence, for an
-    inadmissible size, for work in a dtype that the device has no dense peak for, and for a workload whose
-    plan is for another number of devices; one without a plan is shared perfectly.
+    inadmissible size, for work in a dtype that the device has no dense peak for, for a workload whose
+    plan is for another number of devices (one without a plan is shared perfectly), and for a model of
+    expected time that says nothing of the device.
     """
+    check_device(expected, node.device)
     workload = with_plan(workload, node.count)
     values = workload.sizes(sizes)
     roofline = Roofline(node.device)
-    stages = tuple(_stage(stage, values, (roofline, node), utilization) for stage in workload.stages)
+    stages = tuple(estimate_stage(Pass.of(stage, values), (roofline, node), expected) for stage in workload.stages)
     assumptions = [*roofline.assumptions]
     if workload.plan:
         assumptions.append(workload.plan)
@@ -144,65 +146,94 @@ def estimate(
         assumptions.append(
             "causal attention: FLOPs count the full square, its limit what its mask leaves (of a square, the triangle)"
         )
-    return Estimate(workload, node, values, utilization, stages, tuple(assumptions))
+    return Estimate(workload, node, values, expected, stages, tuple(assumptions))
 
 
 Where = tuple[Roofline, Node]
 
 
-def _stage(stage: Stage, values: Mapping[str, int], where: Where, utilization: Utilization) -> StageEstimate:
-    repeat = int(expr(stage.repeat)(values))
-    if repeat < 0:
-        raise ValueError(f"stage {stage.name} would run {repeat} times")
-    if not stage.loop:
-        env: dict[str, Any] = stage.bind(values)
-        turns = 1
-    else:
+@dataclass(frozen=True)
+class Pass:
+    """One stage at one set of sizes: how often it repeats, the turns of its loop, its sizes, its operations."""
+
+    stage: Stage
+    repeat: int
+    turns: int
+    work: tuple[Work, ...]
+    """One for each operation, at numbers or at arrays over the turns; empty where the stage does not run."""
+    env: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, stage: Stage, values: Mapping[str, Any], formulas: Sequence[Formulas] | None = None) -> Pass:
+        """At sizes that were checked (`Workload.sizes`); `formulas`: those of its operations, where they are kept.
+
+        Raises `ValueError` for a stage that would run a negative number of times, or too often.
+        """
+        repeat = int(expr(stage.repeat)(values))
+        if repeat < 0:
+            raise ValueError(f"stage {stage.name} would run {repeat} times")
+        turns, inside = 1, values
+        if stage.loop:
+            import numpy as np
+
+            variable, count = stage.loop
+            turns = int(expr(count)(values))
+            if not 0 <= turns <= MOST_TURNS:
+                raise ValueError(f"stage {stage.name} would loop {turns:,} times; at most {MOST_TURNS:,}")
+            if turns * (len(stage.ops) + len(stage.let)) > MOST_ROWS:
+                raise ValueError(f"stage {stage.name} would loop {turns:,} times over {len(stage.ops):,} operations")
+            inside = {**values, variable: np.arange(turns, dtype=np.int64)}
+        env = stage.bind(inside)
+        work = tuple(Work(each, env) for each in formulas or stage.ops) if turns * repeat else ()
+        return cls(stage, repeat, turns, work, env)
+
+    def over_turns(self, value: Any) -> Any:
+        """A value as an array of one number for each turn."""
         import numpy as np
 
-        variable, count = stage.loop
-        turns = int(expr(count)(values))
-        if not 0 <= turns <= MOST_TURNS:
-            raise ValueError(f"stage {stage.name} would loop {turns:,} times; at most {MOST_TURNS:,}")
-        if turns * (len(stage.ops) + len(stage.let)) > MOST_ROWS:
-            raise ValueError(f"stage {stage.name} would loop {turns:,} times over {len(stage.ops):,} operations")
-        env = stage.bind({**values, variable: np.arange(turns, dtype=np.int64)})
-    runs = Runs(turns, repeat, float(stage.share))
-    ops = tuple(_op(op, env, runs, where, utilization) for op in stage.ops) if turns * repeat else ()
-    return StageEstimate(stage.name, repeat * turns, ops)
+        return np.broadcast_to(np.asarray(value), (self.turns,))
+
+    def total(self, value: Any) -> Any:
+        """A value summed over turns and repeats: of an array, or of one that does not depend on the loop variable."""
+        if not hasattr(value, "sum"):
+            return value * self.turns * self.repeat
+        if not value.ndim:
+            return value.item() * self.turns * self.repeat
+        whole = value.dtype.kind == "i"  # Python integers do not overflow
+        return (sum(value.tolist()) if whole else float(value.sum())) * self.repeat
+
+    def seconds(self, value: Any) -> float:
+        """Seconds of all calls in a turn, summed over turns and repeats: those of one device, its share of them."""
+        return float(self.total(value)) * float(self.stage.share)
 
 
-@dataclass(frozen=True)
-class Runs:
-    """How often a stage runs: the turns of its loop, how often the whole of it repeats, and a device's share of it."""
-
-    turns: int
-    repeat: int
-    share: float
+def estimate_stage(run: Pass, where: Where, expected: Expected) -> StageEstimate:
+    """The rows of one stage, over all its turns and repeats."""
+    rows = tuple(estimate_op(run, work, where, expected) for work in run.work)
+    return StageEstimate(run.stage.name, run.repeat * run.turns, rows)
 
 
-def _op(op: Op, env: Mapping[str, Any], runs: Runs, where: Where, utilization: Utilization) -> OpEstimate:
-    """One row at `env`, over all runs of its stage: counts of the whole, seconds of one device."""
-    turns, repeat = runs.turns, runs.repeat
-    flops, bits, calls, vector = op.flops()(env), op.bits()(env), op.times(env), op.vector_flops()(env)
-    if any(_negative(value) for value in (flops, bits, calls, vector)):
-        raise ValueError(f"{op.path} has a negative size: the sizes are beyond what it was recorded for")
-    limit = limit_of(op, env, where, (vector, bits))
+def estimate_op(run: Pass, work: Work, where: Where, expected: Expected) -> OpEstimate:
+    """One row of a stage, over all its turns and repeats: counts of the whole, seconds of one device.
 
-    def seconds(value: Any) -> float:
-        return float(_total(value * calls, turns)) * repeat * runs.share
-
-    limit_s = seconds(limit.seconds)
+    Raises `ValueError` for a negative size, and where the device has no peak for the work.
+    """
+    times, share = work.times, expected.share(work.op)
+    if any(_negative(value) for value in (work.flops, work.bits, times, work.vector)):
+        raise ValueError(f"{work.op.path} has a negative size: the sizes are beyond what it was recorded for")
+    limit = limit_of(work, where)
+    limit_s = run.seconds(limit.seconds * times)
+    expected_s = limit_s / share if share else run.seconds(total_s(expected, work, bounds_of(work, where)))
     return OpEstimate(
-        op=op,
-        count=int(_total(op.count(env), turns)) * repeat,
-        flops=int(_total(flops * calls, turns)) * repeat,
-        vector_flops=int(_total(vector * calls, turns)) * repeat,
-        bytes=-(-int(_total(bits * calls, turns)) * repeat // 8),
-        compute_s=seconds(limit.compute_s),
-        memory_s=seconds(limit.memory_s),
+        op=work.op,
+        count=int(run.total(work.count)),
+        flops=int(run.total(work.flops * times)),
+        vector_flops=int(run.total(work.vector * times)),
+        bytes=-(-int(run.total(work.bits * times)) // 8),
+        compute_s=run.seconds(limit.compute_s * times),
+        memory_s=run.seconds(limit.memory_s * times),
         limit_s=limit_s,
-        expected_s=limit_s / utilization.of(op.kind),
+        expected_s=expected_s,
     )
 
 
@@ -211,26 +242,24 @@ def _negative(value: Any) -> bool:
     return value < 0 if type(value) is int else bool((value < 0).any())
 
 
-def limit_of(op: Op, env: Mapping[str, Any], where: Where, amounts: tuple[Any, Any]) -> Limit:
-    """The limit of one call at `env`, whose FLOPs outside of matrix work and bits are `amounts`.
-
-    A collective is limited by what a ring passes through the link of each device.
-    """
+def limit_of(work: Work, where: Where) -> Limit:
+    """The limit of one call. A collective is limited by what a ring passes through the link of each device."""
     roofline, node = where
-    vector, bits = amounts
+    op, env = work.op, work.env
     if op.kind == COLLECTIVE:
         read, written = (sum((t.bits for t in tensors), Poly())(env) for tensors in (op.reads, op.writes))
         passed = ring_bytes(op.name, larger(read, written) / 8, node.count)
         return roofline.limit(bytes=passed, bandwidth=node.link.bandwidth)
-    executed = op.executed_flops()(env) if op.kind in MATRIX_KINDS else 0.0
-    return roofline.limit(flops=executed, unit=op.unit, vector_flops=vector, bytes=bits / 8)
+    executed = work.executed if op.kind in MATRIX_KINDS else 0.0
+    return roofline.limit(flops=executed, unit=op.unit, vector_flops=work.vector, bytes=work.bytes)
 
 
-def _total(value: Any, turns: int) -> Any:
-    """The sum over a loop: of an array, or of a value that does not depend on the loop variable."""
-    if not hasattr(value, "sum"):
-        return value * turns
-    return sum(value.tolist()) if value.dtype.kind == "i" else value.sum()  # Python integers do not overflow
+def bounds_of(work: Work, where: Where) -> Bounds:
+    """The limit of one call with its parts, for a model of expected time that asks for them."""
+    roofline, node = where
+    if work.op.kind == COLLECTIVE:
+        return Bounds(limit_of(work, where), 0.0, 0.0, units_of(node.device.compute_units), node.link.kind)
+    return Bounds.of(work, roofline)
 
 
-__all__ = ["Estimate", "OpEstimate", "StageEstimate", "estimate"]
+__all__ = ["Estimate", "OpEstimate", "Pass", "StageEstimate", "bounds_of", "estimate", "estimate_op", "estimate_stage"]

@@ -104,7 +104,7 @@ def _summary(prediction: Prediction) -> str:
     return (
         f"limit     {format_seconds(prediction.limit_s)} per run of {prediction.items} {item}"
         f"   where: {where}\n"
-        f"expected  {format_seconds(prediction.expected_s)}   at utilization {e.utilization.described()}\n"
+        f"expected  {format_seconds(prediction.expected_s)}   {e.expected.described()}\n"
         f"memory    {format_bytes(m.peak_bytes)} at the peak ({format_bytes(m.weight_bytes)} weights of "
         f"{format_count(params)} parameters, {format_bytes(m.activation_bytes)} activations in {m.peak_stage}"
         + (f", {format_bytes(m.cache_bytes)} caches" if m.cache_bytes else "")
@@ -137,7 +137,7 @@ def _assumptions(prediction: Prediction) -> list[str]:
     e, a = prediction.estimate, prediction.assumptions()
     lines = [
         f"FLOPs: {a['flops']}. Limit: {a['limit']}.",
-        f"Expected: limit over utilization, {e.utilization.source}.",
+        *e.expected.assumptions(),
         f"Attention {a['attention']}. Elementwise {a['elementwise']}. Precision {a['dtype']}. Price: {a['price']}.",
         f"Memory: {a['memory']}.",
         *(f"{text}." for text in a["machine"]),

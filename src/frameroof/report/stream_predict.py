@@ -60,7 +60,7 @@ def print_stream_prediction(p: StreamPrediction) -> None:
     for text in remarks():
         page.print(f"- {text}")
     page.print()
-    for text in (*p.assumptions, f"Expected: limit over utilization {p.utilization}."):
+    for text in (*p.assumptions, *p.expected.assumptions()):
         page.print(text, style="dim")
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import catalogue
-from ..estimate import DEFAULT_UTILIZATION, Utilization
+from ..estimate import DEFAULT_UTILIZATION, Expected, Utilization
+from ..estimate.expected import chosen
 from ..hardware import Node, parse_node
 from ..workload.records import Workload
 from .predict import prepare
@@ -16,12 +17,13 @@ if TYPE_CHECKING:
     from ..estimate.grid import Grid
 
 
-def estimate_grid(  # seven arguments: those of `predict`
+def estimate_grid(  # eight arguments: those of `predict`
     model: str | os.PathLike[str] | Workload,
     on: str | Node | Sequence[str | Node] = "H100",
     sizes: Mapping[str, Sequence[int] | Any] | None = None,
-    utilization: Utilization | float = DEFAULT_UTILIZATION,
+    utilization: Utilization | float | None = None,
     *,
+    efficiency: str | os.PathLike[str] | Expected | None = None,
     dtype: str | None = None,
     attention: str = "fused",
     elementwise: str = "fused",
@@ -40,8 +42,7 @@ def estimate_grid(  # seven arguments: those of `predict`
     nodes = [one if isinstance(one, Node) else parse_node(one) for one in _several(on)]
     if not nodes:
         raise ValueError("no machine is named; on is one or several, such as ['H100', '8xH200']")
-    known = utilization if isinstance(utilization, Utilization) else Utilization(utilization)
-    return estimated(prepared, nodes, sizes or {}, known)
+    return estimated(prepared, nodes, sizes or {}, chosen(utilization, efficiency) or DEFAULT_UTILIZATION)
 
 
 def _several(on: str | Node | Sequence[str | Node]) -> Sequence[str | Node]:

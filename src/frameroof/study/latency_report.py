@@ -186,7 +186,7 @@ def gains(p: StreamPrediction) -> tuple[Gain, ...]:
     ]  # fmt: skip
     for dtype, text in (("linear=fp8", "fp8 linears"), ("linear=fp8,attention=fp8", "fp8 linears and attention")):
         try:
-            after = predict(p.node, s, dtype=dtype, utilization=p.utilization).parts["block"]
+            after = predict(p.node, s, dtype=dtype, expected=p.expected).parts["block"]
         except ValueError:  # a machine without fp8
             continue
         found.append(Gain(text, "block", block.limit_s, after.limit_s, measure))
@@ -194,7 +194,7 @@ def gains(p: StreamPrediction) -> tuple[Gain, ...]:
         if s.sink + BLOCK <= window < s.window:
             size = Sizes(window=window, sink=s.sink, blocks=s.blocks, steps=s.steps, batch=s.batch,
                          height=s.height, width=s.width)  # fmt: skip
-            after = predict(p.node, size, utilization=p.utilization).parts["block"]
+            after = predict(p.node, size, expected=p.expected).parts["block"]
             found.append(Gain(f"window {window}, sink {s.sink}", "block", block.limit_s, after.limit_s, measure))
     return tuple(found)
 
@@ -231,5 +231,6 @@ def as_dict(p: StreamPrediction) -> dict[str, Any]:
         "reported_by": SETTING,
         "published": msgspec.to_builtins(published()),
         "remarks": list(remarks()),
-        "assumptions": [*p.assumptions, f"Expected: limit over utilization {p.utilization}."],
+        "expected": p.expected.about.to_dict(),
+        "assumptions": [*p.assumptions, *p.expected.assumptions()],
     }

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import catalogue
-from ..estimate import DEFAULT_UTILIZATION, Cost, Estimate, Memory, Utilization, cost_of, estimate, memory_of
+from ..estimate import DEFAULT_UTILIZATION, Cost, Estimate, Expected, Memory, Utilization, cost_of, estimate, memory_of
 from ..estimate.cost import LLM_SOURCE
+from ..estimate.expected import chosen
 from ..hardware import Node, parse_node
 from ..passes import fuse_elementwise, materialize_attention, set_precision
 from ..workload.records import Workload
@@ -34,7 +35,7 @@ class Prediction:
 
     @property
     def expected_s(self) -> float:
-        """Seconds of one run through the utilization."""
+        """Seconds of one run by the model of expected time."""
         return self.estimate.total.expected_s
 
     @property
@@ -48,7 +49,7 @@ class Prediction:
         return {
             "flops": FLOP_CONVENTION,
             "limit": "roofline at 100 % of dense peaks, the larger of compute and memory for each operation, summed",
-            "utilization": str(e.utilization),
+            **_expected(e.expected),
             **self.choices,
             "sizes": dict(e.sizes),
             "price": self.cost.price_source,
@@ -90,6 +91,12 @@ class Prediction:
         if ops:
             data["ops"] = [_op(s.name, op) for s in e.stages for op in s.ops]
         return data
+
+
+def _expected(expected: Expected) -> dict[str, Any]:
+    """What expected times rest on; a uniform model also as the text that it always was."""
+    uniform = {"utilization": str(expected)} if isinstance(expected, Utilization) else {}
+    return {**uniform, "expected": {**expected.about.to_dict(), "assumptions": list(expected.assumptions())}}
 
 
 def _memory(workload: Workload) -> str:
@@ -161,13 +168,14 @@ def _passed(workload: Workload, dtype: str | None, attention: str, elementwise: 
     return workload
 
 
-def predict(  # eight arguments: one an option of the command
+def predict(  # nine arguments: one an option of the command
     model: str | os.PathLike[str] | Workload,
     on: str | Node = "H100",
     *,
     sizes: Mapping[str, int] | None = None,
     dtype: str | None = None,
-    utilization: Utilization | float = DEFAULT_UTILIZATION,
+    utilization: Utilization | float | None = None,
+    efficiency: str | os.PathLike[str] | Expected | None = None,
     attention: str = "fused",
     elementwise: str = "fused",
     usd_per_device_hour: float | None = None,
@@ -177,18 +185,19 @@ def predict(  # eight arguments: one an option of the command
     `model` is a name or alias of the catalogue, a workload file, or a `Workload`. `on` is a machine
     such as ``"H200"`` or ``"8xH100"``. `sizes` override the workload's default parameters (``batch``,
     ``height``, ``steps`` …; pixels, frames, tokens). `dtype` quantizes (see `passes.precision`).
+    Expected times are limits over one share, unless `utilization` (a share, by kind where it is a
+    `Utilization`) or `efficiency` (a file of ``--efficiency``, or any `estimate.Expected`) is given.
     `attention` is ``fused`` or ``baseline``, `elementwise` ``fused`` or ``eager``. Times are seconds,
     memory bytes, prices US dollars. Raises `ValueError`, a sentence, for anything that is not
     admissible. Method: the roofline of Williams et al. (2009) for every operation, summed.
     """
     if usd_per_device_hour is not None and not 0 < usd_per_device_hour < 1e6:
         raise ValueError(f"a price is US dollars per device and hour, above 0, not {usd_per_device_hour:g}")
-    if not isinstance(utilization, Utilization):
-        utilization = Utilization(utilization)
+    expected = chosen(utilization, efficiency) or DEFAULT_UTILIZATION
     workload = model if isinstance(model, Workload) else catalogue.load(model)
     node = on if isinstance(on, Node) else parse_node(on)
     prepared, choices = prepare(workload, dtype, attention, elementwise)
-    result = estimate(prepared, node, sizes, utilization)
+    result = estimate(prepared, node, sizes, expected)
     items = result.sizes.get("batch", 1)
     cost = cost_of(node, result.total.expected_s, items, usd_per_device_hour)
     return Prediction(result, memory_of(prepared, node, result.sizes), cost, choices)

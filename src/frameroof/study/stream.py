@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Any
 
 from .. import catalogue
 from ..dtypes import BITS
-from ..estimate import DEFAULT_UTILIZATION, StageEstimate, Utilization, estimate
+from ..estimate import DEFAULT_UTILIZATION, Expected, StageEstimate, estimate
+from ..estimate.expected import Bounds, Work
 from ..hardware import Node, parse_node
 from ..roofline import Roofline
 from ..rules import matmul_flops
-from ..workload.records import Op, Stage, Workload
+from ..workload.expr import Poly
+from ..workload.records import Op, Stage, Tensor, Workload
 from .predict import FLOP_CONVENTION, prepare
 
 SCHEMA = "frameroof.stream.predict/1"
@@ -114,7 +117,7 @@ class StreamPrediction:
 
     sizes: Sizes
     node: Node
-    utilization: Utilization
+    expected: Expected
     choices: Mapping[str, str]
     cache_bytes: int
     parts: Mapping[str, Part]
@@ -141,7 +144,7 @@ def predict(
     sizes: Sizes | None = None,
     *,
     dtype: str | None = None,
-    utilization: Utilization = DEFAULT_UTILIZATION,
+    expected: Expected = DEFAULT_UTILIZATION,
 ) -> StreamPrediction:
     """Limits and expected times of LongLive 1.3B on one device.
 
@@ -152,10 +155,10 @@ def predict(
     if node.count > 1:
         raise ValueError(f"A stream runs on one device here; {node.name} has {node.count}.")
     workload, choices = prepare(_workload(s), dtype)
-    found = {e.name: e for e in estimate(workload, node, s.workload_sizes(s.blocks), utilization).stages}
+    found = {e.name: e for e in estimate(workload, node, s.workload_sizes(s.blocks), expected).stages}
     parts = {name: Part.of(name, e) for name, e in found.items()}
     parts["block"] = replace(parts["step"], name="block").plus(parts["step"], s.steps)
-    parts["decode"] = _steady_decode(workload, node, s, utilization)
+    parts["decode"] = _steady_decode(workload, node, s, expected)
     ends = (parts[name] for name in ("text_kv", "denoise", "vae_decode"))
     whole = replace(parts["text_encoder"], name="end_to_end")
     for part in ends:
@@ -165,12 +168,12 @@ def predict(
     return StreamPrediction(
         sizes=s,
         node=node,
-        utilization=utilization,
+        expected=expected,
         choices=choices,
         cache_bytes=s.cache_bytes(bits),
         parts=parts,
         layer=_layer(found["step"]),
-        copies=_copies(s, node, bits, utilization),
+        copies=_copies(s, node, bits, expected),
         when=_when(s, parts),
         assumptions=(*_assumptions(s, choices), *estimate(workload, node, s.workload_sizes(s.blocks)).assumptions),
     )
@@ -200,11 +203,11 @@ def _forward(denoise: Stage, name: str, new: int, kv: int) -> Stage:
     return replace(denoise, name=name, let=let, limits=limits, loop=None, repeat="1", held=())
 
 
-def _steady_decode(workload: Workload, node: Node, s: Sizes, utilization: Utilization) -> Part:
+def _steady_decode(workload: Workload, node: Node, s: Sizes, expected: Expected) -> Part:
     """What one more block adds to decoding."""
     only = replace(workload, stages=tuple(stage for stage in workload.stages if stage.name == "vae_decode"))
     less, more = (
-        Part.of("decode", estimate(only, node, s.workload_sizes(blocks), utilization).stages[0])
+        Part.of("decode", estimate(only, node, s.workload_sizes(blocks), expected).stages[0])
         for blocks in (STEADY - 1, STEADY)
     )
     return more.plus(less, -1)
@@ -247,17 +250,20 @@ def copied(frame: float, window: int, sink: int, block: int, layers: int) -> dic
     }
 
 
-def _copies(s: Sizes, node: Node, bits: int, utilization: Utilization) -> tuple[Part, ...]:
+def _copies(s: Sizes, node: Node, bits: int, expected: Expected) -> tuple[Part, ...]:
     """`copied` at the memory's full bandwidth."""
     frame = 2 * s.batch * s.frame_tokens * DIM * bits / 8
-    return copies(copied(frame, s.window, s.sink, BLOCK, LAYERS), node, utilization)
+    return copies(copied(frame, s.window, s.sink, BLOCK, LAYERS), node, expected)
 
 
-def copies(sizes: Mapping[str, float], node: Node, utilization: Utilization) -> tuple[Part, ...]:
-    """Copies of so many bytes each, by name, at the memory's full bandwidth, and what is expected of them."""
-    roofline, share = Roofline(node.device), utilization.of("copy")
-    limits = {name: roofline.limit(bytes=size).seconds for name, size in sizes.items()}
-    return tuple(Part(name, 0, sizes[name], 0, limit, limit / share) for name, limit in limits.items())
+def copies(sizes: Mapping[str, float], node: Node, expected: Expected) -> tuple[Part, ...]:
+    """Copies of so many bytes each, read and written together, by name: their limits, and what is expected of them."""
+    roofline, found = Roofline(node.device), []
+    for name, size in sizes.items():
+        work = Work(Op("", "copy", name, (Tensor((Poly({(): ceil(size)}),), "uint8"),), ()))
+        bounds = Bounds.of(work, roofline)
+        found.append(Part(name, 0, size, 0, float(bounds.limit_s), float(expected.call_s(work, bounds))))
+    return tuple(found)
 
 
 def _when(s: Sizes, parts: Mapping[str, Part]) -> tuple[tuple[int, int, Part], ...]:

@@ -73,7 +73,7 @@ def test_limits_are_no_lower_than_the_peaks_allow(h100) -> None:
     for part in (*h100.parts.values(), *h100.layer):
         assert part.limit_s >= max(part.flops / PEAK, part.bytes / MEMORY) * 0.999
         assert part.expected_s == pytest.approx(part.limit_s / 0.51)
-    assert predict("H100", utilization=Utilization(0.25)).parts["step"].expected_s == pytest.approx(
+    assert predict("H100", expected=Utilization(0.25)).parts["step"].expected_s == pytest.approx(
         4 * h100.parts["step"].limit_s
     )
 

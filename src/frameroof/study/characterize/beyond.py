@@ -165,8 +165,11 @@ def beyond_cost(source: Source) -> Experiment:
     asked: list[Source] = [source]
     notes = [f"A second of video is {FRAMES_PER_SECOND} frames, whatever the model was trained for."]
     if isinstance(source, Predicted):
-        asked = [source.other(device) for device in DEVICES]
-        notes.append("The shares of peaks and bandwidth were stated for A100-class GPUs and are used for every device.")
+        asked = [source.other(device) for device in DEVICES if source.holds(device)] or [source]
+        if len(asked) == len(DEVICES):
+            notes.append(f"The expected times of every device rest on one model: {source.expected.about.name}.")
+        else:
+            notes.append(f"Expected times are known for {source.expected.about.device} alone.")
     return Experiment(
         id="beyond-cost",
         title="Time and cost of an image or a second of video by device",

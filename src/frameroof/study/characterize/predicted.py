@@ -1,25 +1,27 @@
-"""A source without a machine: counted workloads through stated efficiencies and launches (`estimate.eager`)."""
+"""A source without a machine: counted workloads through a model of expected time (`estimate.expected`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, lru_cache
 from typing import Any
 
-import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from ... import catalogue
-from ...estimate import eager
+from ...estimate.expected import Bounds, Clock, Expected, Formulas, Work, check_device, total_s, units_of
+from ...estimate.expected.efficiency import Efficiency, Table, stated
+from ...estimate.limits import Pass, bounds_of, estimate_op
 from ...hardware import Node, parse_node
 from ...passes import materialize_attention
+from ...roofline import Roofline
 from ...workload.expr import expr
 from ...workload.recipe import Size
-from ...workload.records import Op, Stage, Tensor, Workload
+from ...workload.records import Op, Tensor, Workload
 from .classes import attention_kind, class_of
 from .order import run_order
 from .source import CALLS, Attention, How, Row, work_frame
@@ -70,27 +72,6 @@ def _lean(ops: Sequence[Op]) -> tuple[Op, ...]:
     return tuple(narrow(op) for op in ops if op.attrs.get("piece") not in ("scale", "mask", "cast"))
 
 
-@dataclass(frozen=True)
-class Pass:
-    """One stage at one set of sizes: how often it repeats, the turns of its loop, its sizes, its operations counted."""
-
-    stage: Stage
-    repeat: int
-    turns: int
-    env: Mapping[str, Any]
-    work: tuple[eager.Counted, ...]
-
-    def over_turns(self, value: Any) -> NDArray[Any]:
-        """A value as one number for each turn."""
-        return np.broadcast_to(np.asarray(value), (self.turns,))
-
-    def total(self, value: Any) -> Any:
-        """A value summed over turns and repeats."""
-        if self.turns == 1 and np.ndim(value) == 0:
-            return value * self.repeat
-        return self.over_turns(value).sum() * self.repeat
-
-
 def passes_of(name: str, attention: str, sizes: Mapping[str, int] | None = None) -> tuple[Pass, ...]:
     """The stages of a model, counted, with both halves of guidance in one batch, as pipelines run them."""
     return _passes(name, attention, tuple(sorted((sizes or {}).items())))
@@ -110,20 +91,15 @@ def _passes(name: str, attention: str, sizes: tuple[tuple[str, int], ...]) -> tu
         values: dict[str, Any] = dict(chosen)
         if "guidance" in expr(stage.repeat).names:
             values |= {"batch": values["batch"] * values["guidance"], "guidance": 1}
-        repeat, turns = int(expr(stage.repeat)(values)), 1
-        if stage.loop:
-            turns = int(expr(stage.loop[1])(values))
-            values[stage.loop[0]] = np.arange(turns, dtype=np.int64)
-        if repeat * turns:
-            env = stage.bind(values)
-            formulas = _formulas(name, attention, stage.name)
-            out.append(Pass(stage, repeat, turns, env, tuple(each.at(env) for each in formulas)))
+        run = Pass.of(stage, values, _formulas(name, attention, stage.name))
+        if run.work:
+            out.append(run)
     return tuple(out)
 
 
 @lru_cache(maxsize=256)
-def _formulas(name: str, attention: str, stage: str) -> tuple[eager.Formulas, ...]:
-    return tuple(map(eager.Formulas, _ops(name, attention, stage)))
+def _formulas(name: str, attention: str, stage: str) -> tuple[Formulas, ...]:
+    return tuple(map(Formulas, _ops(name, attention, stage)))
 
 
 @lru_cache(maxsize=256)
@@ -146,45 +122,65 @@ class Predicted:
         self,
         on: str | Node = "A100",
         models: Sequence[str] = GOLDEN,
-        table: eager.Table | None = None,
-        clock: eager.Clock = "kernel",
+        expected: Expected | None = None,
+        clock: Clock = "kernel",
     ) -> None:
-        """`on` a machine of one device, `models` names or aliases, `table` efficiencies (None: the stated ones).
+        """`on` a machine of one device, `models` names or aliases, `expected` a model of expected time (None: the
+        stated efficiencies of eager execution).
 
-        Raises `ValueError`, a sentence, for an unknown machine or model.
+        Raises `ValueError`, a sentence, for an unknown machine or model and for a device that `expected` is not for.
         """
         self.node: Node = on if isinstance(on, Node) else parse_node(on)
-        self.table = table or eager.load()
-        self.clock = clock
-        self.eager = eager.Eager(self.node, self.table, clock)
+        self.expected: Expected = (expected or stated()).on(clock)
+        check_device(self.expected, self.node.device)
+        self.clock: Clock = clock
+        self._where = (Roofline(self.node.device), self.node)
         self.machine = self.node.name
         self._models = tuple(dict.fromkeys(model(name).name for name in models))
         self._made: dict[Any, pl.DataFrame] = {}
-        units = eager.compute_units(self.node.device)
         self.assumptions = (
             f"Nothing was run: operations counted from the modules, on {self.node.name}.",
-            "Time of an operation: the largest of launch, compute over its share of the peak, bytes over their "
-            "share of "
-            "bandwidth. "
-            + (
-                "Launch: the smallest kernel; times are device times, as the paper's."
-                if clock == "kernel"
-                else "Launch: the host's dispatch of each operation; times are those of a host that waits for nothing."
-            ),
-            *self.table.assumptions(),
+            *self.expected.assumptions(),
             "Baseline attention: scores, scale, mask, softmax in fp32, cast, values, each a kernel (as transformers' "
             "eager attention); elementwise work is not fused.",
             "Both halves of classifier-free guidance run as one batch.",
-            *(() if units else (f"{self.node.name} states no number of compute units: kernels fill it at once.",)),
+            *self._filled(),
         )
 
+    def _filled(self) -> tuple[str, ...]:
+        """Said where kernels fill the device at once, for its size is not known."""
+        known = units_of(self.node.device.compute_units) is not None or not isinstance(self.expected, Efficiency)
+        return () if known else (f"{self.node.name} states no number of compute units: kernels fill it at once.",)
+
     def other(
-        self, on: str | Node | None = None, models: Sequence[str] | None = None, table: eager.Table | None = None
+        self, on: str | Node | None = None, models: Sequence[str] | None = None, expected: Expected | None = None
     ) -> Predicted:
-        """The same, also at sizes that were asked for, with another machine, other models or other efficiencies."""
+        """The same, also at sizes that were asked for, with another machine, models or model of expected time."""
         made = copy(self)
-        Predicted.__init__(made, on or self.node, models or self._models, table or self.table, self.clock)
+        Predicted.__init__(made, on or self.node, models or self._models, expected or self.expected, self.clock)
         return made
+
+    def holds(self, on: str) -> bool:
+        """Whether its model of expected time says something of another device."""
+        return self.expected.refusal(parse_node(on).device) is None
+
+    @property
+    def table(self) -> Table:
+        """Efficiencies for what only a table says (links): the source's own, or the stated ones."""
+        found = self.expected if isinstance(self.expected, Efficiency) else stated()
+        return found.table
+
+    def bounds(self, work: Work) -> Bounds:
+        """The limits of one call on the source's machine."""
+        return bounds_of(work, self._where)
+
+    def call_s(self, work: Work) -> Any:
+        """Expected seconds of one call: see `Expected.call_s`."""
+        return self.expected.call_s(work, self.bounds(work))
+
+    def total_s(self, work: Work) -> Any:
+        """Expected seconds of all calls, for each turn of a loop."""
+        return total_s(self.expected, work, self.bounds(work))
 
     def models(self) -> tuple[str, ...]:
         """See `Source.models`."""
@@ -213,17 +209,17 @@ class Predicted:
             self._made[key] = work_frame([self._row(run, work) for run in passes for work in run.work])
         return self._made[key]
 
-    def _row(self, run: Pass, work: eager.Counted) -> Row:
-        times = 1 if work.whole else work.count
+    def _row(self, run: Pass, work: Work) -> Row:
+        found = estimate_op(run, work, self._where, self.expected)
         return {
             "stage": run.stage.name,
             "name": work.op.path or work.op.name,
             "class": class_of(work.op),
             "kind": attention_kind(work.op),
-            "count": int(run.total(work.count)),
-            "time_ns": round(float(run.total(self.eager.total_s(work))) * 1e9),
-            "flops": int(run.total(work.flops * times)),
-            "bytes": int(run.total(work.bytes * times)),
+            "count": found.count,
+            "time_ns": round(found.expected_s * 1e9),
+            "flops": found.flops,
+            "bytes": found.bytes,
         }
 
     def calls(self, model: str, attention: Attention | str, sizes: Mapping[str, int]) -> pl.DataFrame:
@@ -260,9 +256,9 @@ class Predicted:
         again = [once.with_columns(pl.col("start_ns") + whole * turn) for turn in range(run.repeat)]
         return pl.concat(again).select(*CALLS), start + whole * run.repeat
 
-    def _path_ns(self, work: eager.Counted, paths: int) -> Longs:
+    def _path_ns(self, work: Work, paths: int) -> Longs:
         """Nanoseconds of an operation at one of its paths, for each turn."""
-        seconds = np.asarray(self.eager.total_s(work), dtype=np.float64)
+        seconds = np.asarray(self.total_s(work), dtype=np.float64)
         return np.asarray(np.rint(seconds * 1e9 / paths), dtype=np.int64)
 
     def _shape(self, run: Pass, row: int, paths: int) -> dict[str, Longs]:
@@ -281,10 +277,10 @@ class Predicted:
         """See `Source.extra`. This source has ``lean`` and ``split``."""
         if name == LEAN:
             return [_totals(each, self.work(each, LEAN, {})) for each in self._models]
-        if name == SPLIT:
-            splits = msgspec.structs.replace(self.table.flash_splits_keys, value=1.0)
-            table = msgspec.structs.replace(self.table, flash_splits_keys=splits)
-            other = self.other(table=table)
+        if name == SPLIT and isinstance(self.expected, Efficiency):
+            table = self.expected.table
+            splits = replace(table.flash_splits_keys, value=1.0)
+            other = self.other(expected=replace(self.expected, table=replace(table, flash_splits_keys=splits)))
             return [_totals(each, other.work(each, "flash", {})) for each in self._models]
         return []
 
@@ -303,11 +299,11 @@ def _totals(name: str, work: pl.DataFrame) -> Row:
     return {"model": name, "time_ns": work["time_ns"].sum(), "attention_ns": mine}
 
 
-def _begins(work: eager.Counted) -> bool:
+def _begins(work: Work) -> bool:
     return work.op.kind == "attention" and work.piece in ("", "scores")
 
 
-def _parts(works: Sequence[eager.Counted], row: int) -> list[eager.Counted]:
+def _parts(works: Sequence[Work], row: int) -> list[Work]:
     """One attention: itself when fused, else its pieces, which follow one another."""
     parts = [works[row]]
     while parts[-1].piece not in ("", "values"):

@@ -110,8 +110,8 @@ def step_of(source: Predicted, attention: Attention, batch: int = 1) -> list[Seg
     times = np.bincount(order, minlength=len(run.work))
     made: dict[int, Segment] = {}
     for row, work in enumerate(run.work):
-        seconds = float(source.eager.call_s(work))
-        compute, memory = (float(np.max(part)) for part in source.eager.parts_s(work))
+        seconds = float(source.call_s(work))
+        compute, memory = (float(np.max(part)) for part in source.expected.parts_s(work, source.bounds(work)))
         calls = int(work.count) / int(times[row])
         held = float(work.scores) * 2 if work.piece else 0.0
         made[row] = Segment(seconds * calls, min(compute / seconds, 1.0), min(memory / seconds, 1.0), held)

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...estimate.eager import Counted
+from ...estimate.expected import Work
+from ...estimate.limits import Pass
 from ...workload.fold import unfold
 from .claims import claim, counted, number, statement
-from .predicted import Pass, parameters_of, passes_of, workload_of
+from .predicted import parameters_of, passes_of, workload_of
 from .source import Claim, Experiment, Row, Source, about, columns
 from .suite import MODELS, model
 
@@ -121,7 +122,7 @@ def _described(source: Source, name: str) -> Row:
     calls = [each for run in generators for each in run.work if each.fused_attention]
     own = [each for each in calls if each.op.attrs["role"] == "self"]
 
-    def of(which: Sequence[Counted], dim: str) -> list[int]:
+    def of(which: Sequence[Work], dim: str) -> list[int]:
         return sorted({int(np.max(each.dims[dim])) for each in which})
 
     parameters = sum(parameters_of(name).values())
