@@ -178,6 +178,15 @@ def test_an_interrupted_measurement_says_how_to_go_on(monkeypatch, capsys, tmp_p
     assert (code, "the same command goes on" in error) == (130, True)
 
 
+def test_a_study_that_is_stopped_before_its_folder_is_made_keeps_nothing(monkeypatch, capsys, tmp_path):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("frameroof.report.study.open_folder", stopped)
+    code, _, error = command(monkeypatch, capsys, *SD, "--figure", "9", "--out", tmp_path / "study")
+    assert (code, error) == (130, "frameroof: interrupted; nothing was written\n")
+
+
 def test_a_workload_file_without_attention_ends_no_experiment(monkeypatch, capsys, tmp_path):
     path = tmp_path / "tiny.workload.json"
     path.write_text(TINY, "utf-8")

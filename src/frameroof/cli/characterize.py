@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
@@ -107,7 +107,13 @@ def characterize(  # more than five arguments: each is an option of the command
 @contextmanager
 def _resumable(folder: Path | None) -> Iterator[None]:
     """Where a study has a folder, stopping it loses what is not finished and nothing else."""
-    with kept(lambda: f"{folder} has what is finished, and the same command goes on") if folder else nullcontext():
+
+    def what() -> str:
+        if folder is None or not folder.exists():
+            return "nothing was written"
+        return f"{folder} has what is finished, and the same command goes on"
+
+    with kept(what):
         yield
 
 
