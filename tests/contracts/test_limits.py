@@ -18,18 +18,17 @@ NAMES = re.compile(r"^(MOST|LEAST|SHORTEST|LONGEST|LARGEST|SMALLEST|LIMIT|STEADY
 OURS = {  # no limits of what a user gives, or those of another place
     "lab/characterize/training.py LIMIT_S": "how long processes of our own may take",
     "stream/text.py LONGEST_PROMPT": "as in serve/limits.py; its module loads torch",
-    "outside.py MOST_QUOTED": "how much of a text an error repeats",
 }
 
 
 def in_messages(root: Path) -> Iterator[tuple[str, str]]:
-    """(file, constant) of every constant that the text of an error quotes."""
+    """(file, constant) of every constant that the text of an error quotes; `MOST_QUOTED` cuts what it repeats."""
     source = root / "src" / "frameroof"
     for file in sorted(source.rglob("*.py")):
         for call in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(call, ast.Call) and re.search(r"(Error|_Unfit)$", ast.unparse(call.func)):
                 for part in ast.walk(call):
-                    if isinstance(part, ast.Name) and NAMES.match(part.id):
+                    if isinstance(part, ast.Name) and NAMES.match(part.id) and part.id != "MOST_QUOTED":
                         yield file.relative_to(source).as_posix(), part.id
 
 
