@@ -253,17 +253,16 @@ def test_a_batch_has_a_prompt_and_switches_for_each_sample() -> None:
 
 
 def test_first_frame_and_whole_leave_the_warm_up_out() -> None:
-    """A clock that counts its readings: preparing takes 1, a block's generation 1, with a switch 1 more until seen."""
+    """Each block is asked for, begun and done: after 2 and 5 the first, after 7 and 13 the second, switched one."""
     lane = Lane("ring", Setup(), lambda text: None)
-    ticks = iter(range(1, 10_000))
     lane.ready(lambda text: None)
-    lane.meter = Meter(lane.engine.c, clock=lambda: next(ticks))
-    lane._prepare_ns = lane._end_to_end_ns = 1
+    lane.meter = Meter(lane.engine.c, clock=iter([10, 12, 17, 30, 37, 50]).__next__)
+    lane._prepare_ns, lane._end_to_end_ns = 100, 1000
     lane.block(0, None)
     lane.block(1, "a fox")
-    assert lane.meter.rows == [BlockTimes(0, 1, 0, False), BlockTimes(1, 1, 0, True, 2)]
-    assert lane.meter.first_ns == 1 + 1
-    assert lane._end_to_end_ns == 1 + 2 + 2
+    assert lane.meter.rows == [BlockTimes(0, 5, 0, False), BlockTimes(1, 13, 0, True, 7 + 13)]
+    assert lane.meter.first_ns == 100 + 5
+    assert lane._end_to_end_ns == 1000 + (2 + 5) + (7 + 13)
 
 
 def named(section: str) -> set[str]:
