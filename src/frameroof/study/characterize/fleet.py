@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -42,7 +44,7 @@ def read_jobs(path: str | os.PathLike[str]) -> pl.DataFrame:
         frame = frame.select(pl.col("job", "kind").cast(pl.String), pl.col(JOB_COLUMNS[2:]).cast(pl.Float64))
     except pl.exceptions.PolarsError:
         raise ValueError(f"{file}: {', '.join(JOB_COLUMNS[2:])} must be numbers") from None
-    bad = frame.filter(
+    unfit = (
         ~pl.col("kind").is_in(JOB_KINDS)
         | pl.any_horizontal(
             pl.col(JOB_COLUMNS[2:]).is_null()
@@ -51,6 +53,7 @@ def read_jobs(path: str | os.PathLike[str]) -> pl.DataFrame:
         )
         | (pl.col("memory_used_bytes") > pl.col("memory_bytes"))
     )
+    bad = frame.filter(unfit.fill_null(True))
     if len(bad):
         raise ValueError(
             f"{file}: job {quoted(bad['job'][0])} does not fit: kind is {', '.join(JOB_KINDS)}, numbers are above 0, "
@@ -62,13 +65,27 @@ def read_jobs(path: str | os.PathLike[str]) -> pl.DataFrame:
 
 def _parquet(data: io.BytesIO) -> pl.DataFrame:
     """The columns that are used; a small file may hold any number of rows."""
-    rows = pl.scan_parquet(data).select(pl.len()).collect().item()
-    if rows > MOST_JOBS:
-        raise ValueError(f"it has {rows:,} rows, and at most {MOST_JOBS:,} are read")
-    data.seek(0)
-    frame = pl.scan_parquet(data)
-    known = frame.collect_schema().names()
-    return frame.select([name for name in JOB_COLUMNS if name in known]).collect()
+    with _unheard():
+        rows = pl.scan_parquet(data).select(pl.len()).collect().item()
+        if rows > MOST_JOBS:
+            raise ValueError(f"it has {rows:,} rows, and at most {MOST_JOBS:,} are read")
+        data.seek(0)
+        frame = pl.scan_parquet(data)
+        known = frame.collect_schema().names()
+        return frame.select([name for name in JOB_COLUMNS if name in known]).collect()
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """What polars' Rust writes on a broken file, before it raises, goes nowhere: a trace of its stack."""
+    before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
 
 
 FIGURE_1_COLUMNS = columns(
