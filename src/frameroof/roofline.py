@@ -9,8 +9,7 @@ Quantities may be numbers or NumPy arrays; FLOPs, bytes and seconds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .dtypes import DTYPES
 
@@ -20,8 +19,7 @@ if TYPE_CHECKING:  # a script that measures a GPU has no msgspec, which devices 
 Bound = Literal["compute", "memory"]
 
 
-@dataclass(frozen=True)
-class Limit:
+class Limit(NamedTuple):
     """What an operation needs of the compute units and of memory, in seconds; numbers or arrays."""
 
     compute_s: Any
@@ -103,7 +101,7 @@ class Roofline:
         `bandwidth` is that of a link in place of the device's memory, in bytes per second. Raises as `peak`.
         """
         compute: Any = 0.0
-        if not isinstance(flops, float | int) or flops:
+        if not isinstance(flops, (float, int)) or flops:
             compute = flops / self.peak(unit)
         if self.vector_peak is not None:
             compute = larger(compute, vector_flops / self.vector_peak)
@@ -117,8 +115,8 @@ class Roofline:
 
 def larger(a: Any, b: Any) -> Any:
     """The larger of two numbers, or of each pair in arrays."""
-    if isinstance(a, float | int) and isinstance(b, float | int):
-        return max(a, b)
+    if isinstance(a, (float, int)) and isinstance(b, (float, int)):
+        return a if a >= b else b
     import numpy as np
 
     return np.maximum(a, b)

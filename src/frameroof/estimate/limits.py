@@ -8,16 +8,19 @@ its kernel computes, while its FLOPs count the full square.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+
+import msgspec
 
 from ..hardware import Node
 from ..passes.parallel import with_plan
 from ..roofline import Limit, Roofline, bound_of, larger
 from ..workload.expr import Poly, expr
 from ..workload.records import COLLECTIVE, MATRIX_KINDS, Op, Stage, Workload
+from ..workload.table import Row, table_of
 from .communication import ring_bytes
 from .expected import DEFAULT_UTILIZATION, Bounds, Expected, Formulas, Work, check_device, total_s, units_of
 
@@ -27,8 +30,7 @@ MOST_ROWS = 10_000_000
 """Operations and names of a stage, times turns of its loop."""
 
 
-@dataclass(frozen=True)
-class OpEstimate:
+class OpEstimate(msgspec.Struct, frozen=True):
     """One row of a stage's table over the whole stage, repeats included: counts, FLOPs, bytes, seconds."""
 
     op: Op
@@ -154,18 +156,16 @@ Where = tuple[Roofline, Node]
 
 @dataclass(frozen=True)
 class Pass:
-    """One stage at one set of sizes: how often it repeats, the turns of its loop, its sizes, its operations."""
+    """One stage at one set of sizes: how often it repeats, the turns of its loop, and what its names stand for."""
 
     stage: Stage
     repeat: int
     turns: int
-    work: tuple[Work, ...]
-    """One for each operation, at numbers or at arrays over the turns; empty where the stage does not run."""
     env: Mapping[str, Any]
 
     @classmethod
-    def of(cls, stage: Stage, values: Mapping[str, Any], formulas: Sequence[Formulas] | None = None) -> Pass:
-        """At sizes that were checked (`Workload.sizes`); `formulas`: those of its operations, where they are kept.
+    def of(cls, stage: Stage, values: Mapping[str, Any]) -> Pass:
+        """At sizes that were checked (`Workload.sizes`).
 
         Raises `ValueError` for a stage that would run a negative number of times, or too often.
         """
@@ -183,9 +183,22 @@ class Pass:
             if turns * (len(stage.ops) + len(stage.let)) > MOST_ROWS:
                 raise ValueError(f"stage {stage.name} would loop {turns:,} times over {len(stage.ops):,} operations")
             inside = {**values, variable: np.arange(turns, dtype=np.int64)}
-        env = stage.bind(inside)
-        work = tuple(Work(each, env) for each in formulas or stage.ops) if turns * repeat else ()
-        return cls(stage, repeat, turns, work, env)
+        return cls(stage, repeat, turns, stage.bind(inside))
+
+    @cached_property
+    def share(self) -> float:
+        """What of it each device does."""
+        return float(self.stage.share)
+
+    @cached_property
+    def work(self) -> tuple[Work, ...]:
+        """One for each operation, at numbers or at arrays over the turns; empty where the stage does not run."""
+        if not self.turns * self.repeat:
+            return ()
+        made = self.stage.remembered
+        if Formulas not in made:
+            made[Formulas] = tuple(map(Formulas, self.stage.ops))
+        return tuple(Work(each, self.env) for each in made[Formulas])
 
     def over_turns(self, value: Any) -> Any:
         """A value as an array of one number for each turn."""
@@ -195,7 +208,7 @@ class Pass:
 
     def total(self, value: Any) -> Any:
         """A value summed over turns and repeats: of an array, or of one that does not depend on the loop variable."""
-        if not hasattr(value, "sum"):
+        if isinstance(value, float | int):
             return value * self.turns * self.repeat
         if not value.ndim:
             return value.item() * self.turns * self.repeat
@@ -204,37 +217,47 @@ class Pass:
 
     def seconds(self, value: Any) -> float:
         """Seconds of all calls in a turn, summed over turns and repeats: those of one device, its share of them."""
-        return float(self.total(value)) * float(self.stage.share)
+        return float(self.total(value)) * self.share
 
 
 def estimate_stage(run: Pass, where: Where, expected: Expected) -> StageEstimate:
-    """The rows of one stage, over all its turns and repeats."""
-    rows = tuple(estimate_op(run, work, where, expected) for work in run.work)
-    return StageEstimate(run.stage.name, run.repeat * run.turns, rows)
-
-
-def estimate_op(run: Pass, work: Work, where: Where, expected: Expected) -> OpEstimate:
-    """One row of a stage, over all its turns and repeats: counts of the whole, seconds of one device.
+    """The rows of one stage, over all its turns and repeats: counts of the whole, seconds of one device.
 
     Raises `ValueError` for a negative size, and where the device has no peak for the work.
     """
-    times, share = work.times, expected.share(work.op)
-    if any(_negative(value) for value in (work.flops, work.bits, times, work.vector)):
-        raise ValueError(f"{work.op.path} has a negative size: the sizes are beyond what it was recorded for")
-    limit = limit_of(work, where)
-    limit_s = run.seconds(limit.seconds * times)
-    expected_s = limit_s / share if share else run.seconds(total_s(expected, work, bounds_of(work, where)))
-    return OpEstimate(
-        op=work.op,
-        count=int(run.total(work.count)),
-        flops=int(run.total(work.flops * times)),
-        vector_flops=int(run.total(work.vector * times)),
-        bytes=-(-int(run.total(work.bits * times)) // 8),
-        compute_s=run.seconds(limit.compute_s * times),
-        memory_s=run.seconds(limit.memory_s * times),
-        limit_s=limit_s,
-        expected_s=expected_s,
-    )
+    if not run.turns * run.repeat:
+        return StageEstimate(run.stage.name, 0, ())
+    table = table_of(run.stage)
+    values = table.at(run.env)
+    if any(map(_negative, values)):
+        path = next(row.op.path for row in table.rows if any(_negative(values[at]) for at in row.at))
+        raise ValueError(f"{path} has a negative size: the sizes are beyond what it was recorded for")
+    rows = tuple(_estimated(run, row, values, where, expected) for row in table.rows)
+    return StageEstimate(run.stage.name, run.repeat * run.turns, rows)
+
+
+def _estimated(run: Pass, row: Row, values: list[Any], where: Where, expected: Expected) -> OpEstimate:
+    at = row.at
+    count, times, flops, vector, bits = values[at[0]], values[at[1]], values[at[2]], values[at[4]], values[at[5]]
+    if row.op.kind == COLLECTIVE:
+        limit = limit_of(Work(row.op, run.env), where)
+    else:
+        limit = where[0].limit(flops=values[at[3]], unit=row.unit, vector_flops=vector, bytes=bits / 8)
+    share, seconds = expected.share(row.op), run.seconds
+    if run.stage.loop:
+        counts = (run.total(count), run.total(flops * times), run.total(vector * times), run.total(bits * times))
+        limit_s, compute_s, memory_s = (seconds(s * times) for s in (limit.seconds, limit.compute_s, limit.memory_s))
+    else:  # numbers: an operation costs a few multiplications
+        calls = times * run.repeat
+        counts = (count * run.repeat, flops * calls, vector * calls, bits * calls)
+        each = calls * run.share
+        limit_s, compute_s, memory_s = limit.seconds * each, limit.compute_s * each, limit.memory_s * each
+    if share:
+        expected_s = limit_s / share
+    else:
+        work = Work(row.op, run.env)
+        expected_s = seconds(total_s(expected, work, bounds_of(work, where)))
+    return OpEstimate(row.op, *counts[:3], -(-counts[3] // 8), compute_s, memory_s, limit_s, expected_s)
 
 
 def _negative(value: Any) -> bool:
@@ -262,4 +285,4 @@ def bounds_of(work: Work, where: Where) -> Bounds:
     return Bounds.of(work, roofline)
 
 
-__all__ = ["Estimate", "OpEstimate", "Pass", "StageEstimate", "bounds_of", "estimate", "estimate_op", "estimate_stage"]
+__all__ = ["Estimate", "OpEstimate", "Pass", "StageEstimate", "bounds_of", "estimate", "estimate_stage"]

@@ -13,9 +13,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ... import catalogue
-from ...estimate.expected import Bounds, Clock, Expected, Formulas, Work, check_device, total_s, units_of
+from ...estimate.expected import Bounds, Clock, Expected, Work, check_device, total_s, units_of
 from ...estimate.expected.efficiency import Efficiency, Table, stated
-from ...estimate.limits import Pass, bounds_of, estimate_op
+from ...estimate.limits import OpEstimate, Pass, bounds_of, estimate_stage
 from ...hardware import Node, parse_node
 from ...passes import materialize_attention
 from ...roofline import Roofline
@@ -91,15 +91,10 @@ def _passes(name: str, attention: str, sizes: tuple[tuple[str, int], ...]) -> tu
         values: dict[str, Any] = dict(chosen)
         if "guidance" in expr(stage.repeat).names:
             values |= {"batch": values["batch"] * values["guidance"], "guidance": 1}
-        run = Pass.of(stage, values, _formulas(name, attention, stage.name))
+        run = Pass.of(stage, values)
         if run.work:
             out.append(run)
     return tuple(out)
-
-
-@lru_cache(maxsize=256)
-def _formulas(name: str, attention: str, stage: str) -> tuple[Formulas, ...]:
-    return tuple(map(Formulas, _ops(name, attention, stage)))
 
 
 @lru_cache(maxsize=256)
@@ -109,6 +104,20 @@ def _order(name: str, attention: str, stage: str) -> Longs:
 
 def _ops(name: str, attention: str, stage: str) -> tuple[Op, ...]:
     return next(s for s in workload_of(name, attention).stages if s.name == stage).ops
+
+
+def _row(stage: str, found: OpEstimate) -> Row:
+    op = found.op
+    return {
+        "stage": stage,
+        "name": op.path or op.name,
+        "class": class_of(op),
+        "kind": attention_kind(op),
+        "count": found.count,
+        "time_ns": round(found.expected_s * 1e9),
+        "flops": found.flops,
+        "bytes": found.bytes,
+    }
 
 
 class Predicted:
@@ -206,21 +215,11 @@ class Predicted:
         key = ("work", model, attention, tuple(sorted(sizes.items())))
         if key not in self._made:
             passes = passes_of(model, attention, sizes)
-            self._made[key] = work_frame([self._row(run, work) for run in passes for work in run.work])
+            self._made[key] = work_frame([_row(run.stage.name, op) for run in passes for op in self._estimated(run)])
         return self._made[key]
 
-    def _row(self, run: Pass, work: Work) -> Row:
-        found = estimate_op(run, work, self._where, self.expected)
-        return {
-            "stage": run.stage.name,
-            "name": work.op.path or work.op.name,
-            "class": class_of(work.op),
-            "kind": attention_kind(work.op),
-            "count": found.count,
-            "time_ns": round(found.expected_s * 1e9),
-            "flops": found.flops,
-            "bytes": found.bytes,
-        }
+    def _estimated(self, run: Pass) -> tuple[OpEstimate, ...]:
+        return estimate_stage(run, self._where, self.expected).ops
 
     def calls(self, model: str, attention: Attention | str, sizes: Mapping[str, int]) -> pl.DataFrame:
         """See `Source.calls`. Calls that a folded table cannot tell apart follow one another."""

@@ -1,0 +1,70 @@
+"""A stage's operations as formulas, each distinct polynomial once, so that all of them are evaluated together.
+
+Layers share sizes: some 400 operations of a pipeline have about 250 distinct polynomials over 100 products of sizes. A
+table is made once for a stage and kept with it; an evaluation is then a few multiplications for each polynomial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from .expr import ONE, Monomial, Poly
+from .records import MATRIX_KINDS, Op, Stage
+
+
+class Row(NamedTuple):
+    """One operation, its unit ("" without matrix work), and where its quantities stand among its table's values.
+
+    `at` are the places of six quantities of one call: how often it runs, what the others are multiplied by (that, or 1
+    where sizes are sums over all calls), matrix FLOPs, those of them that are executed, other FLOPs, and bits.
+    """
+
+    op: Op
+    unit: str
+    at: tuple[int, ...]
+
+
+class Table:
+    """The rows of a stage, and the distinct polynomials that they use."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._monomials: dict[Monomial, int] = {}
+        self._polys: dict[Poly, int] = {}
+        self.rows = tuple(map(self._row, stage.ops))
+        self._sums = [[(c, self._of(m)) for m, c in poly.terms.items()] for poly in self._polys]
+
+    def _of(self, monomial: Monomial) -> int:
+        return self._monomials.setdefault(monomial, len(self._monomials))
+
+    def _row(self, op: Op) -> Row:
+        matrix = op.kind in MATRIX_KINDS
+        executed = op.executed_flops() if matrix else Poly()
+        times = ONE if op.attrs.get("total") else op.count
+        polys = (op.count, times, op.flops(), executed, op.vector_flops(), op.bits())
+        return Row(op, op.unit if matrix else "", tuple(self._polys.setdefault(p, len(self._polys)) for p in polys))
+
+    def at(self, env: Mapping[str, Any]) -> list[Any]:
+        """The values that rows point at, for sizes `env` (`Stage.bind`): integers, or arrays over a loop's turns."""
+        products = []
+        for monomial in self._monomials:
+            value: Any = 1
+            for name in monomial:
+                value = value * env[name]
+            products.append(value)
+        values = []
+        for terms in self._sums:
+            total: Any = 0
+            for coefficient, at in terms:
+                total = total + coefficient * products[at]
+            values.append(total)
+        return values
+
+
+def table_of(stage: Stage) -> Table:
+    """The table of a stage, made when it is first asked for."""
+    made = stage.remembered
+    if Table not in made:
+        made[Table] = Table(stage)
+    found: Table = made[Table]
+    return found
