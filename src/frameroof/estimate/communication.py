@@ -8,10 +8,12 @@ that a ring over several nodes runs at the slower of the two links.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..hardware import Device, link_of
-from .expected.efficiency import Table
+
+if TYPE_CHECKING:  # its curves need NumPy, which a collective does not
+    from .expected.efficiency import Table
 
 PASSES = {"all_gather": 1, "reduce_scatter": 1, "all_to_all": 1, "broadcast": 1, "all_reduce": 2}
 """Collective -> how often a ring passes the whole; the names that an operation of the kind `collective` may have."""
