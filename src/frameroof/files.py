@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-MOST_BYTES = 1 << 26
+MOST_BYTES = 1 << 25
 """Bytes of an input file, where a reader sets no limit of its own; the largest of the catalogue has 200 KB."""
 MOST_PYTHON = 1 << 24
 """Bytes of a Python file that is run."""
-MOST_UNPACKED = 1 << 26
+MOST_UNPACKED = 1 << 25
 """Bytes that a gzip file may unfold to, where a reader sets no limit of its own."""
 _GZIP = b"\x1f\x8b"
 _PIECE = 1 << 20

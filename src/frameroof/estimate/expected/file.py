@@ -26,7 +26,7 @@ from .uniform import LEAST, Utilization
 
 FAMILY, VERSION = "frameroof.efficiency", 1
 SCHEMA = f"{FAMILY}/{VERSION}"
-MOST_BYTES = 64 << 20  # a calibration with all its samples has less than 1 MB
+MOST_BYTES = 16 << 20  # a calibration with all its samples has less than 1 MB
 SHARES = ("convolution", "unfused")
 """Numbers of a table that are shares of a peak."""
 AT_LEAST_ONE = ("tile", "flash_rows", "flash_columns", "group_norm_passes", "group_norm_groups")
