@@ -234,11 +234,11 @@ def test_what_is_measured_at_full_size(gpu: Any, h200: Any, tmp_path: Path) -> N
 
 def test_peaks_are_what_frameroof_reads(h200: Any) -> None:
     known = device("H200")
-    assert h200.bandwidth == known.device.bandwidth
-    assert h200.peaks == pytest.approx({dtype: known.device.peak(dtype) for dtype in h200.peaks}, rel=1e-12)
+    assert h200.bandwidth == known.bandwidth
+    assert h200.peaks == pytest.approx({dtype: known.peak(dtype) for dtype in h200.peaks}, rel=1e-12)
     assert {"bf16", "fp8", "int8", "tf32"} <= set(h200.peaks)
-    assert h200.vector_peak == pytest.approx(known.device.vector_peak)
-    assert h200.compute_units == known.device.compute_units
+    assert h200.vector_peak == pytest.approx(known.vector_peak)
+    assert h200.compute_units == known.compute_units
 
 
 def test_a_group_that_runs_late_ends_with_enough_blocks(gpu: Any, h200: Any, tmp_path: Path, monkeypatch: Any) -> None:
