@@ -96,6 +96,7 @@ class ShapeRow(msgspec.Struct):
     """Whether it is copies between host and device, which the link between them limits and not the memory."""
 
     def __post_init__(self) -> None:
+        """Raises `ValueError` for an input that mixes numbers and lists."""
         if any(len(set(map(type, each))) > 1 for each in self.dims):
             raise ValueError("an input's dimensions are whole numbers, or a list of them for each tensor")
 
@@ -361,7 +362,8 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     data = from_json(text, dict[str, Any], what)
     version = data.get("version", 0)
     if version != VERSION:
-        raise ValueError(f"{file} is a run of version {quoted(version)}; this frameroof reads version {VERSION}")
+        said = version if isinstance(version, int) else quoted(version)
+        raise ValueError(f"{file} is a run of version {said}; this frameroof reads version {VERSION}")
     return _with_left_over(record(data, Run, what), data)
 
 

@@ -242,7 +242,7 @@ def test_what_failed_once_ends_as_its_truth_says(shared: Path, tmp_path: Path) -
         ("dims", [[1, [2]]], r"dimensions .* at `\$.shapes\[0\]`"),
         ("dims", [["a"]], r"at `\$.shapes\[0\].dims\[0\]\[0\]`"),
         ("dims", [[[[[1]]]]], r"at `\$.shapes\[0\].dims"),
-        ("version", -1, "a run of version '-1'"),
+        ("version", -1, "a run of version -1;"),
         ("version", "1", "a run of version '1'"),
         ("share", 1e40, r"not finite or beyond 1e\+30 - at `\$.classes\[0\].share`"),
     ],
