@@ -202,7 +202,7 @@ def test_a_profile_of_a_graph_has_the_devices_clock_and_memory(cuda: Device) -> 
     with torch.inference_mode():
         timing = Profile(layer).measure(lambda: layer(x), graph=True, repeat=3)
     assert len(timing.device_samples_ns) == 3
-    assert timing.memory["of"] == "allocator of the device"
+    assert timing.memory.of == "allocator of the device"
 
 
 def test_another_device_than_the_current_one_is_a_sentence(cuda: Device) -> None:
