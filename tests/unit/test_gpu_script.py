@@ -334,7 +334,7 @@ def test_traces_are_summed_and_packed(gpu: Any, tmp_path: Path) -> None:
 
 
 def test_it_runs_without_msgspec_polars_and_diffusers(tmp_path: Path) -> None:
-    """As on a lent machine; the suite then says what it lacks."""
+    """As on a machine without them; the suite then says what it lacks."""
     code = f"""
 import runpy, sys
 class Missing:
