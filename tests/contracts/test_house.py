@@ -238,6 +238,7 @@ RUN = {  # what is run, or imported by what is
     "httpx2": "starlette.testclient",
     "import-linter": "lint-imports",
     "mypy": "bin/mypy",
+    "pytest-xdist": "pytest_xdist_auto_num_workers",
     "ruff": "bin/ruff",
     "sphinx": "bin/sphinx-build",
 }

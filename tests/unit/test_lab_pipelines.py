@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -52,6 +53,13 @@ SITES = [pytest.param(name, marks=pytest.mark.full) if name in LONG else name fo
 def built(name: str) -> Any:
     """The reduced pipeline on the processor."""
     return make(name, lambda: (pipelines.pipeline(name).build(True), (), {}), "cpu", "fp32").module
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget() -> Iterator[None]:
+    """Gigabytes of models are for this file alone."""
+    yield
+    built.cache_clear()
 
 
 def ran(name: str, how: str) -> dict[str, Any]:
