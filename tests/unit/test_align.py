@@ -44,6 +44,10 @@ def test_calls_may_take_turns():
     ]
 
 
+def test_turns_that_are_not_whole_are_summed():
+    assert table(lambda t: [called("a", i, 3 + i % 2) for i in range(2 * t + 1)]) == [("a", "7*t+3", "2*t+1", True)]
+
+
 def test_calls_that_grow_are_the_sum_of_their_sizes():
     # 2 + 4 + … + 2 t = t (t + 1)
     assert table(lambda t: [called("a", i, 2 * (i + 1)) for i in range(t)]) == [("a", "t*t+t", "t", True)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from workload_made import op, tensor, workload
@@ -10,6 +12,7 @@ from frameroof.estimate import Utilization
 from frameroof.estimate.grid import estimate_grid
 from frameroof.hardware import Device, Node, Price
 from frameroof.workload.expr import Poly, poly
+from frameroof.workload.recipe import Size
 from frameroof.workload.records import Held, Stage
 
 
@@ -37,6 +40,11 @@ def test_every_size_beyond_one_chunk_too():
     n = np.arange(1, 1026)  # chunks of 512, 512 and 1
     found = seconds(workload(Stage("a", (read("n"), read("2*n+1")), repeat="2"), n=1), {"n": n})
     assert found[0] == pytest.approx(2 * (3 * n + 1) / 1e12, rel=1e-12)
+
+
+def test_operations_in_proportion_are_added_up():
+    found = seconds(workload(Stage("a", (read("2*n"), read("6*n"), read("2*n"))), n=1), {"n": [7]})
+    assert found[0, 0] == pytest.approx(10 * 7 / 1e12, rel=1e-12)
 
 
 def test_each_machine_has_its_row_and_a_share_of_several_devices():
@@ -123,5 +131,8 @@ def test_sizes_that_are_not_admissible_are_refused_wherever_they_stand():
     ):
         with pytest.raises(ValueError, match=sentence):
             estimate_grid(made, [NODE], wrong)
+    steps = replace(made, params={"n": Size(8, step=8)})
+    with pytest.raises(ValueError, match="n=12 is not admissible"):
+        estimate_grid(steps, [NODE], {"n": [8, 12, 16]})
     assert seconds(made, {}).shape == (1, 1)
     assert seconds(made, {"n": 5})[0, 0] == pytest.approx(5e-12)
