@@ -37,6 +37,16 @@ def fc(weight="bf16", path="fc"):
 # --------------------------------------------------------------------------------------- limits
 
 
+def test_a_size_that_a_prediction_makes_too_large_is_a_sentence():
+    """Also where a workload was read at sizes that are fine, and keeps its formulas."""
+    rows = "*".join("n" * 8)
+    x = tensor(f"{rows},1")
+    made = workload(Stage("s", (op("linear", [x], [x], b=1, m=rows, n=1, k=1),)), n=1)
+    assert predict(made, H100).estimate.total.flops == 2
+    with pytest.raises(ValueError, match="a size grows beyond any use"):
+        predict(made, H100, sizes={"n": 10**9})
+
+
 def test_causal_attention_is_limited_by_its_triangle_not_by_its_square():
     made = workload(Stage("all", (attention(causal=True),)), n=4096)
     (row,) = estimate(made, H100).total.ops

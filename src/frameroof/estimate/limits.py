@@ -232,32 +232,49 @@ def estimate_stage(run: Pass, where: Where, expected: Expected) -> StageEstimate
     if any(map(_negative, values)):
         path = next(row.op.path for row in table.rows if any(_negative(values[at]) for at in row.at))
         raise ValueError(f"{path} has a negative size: the sizes are beyond what it was recorded for")
-    rows = tuple(_estimated(run, row, values, where, expected) for row in table.rows)
-    return StageEstimate(run.stage.name, run.repeat * run.turns, rows)
+    found: dict[Any, Amounts] = {}
+    return StageEstimate(
+        run.stage.name,
+        run.repeat * run.turns,
+        tuple(_estimated(run, row, _amounts(run, row, values, where, found), where, expected) for row in table.rows),
+    )
 
 
-def _estimated(run: Pass, row: Row, values: list[Any], where: Where, expected: Expected) -> OpEstimate:
-    at = row.at
-    count, times, flops, vector, bits = values[at[0]], values[at[1]], values[at[2]], values[at[4]], values[at[5]]
+Amounts = tuple[int, int, int, int, float, float, float]
+"""What an operation has of an `OpEstimate`: count, FLOPs, other FLOPs, bytes, seconds of compute, memory and limit."""
+
+
+def _amounts(run: Pass, row: Row, values: list[Any], where: Where, found: dict[Any, Amounts]) -> Amounts:
+    """Of one row; computed once for all rows alike (layers of one size, whose `found` entry it then is)."""
+    alike = row.alike
+    if alike not in found:
+        found[alike] = _computed(run, row, values, where)
+    return found[alike]
+
+
+def _computed(run: Pass, row: Row, values: list[Any], where: Where) -> Amounts:
+    count, times, flops, executed, vector, bits = (values[at] for at in row.at)
     if row.op.kind == COLLECTIVE:
         limit = limit_of(Work(row.op, run.env), where)
     else:
-        limit = where[0].limit(flops=values[at[3]], unit=row.unit, vector_flops=vector, bytes=bits / 8)
-    share, seconds = expected.share(row.op), run.seconds
+        limit = where[0].limit(flops=executed, unit=row.unit, vector_flops=vector, bytes=bits / 8)
     if run.stage.loop:
-        counts = (run.total(count), run.total(flops * times), run.total(vector * times), run.total(bits * times))
-        limit_s, compute_s, memory_s = (seconds(s * times) for s in (limit.seconds, limit.compute_s, limit.memory_s))
+        counts = [run.total(n) for n in (count, flops * times, vector * times, bits * times)]
+        times_s = [run.seconds(s * times) for s in (limit.compute_s, limit.memory_s, limit.seconds)]
     else:  # numbers: an operation costs a few multiplications
         calls = times * run.repeat
-        counts = (count * run.repeat, flops * calls, vector * calls, bits * calls)
+        counts = [count * run.repeat, flops * calls, vector * calls, bits * calls]
         each = calls * run.share
-        limit_s, compute_s, memory_s = limit.seconds * each, limit.compute_s * each, limit.memory_s * each
+        times_s = [limit.compute_s * each, limit.memory_s * each, limit.seconds * each]
+    return counts[0], counts[1], counts[2], -(-counts[3] // 8), times_s[0], times_s[1], times_s[2]
+
+
+def _estimated(run: Pass, row: Row, amounts: Amounts, where: Where, expected: Expected) -> OpEstimate:
+    share = expected.share(row.op)
     if share:
-        expected_s = limit_s / share
-    else:
-        work = Work(row.op, run.env)
-        expected_s = seconds(total_s(expected, work, bounds_of(work, where)))
-    return OpEstimate(row.op, *counts[:3], -(-counts[3] // 8), compute_s, memory_s, limit_s, expected_s)
+        return OpEstimate(row.op, *amounts, amounts[-1] / share)
+    work = Work(row.op, run.env)
+    return OpEstimate(row.op, *amounts, run.seconds(total_s(expected, work, bounds_of(work, where))))
 
 
 def _negative(value: Any) -> bool:

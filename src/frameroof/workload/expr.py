@@ -223,8 +223,7 @@ class Poly:
                 except KeyError:
                     value = value * value_of(name, env)
             total = total + value
-        if type(total) is int and not -MOST_VALUE <= total <= MOST_VALUE:
-            raise ValueError(f"a size grows beyond any use: {quoted(self)} is more than {MOST_VALUE:.0e}")
+        check_value(total, self)
         return total
 
     def substitute(self, values: Mapping[str, Poly]) -> Poly:
@@ -270,6 +269,12 @@ ONE = Poly({(): 1})
 def names_in(factor: str) -> frozenset[str]:
     """The names in a factor of a monomial: itself, or those in the text of a minimum."""
     return frozenset((factor,)) if factor.isidentifier() else expr(factor).names
+
+
+def check_value(value: Any, of: Poly) -> None:
+    """`ValueError`, a sentence, for a value of a polynomial that is beyond `MOST_VALUE`."""
+    if type(value) is int and not -MOST_VALUE <= value <= MOST_VALUE:
+        raise ValueError(f"a size grows beyond any use: {quoted(of)} is more than {MOST_VALUE:.0e}")
 
 
 def value_of(factor: str, env: Mapping[str, Any]) -> Any:

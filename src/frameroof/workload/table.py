@@ -9,20 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from .expr import ONE, Monomial, Poly
-from .records import MATRIX_KINDS, Op, Stage
+from .expr import ONE, Monomial, Poly, check_value, value_of
+from .records import COLLECTIVE, MATRIX_KINDS, Op, Stage
 
 
 class Row(NamedTuple):
     """One operation, its unit ("" without matrix work), and where its quantities stand among its table's values.
 
     `at` are the places of six quantities of one call: how often it runs, what the others are multiplied by (that, or 1
-    where sizes are sums over all calls), matrix FLOPs, those of them that are executed, other FLOPs, and bits.
+    where sizes are sums over all calls), matrix FLOPs, those of them that are executed, other FLOPs, and bits. Rows
+    with one number `alike` differ in nothing but what they are called: their limits are one.
     """
 
     op: Op
     unit: str
     at: tuple[int, ...]
+    alike: int
 
 
 class Table:
@@ -31,8 +33,10 @@ class Table:
     def __init__(self, stage: Stage) -> None:
         self._monomials: dict[Monomial, int] = {}
         self._polys: dict[Poly, int] = {}
+        self._alike: dict[Any, int] = {}
         self.rows = tuple(map(self._row, stage.ops))
-        self._sums = [[(c, self._of(m)) for m, c in poly.terms.items()] for poly in self._polys]
+        self._sums = [(poly, [(c, self._of(m)) for m, c in poly.terms.items()]) for poly in self._polys]
+        self._minima = [factor for factor in {f for m in self._monomials for f in m} if not factor.isidentifier()]
 
     def _of(self, monomial: Monomial) -> int:
         return self._monomials.setdefault(monomial, len(self._monomials))
@@ -42,10 +46,16 @@ class Table:
         executed = op.executed_flops() if matrix else Poly()
         times = ONE if op.attrs.get("total") else op.count
         polys = (op.count, times, op.flops(), executed, op.vector_flops(), op.bits())
-        return Row(op, op.unit if matrix else "", tuple(self._polys.setdefault(p, len(self._polys)) for p in polys))
+        unit, at = op.unit if matrix else "", tuple(self._polys.setdefault(p, len(self._polys)) for p in polys)
+        sends = (op.name, op.reads, op.writes) if op.kind == COLLECTIVE else ()
+        return Row(op, unit, at, self._alike.setdefault((unit, at, sends), len(self._alike)))
 
     def at(self, env: Mapping[str, Any]) -> list[Any]:
-        """The values that rows point at, for sizes `env` (`Stage.bind`): integers, or arrays over a loop's turns."""
+        """The values that rows point at, for sizes `env` (`Stage.bind`): integers, or arrays over a loop's turns.
+
+        Raises `ValueError` as a polynomial does.
+        """
+        env = {**env, **{factor: value_of(factor, env) for factor in self._minima}}
         products = []
         for monomial in self._monomials:
             value: Any = 1
@@ -53,10 +63,11 @@ class Table:
                 value = value * env[name]
             products.append(value)
         values = []
-        for terms in self._sums:
+        for poly, terms in self._sums:
             total: Any = 0
             for coefficient, at in terms:
                 total = total + coefficient * products[at]
+            check_value(total, poly)
             values.append(total)
         return values
 
