@@ -1,5 +1,8 @@
 """The prediction as data: its documented JSON, its sums, and the grid that equals it."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -156,3 +159,16 @@ def test_a_grid_by_names_is_predict_at_every_point():
 def test_a_grid_that_cannot_be_says_why(on, sizes, said: str):
     with pytest.raises(ValueError, match=said):
         frameroof.estimate_grid("sd15", on, sizes)
+
+
+def test_copies_of_a_predicted_workload_start_anew(tiny):
+    """What predictions keep with a workload is of that one alone: it neither travels nor outlives a change."""
+    small = len(pickle.dumps(tiny))
+    before = predict(tiny, "H100", dtype="weights=fp8").memory.weight_bytes
+    assert len(pickle.dumps(tiny)) == small
+    for changed in (copy.deepcopy(tiny), pickle.loads(pickle.dumps(tiny))):
+        assert changed == tiny
+        for stage in changed.stages:
+            stage.weights.update({name: 2 * count for name, count in stage.weights.items()})
+        assert predict(changed, "H100", dtype="weights=fp8").memory.weight_bytes == 2 * before
+    assert predict(tiny, "H100", dtype="weights=fp8").memory.weight_bytes == before

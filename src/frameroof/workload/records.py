@@ -173,8 +173,20 @@ class Held:
 WHOLE = Fraction(1)
 
 
+class Remembering:
+    """A record that keeps what was made of it; copies and pickles hold the record alone, and start anew."""
+
+    @cached_property
+    def remembered(self) -> dict[Any, Any]:
+        """What pure functions made of this record, by what was asked, so that asking again costs nothing."""
+        return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "remembered"}
+
+
 @dataclass(frozen=True)
-class Stage:
+class Stage(Remembering):
     """One stage of a pipeline: a table of operations, run `repeat` times (and for each loop value).
 
     `let` binds, in order, the names its polynomials use to expressions of the workload's parameters
@@ -201,11 +213,6 @@ class Stage:
     uncounted: Mapping[str, int] = field(default_factory=dict)
     share: Fraction = WHOLE
 
-    @cached_property
-    def remembered(self) -> dict[Any, Any]:
-        """What pure functions made of this stage, by what was asked, so that asking again costs nothing."""
-        return {}
-
     def bind(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Every name this stage's polynomials use, for parameters that include the loop variable."""
         env = dict(params)
@@ -215,7 +222,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Workload:
+class Workload(Remembering):
     """A whole pipeline: named parameters with admissible sizes, and stages that add up to the whole."""
 
     name: str
@@ -231,11 +238,6 @@ class Workload:
     devices: int = 1
     plan: str = ""
     """How `devices` devices share the work, in a sentence; "" for one device."""
-
-    @cached_property
-    def remembered(self) -> dict[Any, Any]:
-        """What pure functions made of this workload, by what was asked, so that asking again costs nothing."""
-        return {}
 
     def sizes(self, chosen: Mapping[str, int] | None = None) -> dict[str, int]:
         """Defaults overlaid with `chosen`; `ValueError` with a sentence for what is not admissible."""
