@@ -12,7 +12,7 @@ from typing import Any
 from frameroof.dtypes import item_bytes
 from frameroof.estimate.expected import Bounds, Work
 from frameroof.lab.stream.variants import Variant
-from frameroof.roofline import Limit
+from frameroof.roofline import Limit, Roofline
 from frameroof.stream import StreamConfig
 
 from .limits import UTILIZATION, Machine
@@ -71,9 +71,10 @@ def block(machine: Machine, c: StreamConfig, dtype: str, v: Variant) -> dict[str
     }
     if machine.bandwidth is None or dtype not in machine.peaks or (eight and eight not in machine.peaks):
         return found
-    compute = (found["flops"] - in_eight) / machine.peaks[dtype]
-    compute += in_eight / machine.peaks[eight] if eight else 0.0
-    done, copied = Limit(compute, moved / machine.bandwidth), Limit(0.0, copies / machine.bandwidth)
+    roofline = Roofline(machine)
+    compute = roofline.limit(flops=found["flops"] - in_eight, unit=dtype).compute_s
+    compute += roofline.limit(flops=in_eight, unit=eight).compute_s
+    done, copied = Limit(compute, roofline.limit(bytes=moved).memory_s), roofline.limit(bytes=copies)
     parts = (Bounds(done, compute, 0.0), Bounds(copied, 0.0, 0.0))
     work = Work(program(found["flops"], found["bytes"], dtype))
     found["limit_s"] = sum(part.limit_s for part in parts)

@@ -82,7 +82,7 @@ class Machine:
             return found
         found["limit_s"] = float(bounds.limit_s)
         found["expected_s"] = float((expected or self.kernels).call_s(work, bounds))
-        return found | {"bound": "compute" if bounds.compute_s > bounds.memory_s else "memory"}
+        return found | {"bound": bounds.limit.bound}
 
     def whole(self, flops: float, moved: float, dtype: str = "bf16") -> dict[str, Any]:
         """The same of a program of many operations, through one utilization."""

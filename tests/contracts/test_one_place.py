@@ -1,11 +1,12 @@
-"""Words that stand in one file: types of number in `dtypes.py`, names of ranges in `annotations.py`.
+"""What stands in one file: types of number in `dtypes`, names of ranges in `annotations`, limits in `roofline`.
 
-Another list of them would drift from it.
+Another list or rule would drift from it.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,3 +73,38 @@ def test_names_of_ranges_are_spelled_in_one_file() -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith(formats)
     }
     assert found == {"src/frameroof/annotations.py"}
+
+
+# A share of a peak or of a bandwidth is no limit; the ridge is a value of a device.
+SHARES = {"hardware/records.py", "trace/table.py", "trace/advice/precision.py", "characterize/sequence.py"}
+RATE = re.compile(r"(^|_)(peaks?|bandwidth|dense_flops)$")
+
+
+def limits(tree: ast.AST) -> Iterator[int]:
+    """Lines that divide by a peak or a bandwidth, or that say of two times which one bounds."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div | ast.FloorDiv):
+            inner = node.right.func if isinstance(node.right, ast.Call) else node.right
+            inner = inner.value if isinstance(inner, ast.Subscript) else inner
+            name = getattr(inner, "attr", getattr(inner, "id", ""))
+            if RATE.search(name):
+                yield node.lineno
+        elif isinstance(node, ast.IfExp):
+            ends = {getattr(end, "value", None) for end in (node.body, node.orelse)}
+            if ends == {"compute", "memory"}:
+                yield node.lineno
+
+
+@pytest.mark.parametrize(
+    "text", ["a / self.peaks[x]", "a / d.peak(x)", "a / m.bandwidth", "b = 'memory' if x < y else 'compute'"]
+)
+def test_a_limit_is_seen(text: str) -> None:
+    assert list(limits(ast.parse(text)))
+
+
+def test_limits_are_computed_in_one_file() -> None:
+    """The documents that `reproduce` follows have an arithmetic of their own."""
+    found = {str(path) for path in FILES if "reproduce" not in path.parts and list(limits(ast.parse(path.read_text())))}
+    allowed = {path for path in found if path.endswith(("/roofline.py", *SHARES))}
+    assert found == allowed
+    assert len(allowed) == 1 + len(SHARES)

@@ -176,9 +176,9 @@ def _limit(
         unit = "tf32"  # nothing else is as fast on operands in fp32
     found = roofline.limit(flops=needed, unit=unit, bytes=moved or 0.0, bandwidth=link)
     compute, memory = found.compute_s * 1e9, found.memory_s * 1e9
-    made.limit_ns = min(made.time_ns, round(max(compute, memory)))  # a cache can beat the memory: MBU above 1
+    made.limit_ns = min(made.time_ns, round(found.seconds * 1e9))  # a cache can beat the memory: MBU above 1
     made.above_ns = made.time_ns - made.limit_ns
-    made.bound = "compute" if compute > memory else "memory"
+    made.bound = found.bound
     if made.time_ns:
         made.mfu = compute / made.time_ns * (computed / needed) if computed and needed else None
         made.mbu = memory / made.time_ns if moved is not None else None

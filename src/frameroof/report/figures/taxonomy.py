@@ -85,12 +85,12 @@ def figure_4(experiment: Experiment) -> Figure:
 def figure_5(experiment: Experiment) -> Figure:
     """The roofline, with each model at both of its intensities."""
     made, (axes,) = sheet(experiment, 9, 5)
-    peak, bandwidth = (experiment.rows[0][name] for name in ("peak", "bandwidth"))
+    peak, bandwidth, ridge = (experiment.rows[0][name] for name in ("peak", "bandwidth", "ridge"))
     values = [row[c] for row in experiment.rows for c in ("intensity_bytes", "intensity_capacity")]
     if peak and bandwidth:
-        ends = (min([*values, 1.0]) / 2, peak / bandwidth, max(values) * 2)
+        ends = (min([*values, 1.0]) / 2, ridge, max(values) * 2)
         axes.plot(ends, [bandwidth * ends[0], peak, peak], color=BLACK, linewidth=1.2)
-        axes.annotate(f"dense peak {format_rate(peak)}, ridge at {peak / bandwidth:.0f} FLOP/byte",
+        axes.annotate(f"dense peak {format_rate(peak)}, ridge at {ridge:.0f} FLOP/byte",
                       (ends[2], peak), xytext=(0, 4), textcoords="offset points", fontsize=8, ha="right")  # fmt: skip
     for number, row in enumerate(experiment.rows, 1):
         color, rate = FAMILY[row["family"]], row["achieved"]

@@ -115,22 +115,18 @@ def _bound_claims(source: Source, rows: Sequence[Row]) -> list[Claim]:
     ]
 
 
-def _roof(source: Source) -> tuple[float, float] | None:
-    """Peak FLOP/s and bytes per second of the source's machine, None where they are not known."""
+def _roof(source: Source) -> Roofline | None:
+    """That of the source's machine, None where its peak is not known."""
     node = source.node
-    if node is None or source.dtype not in node.device.dense_flops:
-        return None
-    roofline = Roofline(node.device)
-    return roofline.peak(source.dtype), roofline.bandwidth
+    return Roofline(node.device) if node and source.dtype in node.device.dense_flops else None
 
 
-def _row(source: Source, name: str, roof: tuple[float, float] | None) -> Row:
+def _row(source: Source, name: str, roof: Roofline | None) -> Row:
     work, capacity = source.work(name, "flash", {}), source.parameters(name) * BYTES_PER_PARAMETER
     flops, moved, spent = (int(work[column].sum()) for column in ("flops", "bytes", "time_ns"))
-    ridge = roof[0] / roof[1] if roof else None
 
-    def side(intensity: float) -> str | None:
-        return None if ridge is None else "compute" if intensity >= ridge else "memory"
+    def side(bytes: int) -> str | None:
+        return roof.limit(flops=flops, unit=source.dtype, bytes=bytes).bound if roof else None
 
     return {
         "model": name,
@@ -141,10 +137,10 @@ def _row(source: Source, name: str, roof: tuple[float, float] | None) -> Row:
         "bytes": moved,
         "intensity_capacity": flops / capacity,
         "intensity_bytes": flops / moved,
-        "peak": roof[0] if roof else None,
-        "bandwidth": roof[1] if roof else None,
-        "ridge": ridge,
-        "bound": side(flops / moved),
-        "bound_by_capacity": side(flops / capacity),
+        "peak": roof.peak(source.dtype) if roof else None,
+        "bandwidth": roof.bandwidth if roof else None,
+        "ridge": roof.device.ridge(source.dtype) if roof else None,
+        "bound": side(moved),
+        "bound_by_capacity": side(capacity),
         "achieved": flops / (spent / 1e9),
     }

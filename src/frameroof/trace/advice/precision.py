@@ -96,11 +96,11 @@ def _single(run: Run, device: Device, half: str, without: list[str]) -> Iterator
 
 def _eight_bits(run: Run, device: Device, half: str) -> Iterator[Advice]:
     peaks = device.dense_flops
-    eight = next((peaks[name] for name in EIGHT_BIT if peaks.get(name)), 0.0)
+    eight = next((name for name in EIGHT_BIT if name in peaks), half)
     wide = [row for row in run.shapes if row.class_ == "linear" and row.dtype in HALF and row.flops]
-    if eight > peaks[half] and wide:
+    if peaks[eight] > peaks[half] and wide:
         time = sum(row.time_ns for row in wide)
-        limit = _products_ns(device, sum(row.flops or 0 for row in wide), "fp8" if "fp8" in peaks else "int8")
+        limit = _products_ns(device, sum(row.flops or 0 for row in wide), eight)
         whole = sum(row.time_ns for row in run.shapes if row.class_ == "linear")
         part = (
             "" if time > 0.99 * whole else f" of {ms(whole)}, as far as they are in half precision and of known sizes"
@@ -110,8 +110,8 @@ def _eight_bits(run: Run, device: Device, half: str) -> Iterator[Advice]:
             concerns.Classes((LINEAR,)),
             Said(
                 "Quantize linear layers to 8 bits",
-                f"linear layers take {ms(time)}{part}; 8 bits have {eight / peaks[half]:.3g} times the dense peak and "
-                "half the bytes",
+                f"linear layers take {ms(time)}{part}; 8 bits have {peaks[eight] / peaks[half]:.3g} times the dense "
+                "peak and half the bytes",
                 "fp8 or int8 weights and activations for the large linears (torchao, torch._scaled_mm); check the "
                 "latents",
             ),
