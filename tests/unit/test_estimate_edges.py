@@ -97,6 +97,8 @@ def test_counts_are_multiplied_by_calls_turns_and_repeats():
     (row,) = stage.ops
     assert (stage.repeat, row.count, row.flops) == (21, 105, 105 * 2 * 8 * 32 * 64)
     assert row.limit_s == pytest.approx(105 * 2 * (8 * 64 + 64 * 32 + 8 * 32) / BANDWIDTH, rel=1e-12)
+    (row,) = estimate(workload(Stage("a", (called,), repeat="3")), H100).total.ops
+    assert (row.count, row.flops) == (15, 15 * 2 * 8 * 32 * 64)
     summed = replace(called, attrs={"total": True})  # its sizes are sums over its calls already
     (row,) = estimate(workload(Stage("a", (summed,))), H100).total.ops
     assert (row.count, row.flops) == (5, 2 * 8 * 32 * 64)

@@ -138,6 +138,13 @@ def test_a_share_is_exact_and_counts_stay_those_of_the_whole():
     assert whole.assumptions == ()
 
 
+def test_a_share_of_a_loop_is_that_of_all_its_turns():
+    made = workload(Stage("a", (op("copy", (tensor("n", "int8"),)),), let={"n": "100+i"}, loop=("i", "3"), repeat="2"))
+    half = estimate(made, Node(machine(), 2)).total
+    assert half.bytes == 2 * (100 + 101 + 102)
+    assert half.limit_s == pytest.approx(303e-12)
+
+
 def test_plans_are_for_one_number_of_devices_and_made_once():
     made = workload(Stage("a", ()))
     assert share_perfectly(made, 1) is made

@@ -76,10 +76,12 @@ def test_the_floor_of_the_launch_latency_by_hand(tmp_path, latencies, floor):
 
 
 def test_launches_that_came_while_the_device_worked_say_nothing_of_the_floor(tmp_path):
-    t = launched([6_000] * 21)
-    for i in range(20):  # in the midst of the kernel before it, and started 50 us later
-        t.call(100_000 * i + 6_500, 500, 100 + i)
-        t.kernel(100_000 * i + 56_500, 1_000, 100 + i)
+    t = launched([5_000])
+    for i in range(30):  # in the midst of the kernel before it, and started 50 us later
+        t.call(50_000 * i + 5_500, 500, 10 + i)
+        t.kernel(50_000 * (i + 1) + 5_000, 1_000, 10 + i)
+    t.call(1_600_000, 500, 99)  # the one that finds the device idle
+    t.kernel(1_606_000, 1_000, 99)
     assert t.run(tmp_path).launch.floor_ns == 6_000
 
 

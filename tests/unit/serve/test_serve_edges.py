@@ -179,6 +179,8 @@ def test_bounds_may_be_reached():
         Limits(start_s=0.0)
     with pytest.raises(ValueError, match="cannot be nan s"):
         Limits(grace_s=float("nan"))
+    with pytest.raises(ValueError, match="cannot hold a prompt of 2 characters; allow at least 264"):
+        Limits(prompt=2, message=263)
     tight = Limits(prompt=2, message=264)
     assert tight.checked_prompt("  ab ") == "ab"
     tight.check_message(264)
