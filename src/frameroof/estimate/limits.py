@@ -19,7 +19,7 @@ from ..hardware import Node
 from ..passes.parallel import with_plan
 from ..roofline import Limit, Roofline, bound_of, larger
 from ..workload.expr import Poly, expr
-from ..workload.records import COLLECTIVE, MATRIX_KINDS, Op, Stage, Workload
+from ..workload.records import COLLECTIVE, Op, Stage, Workload
 from ..workload.table import Row, table_of
 from .communication import ring_bytes
 from .expected import DEFAULT_UTILIZATION, Bounds, Expected, Formulas, Work, check_device, total_s, units_of
@@ -255,7 +255,7 @@ def _amounts(run: Pass, row: Row, values: list[Any], where: Where, found: dict[A
 def _computed(run: Pass, row: Row, values: list[Any], where: Where) -> Amounts:
     count, times, flops, executed, vector, bits = (values[at] for at in row.at)
     if row.op.kind == COLLECTIVE:
-        limit = limit_of(Work(row.op, run.env), where)
+        limit = _collective(row.op, run.env, where)
     else:
         limit = where[0].limit(flops=executed, unit=row.unit, vector_flops=vector, bytes=bits / 8)
     if run.stage.loop:
@@ -282,23 +282,20 @@ def _negative(value: Any) -> bool:
     return value < 0 if type(value) is int else bool((value < 0).any())
 
 
-def limit_of(work: Work, where: Where) -> Limit:
-    """The limit of one call. A collective is limited by what a ring passes through the link of each device."""
+def _collective(op: Op, env: Mapping[str, Any], where: Where) -> Limit:
+    """The limit of one collective: what a ring passes through the link of each device."""
     roofline, node = where
-    op, env = work.op, work.env
-    if op.kind == COLLECTIVE:
-        read, written = (sum((t.bits for t in tensors), Poly())(env) for tensors in (op.reads, op.writes))
-        passed = ring_bytes(op.name, larger(read, written) / 8, node.count)
-        return roofline.limit(bytes=passed, bandwidth=node.link.bandwidth)
-    executed = work.executed if op.kind in MATRIX_KINDS else 0.0
-    return roofline.limit(flops=executed, unit=op.unit, vector_flops=work.vector, bytes=work.bytes)
+    read, written = (sum((t.bits for t in tensors), Poly())(env) for tensors in (op.reads, op.writes))
+    passed = ring_bytes(op.name, larger(read, written) / 8, node.count)
+    return roofline.limit(bytes=passed, bandwidth=node.link.bandwidth)
 
 
 def bounds_of(work: Work, where: Where) -> Bounds:
     """The limit of one call with its parts, for a model of expected time that asks for them."""
     roofline, node = where
     if work.op.kind == COLLECTIVE:
-        return Bounds(limit_of(work, where), 0.0, 0.0, units_of(node.device.compute_units), node.link.kind)
+        limit = _collective(work.op, work.env, where)
+        return Bounds(limit, 0.0, 0.0, units_of(node.device.compute_units), node.link.kind)
     return Bounds.of(work, roofline)
 
 
