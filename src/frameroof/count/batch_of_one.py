@@ -1,8 +1,9 @@
-"""Copies that a batch of one does not need.
+"""Copies that a batch of one, or a size of one, does not need, and padding that some sizes do not need.
 
 A slice of a batch of one is often contiguous where that of a larger batch is not, so PyTorch skips
 the copy. The table is then fitted over the larger batches, and what a batch of one leaves out is
-counted ``b1 = min(b-1, 1)`` times: never for one, always for more.
+counted ``b1 = min(b-1, 1)`` times: never for one, always for more. `Conditions` are the same for sizes that a
+builder does not declare: names of 0 or 1, of which the table is fitted where all are 1.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from math import prod
 from typing import Any
 
@@ -19,6 +21,7 @@ from .align import Row, StructureChanges, align
 from .fit import Fitter
 from .recorder import RawOp, Trace
 
+Conditions = Mapping[str, str]
 INDICATOR = "b1"
 INDICATOR_LET = "min(b-1, 1)"
 
@@ -49,6 +52,40 @@ def align_batches(
         raise StructureChanges("a batch of one leaves out other operations at other sizes")
     rows = [_sometimes(row) if at in absent[0] else row for at, row in enumerate(rows)]
     return rows, [traces[i] for i in many], fitter, True
+
+
+def align_sometimes(
+    traces: list[Trace], points: Sequence[Mapping[str, int]], squared: Sequence[str], conditions: Conditions
+) -> tuple[list[Row], list[Trace], Fitter]:
+    """Rows, the traces they were fitted over and the fitter, where some rows occur only if a condition is 1.
+
+    `points` hold the values of the conditions beside those of the variables.
+    Raises `StructureChanges` where the rows that are missing follow no condition.
+    """
+    plain = [{n: v for n, v in point.items() if n not in conditions} for point in points]
+    whole = [i for i, point in enumerate(points) if all(point[c] for c in conditions)]
+    if len(whole) < 4:
+        raise StructureChanges("too few sizes tell when an operation occurs")
+    fitter = Fitter([plain[i] for i in whole], squared)
+    rows = align([traces[i] for i in whole], fitter)
+    rest = [i for i in range(len(points)) if i not in whole]
+    absent = {i: _absent(rows, traces[i], plain[i]) for i in rest}
+    for at in set().union(*absent.values()):
+        occurs = {i: at not in absent[i] for i in rest}
+        factor = next((c for c in _products(conditions) if all(_all(points[i], c) == occurs[i] for i in rest)), None)
+        if factor is None:
+            row = rows[at].op
+            raise StructureChanges(f"{row.path or 'the module'}: {row.name} occurs at some sizes only, by no rule")
+        rows[at] = replace(rows[at], op=replace(rows[at].op, count=rows[at].op.count * Poly({factor: 1})))
+    return rows, [traces[i] for i in whole], fitter
+
+
+def _products(conditions: Conditions) -> list[tuple[str, ...]]:
+    return [*((c,) for c in conditions), *(tuple(sorted(pair)) for pair in combinations(conditions, 2))]
+
+
+def _all(point: Mapping[str, int], names: tuple[str, ...]) -> bool:
+    return all(point[name] for name in names)
 
 
 def _sometimes(row: Row) -> Row:

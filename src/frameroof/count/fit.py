@@ -1,7 +1,8 @@
 """Exact polynomials through a few traces: every size of every operation as a function of the sizes.
 
 A dimension seen at a dozen sizes is the value of some short integer polynomial of the declared
-variables. The fitter looks for one term, then two, then three, and accepts only what is exact at
+variables. The fitter looks for one term, then two, then three, then for a product of sums such as
+``(h-2)*(w-2)``, then for all products of two or three variables, and accepts only what is exact at
 every traced size; nothing is approximated.
 """
 
@@ -17,6 +18,9 @@ from ..workload.expr import Monomial, Poly
 
 _SQUARED = ("t", "n", "kv")  # sums over a growing loop are quadratic in these
 MOST_FOR_THREE = 80  # monomials up to which three terms are tried: 80 choose 3 are 82,160 choices
+SLOPES = (1, 2, 3, 4, 8)  # of the factors of a product of sums
+SHIFTS = tuple(sorted(range(-16, 17), key=abs))
+SPARE = 3  # points beyond the coefficients: those that could refuse a polynomial
 Ints = NDArray[np.int64]
 
 
@@ -32,7 +36,8 @@ class Fitter:
 
     def __init__(self, points: Sequence[Mapping[str, int]], squared: Sequence[str] = ()) -> None:
         self.points = points
-        self.monomials = _monomials([n for n in points[0] if len({p[n] for p in points}) > 1], (*_SQUARED, *squared))
+        self.names = [n for n in points[0] if len({p[n] for p in points}) > 1]
+        self.monomials = _monomials(self.names, (*_SQUARED, *squared))
         columns = [[_value(m, p) for p in points] for m in self.monomials]
         self.table: Ints = np.array(columns, dtype=np.int64)
         self._known: dict[tuple[int, ...], Poly | None] = {}
@@ -59,7 +64,63 @@ class Fitter:
             found = self._combination(y, terms)
             if found is not None:
                 return found
+        return self._product(y) or self._dense(y)
+
+    def _product(self, y: Ints) -> Poly | None:
+        """A number times one factor ``slope*x + shift`` of each of some families: ``3*(h-2)*(w-2)``.
+
+        Factors are tried one after another; the rest must divide by each at every point, so few are ever followed.
+        """
+        if not y.all():
+            return None
+        columns = {n: np.array([p[n] for p in self.points], dtype=np.int64) for n in self.names}
+        families: dict[str, list[str]] = {}
+        for name in self.names:
+            families.setdefault(name.rstrip("0123456789"), []).append(name)
+
+        def search(rest: Ints, left: tuple[str, ...], made: Poly) -> Poly | None:
+            if (rest == rest[0]).all():
+                return made * int(rest[0])
+            if not left:
+                return None
+            for name, slope, shift in product(families[left[0]], SLOPES, SHIFTS):
+                factor = slope * columns[name] + shift
+                if factor.all() and not (rest % factor).any():
+                    sums = Poly({(name,): slope}) + shift
+                    if found := search(rest // factor, left[1:], made * sums):
+                        return found
+            return search(rest, left[1:], made)
+
+        found = search(y, tuple(families), Poly({(): 1}))
+        return (
+            found
+            if found is not None and 2 * len(families) + 2 <= len({tuple(p.items()) for p in self.points})
+            else None
+        )
+
+    def _dense(self, y: Ints) -> Poly | None:
+        """All products of up to three variables of different families at once, where the points could refuse it."""
+        singles = [m for m in self.monomials if len(set(m)) == len(m)]
+        for count in (2, 3):
+            for chosen in combinations(self.names, count):
+                basis = [i for i, m in enumerate(self.monomials) if m in singles and set(m) <= set(chosen)]
+                if len(basis) != 2**count or len(y) < len(basis) + SPARE:
+                    continue
+                if (found := self._solved(y, basis)) is not None:
+                    return found
         return None
+
+    def _solved(self, y: Ints, basis: list[int]) -> Poly | None:
+        """The whole coefficients of these monomials that give `y` at every point, if there are any."""
+        table = self.table[basis].astype(float)
+        scale = np.maximum(1, np.abs(table).max(axis=1))
+        found, _, rank, _ = np.linalg.lstsq((table / scale[:, None]).T, y.astype(float), rcond=None)
+        if rank < len(basis):
+            return None
+        whole = np.rint(found / scale).astype(np.int64)
+        if not ((whole[:, None] * self.table[basis]).sum(axis=0) == y).all():
+            return None
+        return Poly({self.monomials[i]: int(c) for i, c in zip(basis, whole, strict=True)})
 
     def _combination(self, y: Ints, terms: int) -> Poly | None:
         """Exactly `terms` monomials with integer coefficients, by least squares over all choices."""

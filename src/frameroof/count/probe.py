@@ -1,25 +1,28 @@
 """Find out how a user's builder depends on its sizes, when it does not declare it.
 
-For each size the smallest step is sought at which every dimension of every operation is an exact
-polynomial. A size for which there is none stays fixed, and the workload says so.
+For each size the smallest step is sought at which every dimension of every operation is an exact polynomial, above
+the default or else below it; then the floors and ceilings that make it one at every size. A size for which there is
+none stays fixed, and the workload says which operation did it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from time import monotonic
 
 from ..workload.recipe import Builder, Part, Recipe, Size, Sizes
+from . import floors
 from .align import StructureChanges, align
 from .fit import Fitter
 from .load import size_defaults
 from .record import Progress, declared, record_stage, trace
 from .recorder import CannotCount, Trace
 
-STEPS = (1, 2, 3, 4, 6, 7, 8, 12, 14, 16, 24, 28, 32, 48, 56, 64, 96, 112, 128)
-NEAR = (1, 2, 3, 5)  # in steps above the default
+STEPS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 256)
+NEAR = (1, 2, 3, 5)  # in steps from the default
 FAR = (2, 4)  # times the default: a division or a branch that is constant nearby shows there
-SHORT = {"batch": "b", "batch_size": "b", "height": "h", "width": "w", "frames": "t", "num_frames": "t"}
+PATIENCE_S = 6.0  # for the floors of one size; a large module keeps its step
 
 
 def recipe_of(  # six arguments: two are keywords only, for the command line
@@ -52,7 +55,7 @@ def recipe_of(  # six arguments: two are keywords only, for the command line
             raise ValueError(f"the builder has no size {size!r}; it has: {', '.join(spec.sizes) or 'none'}")
         spec.sizes[size].check(size, value)
     params = {n: _with_default(s, (chosen or {}).get(n, s.default)) for n, s in spec.sizes.items()}
-    marked = _mark(build, Sizes(params, spec.let, spec.squared))
+    marked = _mark(build, Sizes(params, spec.let, spec.squared, spec.when, spec.samples, spec.also))
     return Recipe(name, name, params, (Part("forward", marked),), item="run", dtype=dtype, notes=tuple(notes))
 
 
@@ -69,75 +72,260 @@ def _mark(build: Builder, spec: Sizes) -> Builder:
 
 
 @dataclass(frozen=True)
+class _Rule:
+    """How shapes depend on one size."""
+
+    size: Size
+    rules: tuple[floors.Rule, ...] = ()
+    divided: int = 0  # the step that does not always divide where some operations occur
+    below: bool = False  # it holds up to the default only
+    coarse: Size | None = None  # the same at multiples of a step, should the floors not hold together with others
+
+
+@dataclass
 class _Probe:
-    """A builder at its base sizes, and its trace there."""
+    """A builder at its base sizes, and its traces with one size changed."""
 
     build: Builder
     base: Mapping[str, int]
     dtype: str
     first: Trace
+    seconds: float  # that a trace takes
+    traces: dict[tuple[str, int], Trace | CannotCount] = field(default_factory=dict)
+    why: dict[str, str] = field(default_factory=dict)
 
     def at(self, name: str, value: int) -> Trace:
         """The trace with one size changed."""
-        return trace(self.build, {**self.base, name: value}, self.dtype)
+        if value == self.base[name]:
+            return self.first
+        key = (name, value)
+        if key not in self.traces:
+            try:
+                self.traces[key] = trace(self.build, {**self.base, name: value}, self.dtype)
+            except CannotCount as error:
+                self.traces[key] = error
+        found = self.traces[key]
+        if isinstance(found, CannotCount):
+            raise found
+        if found.params != self.first.params:
+            raise StructureChanges("the number of parameters changes with it")
+        return found
 
-    def follows(self, name: str, step: int) -> bool:
-        """Whether every dimension is a polynomial of this size at multiples of `step`, near the default and far."""
-        base = self.base[name]
-        traces, points = [self.first], [{"x": base // step}]
-        near = [base + k * step for k in NEAR]
-        far = [base + -(-base * (k - 1) // step) * step for k in FAR]
-        for at, value in enumerate([*near[:2], *far, *near[2:]]):
+    def rule(self, name: str) -> _Rule | None:
+        """The rule of one size, with the smallest step; None where there is none."""
+        start = max(self.base[name], 2)  # copies vanish at one
+        until = monotonic() + PATIENCE_S
+        for below in (False, True):
+            coarse: _Rule | None = None
+            for step in STEPS:
+                values = _below(start, step) if below else _above(start, step)
+                if not values or not self.follows(name, step, start, values):
+                    continue
+                most = start if below else None
+                size = Size(start, step, start % step, self._least(name, step, start, below), most)
+                if step == 1:
+                    return self._for_default(name, _Rule(size, ((1, 0),), 0, below))
+                coarse = coarse or _Rule(size, (), 0, below)
+                if monotonic() + self.seconds * len(floors.residues(step)) > until:
+                    break
+                if finer := self._finer(name, step, start, values, below):
+                    return self._for_default(name, replace(finer, coarse=coarse.size))
+            if coarse:
+                return self._for_default(name, coarse)
+        return None
+
+    def follows(self, name: str, step: int, start: int, values: list[int]) -> bool:
+        """Whether every dimension is a polynomial of this size at these values, `step` apart."""
+        traces, points = [], []
+        for at, value in enumerate([start, *values]):
             try:
                 traces.append(self.at(name, value))
                 points.append({"x": value // step})
-                if traces[-1].params != self.first.params:
-                    return False
-                if at >= 2:
+                if at >= 3:
                     align(traces, Fitter(points, ("x",)))
-            except (CannotCount, StructureChanges):
+            except (CannotCount, StructureChanges) as error:
+                self.why.setdefault(name, str(error))
                 return False
         return True
 
-    def least(self, name: str, step: int) -> int:
-        """The smallest size for which the rule holds, of a few candidates."""
-        value = self.base[name]
-        for least in (value % step + step, value % step + 2 * step, value // 2 - (value // 2 - value) % step):
-            if not 0 < least < value:
+    def _finer(self, name: str, step: int, start: int, values: list[int], below: bool) -> _Rule | None:
+        """The same with floors and ceilings at every size; None where there are none."""
+        near = [start - r if below else start + r for r in floors.residues(step)]
+        every = {start, *values, *(v for v in near if v > 1)}
+        odd = [v + (1 if v % 2 == 0 else 2) for v in values[2:4]] if not below else []
+        try:
+            tried = sorted({*every, *odd})
+            found, often = floors.written([self.at(name, v) for v in tried], tried, step)
+        except (CannotCount, StructureChanges):
+            return None
+        most = start if below else None
+        size = Size(start, least=self._small(name, found, start, sorted(every)), most=most)
+        return _Rule(size, tuple(found), step if often else 0, below)
+
+    def _for_default(self, name: str, rule: _Rule) -> _Rule:
+        """The rule with the builder's own default, which may be one."""
+        base = self.base[name]
+        if base == rule.size.default:
+            return rule
+        return replace(rule, coarse=None, size=replace(rule.size, default=base, least=base))
+
+    def _runs(self, name: str, value: int) -> bool:
+        try:
+            self.at(name, value)
+        except (CannotCount, StructureChanges):
+            return False
+        return True
+
+    def _small(self, name: str, found: list[floors.Rule], start: int, every: list[int]) -> int:
+        """The smallest size at which the floors that were found still hold: from the smallest that runs, upward."""
+        low, high = 0, min(every)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._runs(name, middle) else (middle, high)
+        largest = max(d for d, _ in found)
+        for value in sorted({high, high + 1, high + 3, high + 7, largest, 2 * largest}):
+            if not high <= value < min(every):
                 continue
-            others = (least, least + step, value + step)
-            points = [{"x": v // step} for v in (value, *others)]
+            some = list(dict.fromkeys([max(value, 2), value + 1, value + 2, *every]))
             try:
-                align([self.first, *(self.at(name, v) for v in others)], Fitter(points, ("x",)))
+                floors.written([self.at(name, v) for v in some], some, largest)
+            except (CannotCount, StructureChanges):
+                continue
+            return value
+        return min(every)
+
+    def _least(self, name: str, step: int, start: int, below: bool) -> int:
+        """The smallest size for which the rule holds, of a few candidates."""
+        small = [(start % step or step) + k * step for k in range(5)]
+        for least in (*small, start // 2 - (start // 2 - start) % step):
+            if not 0 < least < start:
+                continue
+            whole = least if least > 1 else 2
+            beside = start - step if below else start + step
+            others = sorted(v for v in {whole, whole + step, beside, start} if v > 0)
+            points = [{"x": v // step} for v in others]
+            try:
+                self.at(name, least)
+                align([self.at(name, v) for v in others], Fitter(points, ("x",)))
             except (CannotCount, StructureChanges):
                 continue
             return least
-        return value
+        return start
+
+
+def _above(start: int, step: int) -> list[int]:
+    near = [start + k * step for k in NEAR]
+    far = [start + -(-start * (k - 1) // step) * step for k in FAR]
+    return [*near[:2], *far, *near[2:]]
+
+
+def _below(start: int, step: int) -> list[int]:
+    """At least five sizes from the default down."""
+    room = (start - 1) // step
+    if room < 5:
+        return []
+    steps = dict.fromkeys([1, 2, 3, 5, room // 2, room * 3 // 4, room - 1 if room > 6 else 4])
+    return [start - k * step for k in steps]
 
 
 def discover(build: Builder, chosen: Mapping[str, int], dtype: str, progress: Progress) -> tuple[Sizes, list[str]]:
     """Sizes that a builder without a declaration takes, and a sentence for each that stays fixed."""
     base = {**size_defaults(build), **dict(chosen.items())}
-    probe = _Probe(build, base, dtype, trace(build, base, dtype))
-    sizes: dict[str, Size] = {}
-    let: dict[str, str] = {}
+    began = monotonic()
+    first = trace(build, base, dtype)
+    probe = _Probe(build, base, dtype, first, monotonic() - began)
+    rules: dict[str, _Rule] = {}
     notes: list[str] = []
     for name, value in base.items():
         progress(f"how it depends on {name}")
-        step = next((g for g in STEPS if probe.follows(name, g)), None)
-        if step is None:
-            sizes[name] = Size(value, least=value, most=value)
-            notes.append(f"{name} is fixed at {value}: the structure changes with it; count again for another value")
+        found = probe.rule(name)
+        if found is None:
+            rules[name] = _Rule(Size(value, least=value, most=value))
+            notes.append(_fixed(name, value, probe.why.get(name, "")))
             continue
-        offset = value % step
-        sizes[name] = Size(value, step, offset, least=probe.least(name, step))
-        short = SHORT.get(name, f"u_{name}")
-        let[short] = name if step == 1 else f"({name}-{offset})//{step}" if offset else f"{name}//{step}"
-    found = Sizes(sizes, let, tuple(let))
-    try:
-        record_stage("forward", _mark(build, found), dtype)
-    except (StructureChanges, CannotCount) as error:
-        fixed = {n: Size(s.default, least=s.default, most=s.default) for n, s in sizes.items()}
-        together = f"all sizes are fixed: together they follow no rule ({error}); count again for others"
-        return Sizes(fixed), [*notes, together]
-    return found, notes
+        rules[name] = found
+        if found.below:
+            notes.append(f"{name} holds up to {value}: above, {_said(probe.why.get(name, ''))}")
+    return _together(build, rules, dtype, notes)
+
+
+def _together(build: Builder, rules: dict[str, _Rule], dtype: str, notes: list[str]) -> tuple[Sizes, list[str]]:
+    """The sizes with their rules checked together: as found, with what is missing at one, without one, one fixed."""
+    free = [name for name, rule in rules.items() if rule.rules or rule.size.most is None]
+    first: Exception | None = None
+    raised = {n: replace(r, size=replace(r.size, least=2)) for n, r in rules.items() if _may_start_at_two(r)}
+    attempts: list[tuple[dict[str, _Rule], list[str], bool]] = [
+        (rules, [], False),
+        (rules, [], True),
+        ({**rules, **raised}, [], True),
+    ]
+    if any(rule.coarse for rule in rules.values()):
+        attempts.append(({n: _Rule(r.coarse) if r.coarse else r for n, r in rules.items()}, [], False))
+    if len(free) > 1:
+        attempts += [({**rules, n: _pinned(rules[n])}, [n], True) for n in free]
+    for tried, fixed, when in attempts:
+        spec = _sizes(tried, when)
+        try:
+            record_stage("forward", _mark(build, spec), dtype)
+        except (StructureChanges, CannotCount) as error:
+            first = first or error
+            continue
+        return spec, [*notes, *(_fixed(n, rules[n].size.default, str(first)) for n in fixed)]
+    pinned = Sizes({n: _pinned(r).size for n, r in rules.items()})
+    together = f"all sizes are fixed: together they follow no rule ({first}); count again for others, or {DECLARE}"
+    return pinned, [*notes, together]
+
+
+def _may_start_at_two(rule: _Rule) -> bool:
+    return rule.size.least == 1 and rule.size.default > 1 and rule.size.step == 1 and rule.size.most != 1
+
+
+def _pinned(rule: _Rule) -> _Rule:
+    value = rule.size.default
+    return _Rule(Size(value, least=value, most=value))
+
+
+def _sizes(rules: Mapping[str, _Rule], when: bool) -> Sizes:
+    """What the rules declare; with `when`, also what may be missing at some sizes."""
+    let: dict[str, str] = {}
+    owners: dict[str, str] = {}
+    divided: dict[str, int] = {}
+    samples: dict[str, tuple[int, ...]] = {}
+    largest: dict[str, int] = {}
+    for name, rule in rules.items():
+        size = rule.size
+        if size.least == size.most:
+            continue
+        short = floors.short_name(name, {*rules, *let} - {name})
+        step = rule.divided or max((d for d, a in rule.rules if when and d > 1 and a == d - 1), default=0)
+        if rule.rules:
+            wanted = [*rule.rules, *([(step, 0), (step, step - 1)] if step else [])]
+            own = floors.lets(name, short, list(dict.fromkeys(wanted)), {*rules, *let})
+            largest[name] = max(d for d, _ in rule.rules)
+            samples[name] = floors.samples(size.lowest, size.most, largest[name])
+        else:
+            own = {short: f"({name}-{size.offset})//{size.step}" if size.offset else f"{name}//{size.step}"}
+        let |= own
+        owners |= dict.fromkeys(own, name)
+        divided |= {name: step} if step else {}
+    when = when or any(rule.divided for rule in rules.values())
+    found = floors.conditions(let, owners, divided) if when else {}
+    squared = tuple({variable.rstrip("0123456789"): None for variable in let})
+    sizes = {n: r.size for n, r in rules.items()}
+    divide = {n: [v for v in samples.get(n, ()) if v % largest.get(n, 1) == 0][1:] for n in sizes}
+    also = [{n: divide[n][k] if k < len(divide[n]) else s.default for n, s in sizes.items()} for k in (0, 1)]
+    return Sizes(sizes, let, squared, found, samples, tuple(also) if len(samples) > 1 else ())
+
+
+DECLARE = "declare the sizes with frameroof.workload.recipe.sizes, with a `let` for what shapes are written in"
+
+
+def _said(error: str) -> str:
+    return error.partition("\n")[0] or "the structure changes"
+
+
+def _fixed(name: str, value: int, why: str) -> str:
+    return (
+        f"{name} is fixed at {value}: the structure changes with it ({_said(why)}); "
+        f"count again for another value, or {DECLARE}"
+    )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import Any
 
 import torch
@@ -17,8 +17,8 @@ from ..workload.expr import Expr, Poly, expr
 from ..workload.fold import fold
 from ..workload.recipe import Builder, Part, Recipe, Size, Sizes
 from ..workload.records import Op, Stage, Workload
-from .align import StructureChanges
-from .batch_of_one import INDICATOR, INDICATOR_LET, align_batches
+from .align import Row, StructureChanges
+from .batch_of_one import INDICATOR, INDICATOR_LET, align_batches, align_sometimes
 from .dataflow import given_caches, hold_tables, mark_buffers, mark_fusion, mark_roles
 from .eager import merge_eager_attention
 from .fit import Fitter, NoPolynomial
@@ -195,6 +195,8 @@ def _record(name: str, build: Builder, dtype: str) -> tuple[Stage, list[str]]:
     """A stage, and what its traces assumed."""
     spec = declared(build)
     points = sample_points(spec)
+    if spec.when:
+        points = [*points, *_points_when(spec, points)]
     names = [*spec.sizes, *spec.let]
     traces, envs = [], []
     for values in points:
@@ -213,13 +215,19 @@ def _record(name: str, build: Builder, dtype: str) -> tuple[Stage, list[str]]:
         hold_tables(each, held_tables)
     if any(t.params != traces[0].params for t in traces):
         raise StructureChanges("the number of parameters changes with the sizes")
-    rows, fitted, fitter, batch_of_one = align_batches(traces, envs, spec.squared)
+    if spec.when:
+        known = [{**env, **_when(spec, env)} for env in envs]
+        rows, fitted, fitter = align_sometimes(traces, known, spec.squared, spec.when)
+        let = {**spec.let, **{n: spec.when[n] for n in _occurring(rows, spec.when)}}
+    else:
+        rows, fitted, fitter, batch_of_one = align_batches(traces, envs, spec.squared)
+        let = {**spec.let, **({INDICATOR: INDICATOR_LET} if batch_of_one else {})}
     ops, where = fold([_with_axis(row.op, envs) for row in rows])
     held, reached = held_candidates(fitted, rows, fitter, dtype)
     stage = Stage(
         name=name,
         ops=tuple(ops),
-        let={**spec.let, **({INDICATOR: INDICATOR_LET} if batch_of_one else {})},
+        let=let,
         limits=dict(spec.sizes),
         weights=traces[0].params,
         held=tuple(replace(h, row=where[h.row]) for h in held),
@@ -229,6 +237,45 @@ def _record(name: str, build: Builder, dtype: str) -> tuple[Stage, list[str]]:
         uncounted=dict(traces[0].uncounted),
     )
     return stage, list(dict.fromkeys(note for t in traces for note in t.notes))
+
+
+def _when(spec: Sizes, env: Mapping[str, int]) -> dict[str, int]:
+    return {name: int(expr(text)(env)) for name, text in spec.when.items()}
+
+
+def _occurring(rows: Sequence[Row], when: Mapping[str, str]) -> list[str]:
+    used = {name for row in rows for name in row.op.count.names}
+    return [name for name in when if name in used]
+
+
+def _points_when(spec: Sizes, points: list[dict[str, int]]) -> list[dict[str, int]]:
+    """More sizes: enough at which every condition is 1, and each set of sizes at their smallest, alone."""
+    free = {name: _choices(size) for name, size in spec.sizes.items()}
+    rng = random.Random(11)
+    names = [*spec.sizes, *spec.let]
+
+    def drawn(holds: Callable[[dict[str, int]], bool]) -> dict[str, int] | None:
+        for _ in range(ATTEMPTS):
+            point = {name: rng.choice(choices) for name, choices in free.items()}
+            if holds(_when(spec, variables(spec, point, names))):
+                return point
+        return None
+
+    several = [name for name, choices in free.items() if len(choices) > 1]
+    more = [drawn(lambda flags: all(flags.values())) for _ in range(4 + 2 * len(several))]
+    if None in more:
+        raise StructureChanges("no sizes were found at which every operation occurs")
+    seen = [_when(spec, variables(spec, point, names)) for point in [*points, *filter(None, more)]]
+    for zero, one in permutations(spec.when, 2):
+        if not any(flags[one] and not flags[zero] for flags in seen):
+            point = drawn(lambda flags, zero=zero, one=one: bool(flags[one] and not flags[zero]))  # type: ignore[misc]
+            if point is not None:
+                more.append(point)
+                seen.append(_when(spec, variables(spec, point, names)))
+    found = [point for point in more if point is not None]
+    for count in (1, 2, 3):
+        found += [{**found[count], **{n: free[n][0] for n in chosen}} for chosen in combinations(several, count)]
+    return [point for i, point in enumerate(found) if point not in points and point not in found[:i]]
 
 
 def variables(spec: Sizes, values: Mapping[str, int], names: list[str]) -> dict[str, int]:
@@ -248,7 +295,7 @@ def sample_points(spec: Sizes, seed: int = 7) -> list[dict[str, int]]:
     """Small admissible sizes, different in every trace; fixed by the seed. More sizes, more traces."""
     if not spec.sizes:
         return [{}]
-    free = {name: _choices(size) for name, size in spec.sizes.items()}
+    free = _free(spec)
     if all(len(choices) == 1 for choices in free.values()):
         return [{name: choices[0] for name, choices in free.items()}]
     for attempt in range(ATTEMPTS):
@@ -256,7 +303,7 @@ def sample_points(spec: Sizes, seed: int = 7) -> list[dict[str, int]]:
         if _tells_apart(points, spec):
             break
     defaults = {name: size.default for name, size in spec.sizes.items()}
-    return [*points, *([defaults] if defaults not in points else [])]
+    return [*points, *(dict(point) for point in (*spec.also, defaults) if point not in points)]
 
 
 def _beyond(spec: Sizes) -> dict[str, int] | None:
@@ -290,7 +337,11 @@ def _tells_apart(points: list[dict[str, int]], spec: Sizes) -> bool:
     for name in envs[0] if envs else ():
         families.setdefault(name.rstrip("0123456789"), []).append(name)
     pairs = [pair for names in families.values() for pair in combinations(names, 2)]
-    return all(len({Fraction(env[a], env[b]) for env in envs}) > 1 for a, b in pairs)
+    return all(len({Fraction(env[a], env[b]) if env[b] else None for env in envs}) > 1 for a, b in pairs)
+
+
+def _free(spec: Sizes) -> dict[str, list[int]]:
+    return {name: list(spec.samples.get(name, ())) or _choices(size) for name, size in spec.sizes.items()}
 
 
 def _choices(size: Size, how_many: int = 12) -> list[int]:

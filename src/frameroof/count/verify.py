@@ -67,6 +67,7 @@ def stage_totals(stage: Stage, spec: Sizes, values: Mapping[str, int]) -> dict[s
     """FLOPs, bits and calls of one run of a stage at builder sizes."""
     env = variables(spec, dict(values), [*spec.sizes, *spec.let])
     env.setdefault(INDICATOR, min(env.get("b", 1) - 1, 1))
+    env.update({name: int(expr(text)(env)) for name, text in spec.when.items()})
     return {
         "flops": sum(op.flops()(env) * op.times(env) for op in stage.ops),
         "bits": sum(op.bits()(env) * op.times(env) for op in stage.ops),

@@ -62,6 +62,9 @@ class Sizes:
     sizes: Mapping[str, Size]
     let: Mapping[str, str] = field(default_factory=dict)
     squared: tuple[str, ...] = ()  # variables that shapes may depend on by their square
+    when: Mapping[str, str] = field(default_factory=dict)  # names of 0 or 1: whether an operation occurs at all
+    samples: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # values to trace; else the smallest dozen
+    also: tuple[Mapping[str, int], ...] = ()  # sizes to trace beside those drawn
 
 
 def sizes(let: Mapping[str, str] | None = None, **named: Size) -> Callable[[B], B]:
