@@ -60,6 +60,7 @@ def test_names_people_and_drivers_use(typed, name):
 
 def test_every_name_means_one_device():
     """`_index` raises when two devices claim one name; here every name leads back to its own."""
+    assert load._index()
     for one in devices():
         for name in (one.name, *one.aliases):
             assert device(name) is one

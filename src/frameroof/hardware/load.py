@@ -276,12 +276,12 @@ def parse_node(text: str, own: Sequence[Device] = ()) -> Node:
 
 
 def _find(key: str) -> Device | None:
-    """The device of a name reduced by `_key`; where it starts with its maker's, as drivers write it, that file is
-    enough."""
-    for family in FAMILIES:
-        if key.startswith(family) and (found := _names(family).get(key)):
+    """The device of a name reduced by `_key`. A file is read when its turn comes: its maker's first where the name
+    starts with it, as drivers write it, and none after the one that has it (no two files have one name)."""
+    for family in sorted((*FAMILIES, "seeds"), key=lambda family: not key.startswith(family)):
+        if found := _names(family).get(key):
             return found
-    return _index().get(key)
+    return None
 
 
 def _index() -> dict[str, Device]:
