@@ -131,7 +131,7 @@ def test_a_machine_that_was_busy_is_an_assumption(ninth, tmp_path, monkeypatch, 
 
 def test_an_interrupted_study_goes_on_with_what_is_not_finished(ninth, tmp_path):
     def stop(text: str) -> None:
-        if text == "ninth, flash attention: analysing":
+        if text == "ninth, flash attention: analyzing":
             raise KeyboardInterrupt
 
     source = measured_source([ninth], tmp_path / "study", stop)

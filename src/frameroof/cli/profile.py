@@ -57,7 +57,7 @@ def profile(  # more than five arguments: each is an option of the command
         job = job_of(asked, say)
         recorded = _record(job, asked, (0 if script else 1) if warmup is None else warmup,
                            (0 if script else 5) if repeat is None else repeat, cuda_graph, say)  # fmt: skip
-        say("analysing")
+        say("analyzing")
         run = recorded.result
         run.source = replace(run.source, **job.source)
         if out is not None:

@@ -165,7 +165,7 @@ class Profile:
             seen.profiled_ns, seen.modules, graph or None,
         )  # fmt: skip
         if self.out is not None:
-            say("analysing")
+            say("analyzing")
             self.save(self.out, self.force)
         return timing
 

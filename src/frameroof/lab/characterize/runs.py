@@ -115,7 +115,7 @@ class Runs:
             with recorded.recording():
                 module(ran)
         load = os.getloadavg()[0] / (os.cpu_count() or 1)
-        self.say(f"{label}: analysing")
+        self.say(f"{label}: analyzing")
         frames = Recorded.of(recorded.trace)
         run = self._run(frames, {"model": model, "attention": how})
         run.measured = msgspec.structs.replace(
