@@ -6,6 +6,8 @@ layer: for operations whose outputs are new tensors, the second call allocates t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -62,3 +64,24 @@ def _key(value: Any) -> Any:
         return tuple(map(_key, value))
     hash(value)
     return (type(value), value)
+
+
+@contextmanager
+def autocast_on_meta() -> Iterator[None]:
+    """Within, ``torch.autocast(device_type="meta")``, which PyTorch refuses, is entered and casts nothing.
+
+    A module writes ``device_type=x.device.type`` to leave autocast as a rule; types stay as the module writes them.
+    """
+    autocast = torch.amp.autocast_mode.autocast
+    before = autocast.__init__
+
+    def entered(self: Any, device_type: str, *args: Any, **kwargs: Any) -> None:
+        if device_type == "meta":
+            device_type, args, kwargs = "cpu", (), {"enabled": False}
+        before(self, device_type, *args, **kwargs)
+
+    autocast.__init__ = entered
+    try:
+        yield
+    finally:
+        autocast.__init__ = before

@@ -23,6 +23,8 @@ from .dataflow import given_caches, hold_tables, mark_buffers, mark_fusion, mark
 from .eager import merge_eager_attention
 from .fit import Fitter, NoPolynomial
 from .held import held_candidates
+from .known import values_kept
+from .meta import autocast_on_meta
 from .recorder import CannotCount, Trace, record
 
 Progress = Callable[[str], None]
@@ -34,7 +36,7 @@ def trace(build: Builder, values: Mapping[str, int], dtype: str = "bf16") -> Tra
 
     Raises `CannotCount`, which names the line, where the builder fails or its module does not run without data.
     """
-    with meta_device(dtype):
+    with meta_device(dtype), values_kept(), autocast_on_meta():
         try:
             module, args, kwargs = build(**values)
         except (Exception, SystemExit) as error:

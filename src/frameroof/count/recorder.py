@@ -19,9 +19,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ..dtypes import name_of
-from . import rules, values
+from . import known, rules, values
 from .causal import causal_biases, flash_attention
-from .meta import run_on_meta
+from .meta import autocast_on_meta, run_on_meta
 
 _HEADS = ("heads", "num_heads", "num_attention_heads", "n_heads", "n_head")
 _NORM_CLASS = re.compile(r"(layer|group|rms|batch|instance)_?norm", re.IGNORECASE)
@@ -178,6 +178,11 @@ class Recorder(TorchDispatchMode):
             if answer is not None:
                 self.trace.notes[answer[1]] = None
                 return answer[0]
+        found = known.answer(func, args, kwargs)
+        if found is not known.MISSING:
+            self.trace.notes[known.NOTE] = None
+            return found
+        func, args, kwargs = known.chosen(func, args, kwargs)
         if func not in _WHOLE and not rules.is_known(func) and func.namespace != "prim":
             with self:
                 out = func.decompose(*args, **kwargs)
@@ -190,6 +195,7 @@ class Recorder(TorchDispatchMode):
             out = _attention_output(*args[:3])
         else:
             out = run_on_meta(func, args, kwargs)
+        known.follow(func, args, kwargs, inputs, out)
         outputs = [t for t in tree_leaves(out) if isinstance(t, torch.Tensor)]
         self._note(func, (args, kwargs, out), inputs, reads, outputs)
         return out
@@ -307,7 +313,15 @@ def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         for tensor in tree_leaves((args, kwargs)):
             if isinstance(tensor, torch.Tensor):
                 recorder._raw(tensor)
-        with torch.inference_mode(), torch.device("meta"), causal_biases(), _hooks(recorder), recorder:
+        with (
+            torch.inference_mode(),
+            torch.device("meta"),
+            known.Values(),
+            autocast_on_meta(),
+            causal_biases(),
+            _hooks(recorder),
+            recorder,
+        ):
             out = module(*args, **kwargs)
     except (Exception, SystemExit) as error:
         raise CannotCount(f"{type(module).__name__} cannot run on meta tensors: {_line(error)}") from error

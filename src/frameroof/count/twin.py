@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from ..dtypes import BUILT, torch_name
+from .known import keep_inputs
 from .recorder import CannotCount
 
 
@@ -38,6 +39,8 @@ def _without_data(tensor: torch.Tensor, dtype: str | None) -> torch.Tensor:
     kept = getattr(torch, torch_name(dtype)) if dtype and tensor.is_floating_point() else tensor.dtype
     with torch.no_grad():
         empty = torch.empty_like(tensor, device="meta", dtype=kept)
+        if not isinstance(tensor, nn.Parameter):
+            keep_inputs(tensor, empty)
     return nn.Parameter(empty, requires_grad=False) if isinstance(tensor, nn.Parameter) else empty
 
 
