@@ -2,15 +2,21 @@
 
 import copy
 import pickle
+from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
+from workload_made import op, tensor, workload
 
 import frameroof
+from frameroof.estimate import estimate, turns
 from frameroof.estimate.grid import estimate_grid
 from frameroof.hardware import parse_node
 from frameroof.study.predict import predict, prepare
 from frameroof.study.target import reach
+from frameroof.workload.expr import poly
+from frameroof.workload.records import Stage
 
 SUMS = ("flops", "vector_flops", "bytes", "compute_s", "memory_s", "limit_s", "expected_s")
 
@@ -172,3 +178,23 @@ def test_copies_of_a_predicted_workload_start_anew(tiny):
             stage.weights.update({name: 2 * count for name, count in stage.weights.items()})
         assert predict(changed, "H100", dtype="weights=fp8").memory.weight_bytes == 2 * before
     assert predict(tiny, "H100", dtype="weights=fp8").memory.weight_bytes == before
+
+
+@pytest.mark.parametrize("repeat", ["1", "n"])
+def test_turns_at_once_are_turns_one_by_one(monkeypatch, repeat):
+    """Digit by digit: sizes that follow the turn, that do not, and both in one operation; called once and often."""
+    varied, fixed = tensor("k,64"), tensor("512,64")
+    ops = (
+        op("linear", [varied, tensor("64,64", weight=True)], [varied], b=1, m="k", n=64, k=64),
+        op("linear", [fixed, tensor("64,64", weight=True)], [fixed], b=1, m=512, n=64, k=64),
+        op("norm", [varied], [fixed]),
+        op("norm", [fixed], [fixed]),
+        replace(op("matmul", [fixed], [varied], b=1, m="k", n=7, k="k"), count=poly("3*i+1")),
+    )
+    loop = Stage("s", ops, {"k": "1000*i+n"}, repeat=repeat, loop=("i", "11"), share=Fraction(1, 3))
+    once = estimate(workload(loop, n=7), parse_node("H100")).stages
+    monkeypatch.setattr(turns, "MOST_CELLS", 0)
+    again = estimate(workload(loop, n=7), parse_node("H100")).stages
+    assert once == again
+    seconds = sum(2 * (1000 * i + 7) ** 2 * 7 * (3 * i + 1) for i in range(11)) / 989.4e12 / 3
+    assert once[0].ops[4].compute_s == pytest.approx(seconds * (7 if repeat == "n" else 1))

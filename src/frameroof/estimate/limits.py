@@ -208,12 +208,15 @@ class Pass:
 
     def total(self, value: Any) -> Any:
         """A value summed over turns and repeats: of an array, or of one that does not depend on the loop variable."""
-        if isinstance(value, float | int):
+        if isinstance(value, (float, int)):
             return value * self.turns * self.repeat
         if not value.ndim:
             return value.item() * self.turns * self.repeat
-        whole = value.dtype.kind == "i"  # Python integers do not overflow
-        return (sum(value.tolist()) if whole else float(value.sum())) * self.repeat
+        if value.dtype.kind == "i":
+            return sum(value.tolist()) * self.repeat  # Python integers do not overflow
+        import numpy as np
+
+        return float(np.add.reduce(value)) * self.repeat
 
     def seconds(self, value: Any) -> float:
         """Seconds of all calls in a turn, summed over turns and repeats: those of one device, its share of them."""
@@ -232,41 +235,54 @@ def estimate_stage(run: Pass, where: Where, expected: Expected) -> StageEstimate
     if any(map(_negative, values)):
         path = next(row.op.path for row in table.rows if any(_negative(values[at]) for at in row.at))
         raise ValueError(f"{path} has a negative size: the sizes are beyond what it was recorded for")
-    found: dict[Any, Amounts] = {}
-    return StageEstimate(
-        run.stage.name,
-        run.repeat * run.turns,
-        tuple(_estimated(run, row, _amounts(run, row, values, where, found), where, expected) for row in table.rows),
-    )
-
-
-Amounts = tuple[int, int, int, int, float, float, float]
-"""What an operation has of an `OpEstimate`: count, FLOPs, other FLOPs, bytes, seconds of compute, memory and limit."""
-
-
-def _amounts(run: Pass, row: Row, values: list[Any], where: Where, found: dict[Any, Amounts]) -> Amounts:
-    """Of one row; computed once for all rows alike (layers of one size, whose `found` entry it then is)."""
-    alike = row.alike
-    if alike not in found:
-        found[alike] = _computed(run, row, values, where)
-    return found[alike]
-
-
-def _computed(run: Pass, row: Row, values: list[Any], where: Where) -> Amounts:
-    count, times, flops, executed, vector, bits = (values[at] for at in row.at)
-    if row.op.kind == COLLECTIVE:
-        limit = _collective(row.op, run.env, where)
-    else:
-        limit = where[0].limit(flops=executed, unit=row.unit, vector_flops=vector, bytes=bits / 8)
+    in_turns: Mapping[int, Seconds] = {}
     if run.stage.loop:
-        counts = [run.total(n) for n in (count, flops * times, vector * times, bits * times)]
-        times_s = [run.seconds(s * times) for s in (limit.compute_s, limit.memory_s, limit.seconds)]
+        from .turns import seconds_in_turns  # NumPy
+
+        in_turns = seconds_in_turns(run, table.distinct, values, where[0])
+    found: dict[int, Amounts] = {}
+    for row in table.rows:
+        if row.alike not in found:
+            found[row.alike] = _amounts(run, row, values, where, in_turns.get(row.alike))
+    rows = tuple(_estimated(run, row, found[row.alike], where, expected) for row in table.rows)
+    return StageEstimate(run.stage.name, run.repeat * run.turns, rows)
+
+
+Seconds = tuple[float, float, float]
+"""Of compute, of memory, and of the limit."""
+Amounts = tuple[int, int, int, int, float, float, float]
+"""What an operation has of an `OpEstimate`: count, FLOPs, other FLOPs, bytes, and its seconds."""
+
+
+def _amounts(run: Pass, row: Row, values: list[Any], where: Where, seconds: Seconds | None) -> Amounts:
+    """Of one row, and of all rows alike (layers of one size); `seconds` where they are known."""
+    count, times, flops, _, vector, bits = (values[at] for at in row.at)
+    if run.stage.loop:
+        counts = [run.total(count), *(_sum(run, n, times) for n in (flops, vector, bits))]
+        if seconds is None:
+            limit = _limit(run, row, values, where)
+            parts = (limit.compute_s, limit.memory_s, limit.seconds)
+            compute_s, memory_s, limit_s = (float(_sum(run, part, times)) * run.share for part in parts)
+            seconds = compute_s, memory_s, limit_s
     else:  # numbers: an operation costs a few multiplications
-        calls = times * run.repeat
+        limit, calls = _limit(run, row, values, where), times * run.repeat
         counts = [count * run.repeat, flops * calls, vector * calls, bits * calls]
         each = calls * run.share
-        times_s = [limit.compute_s * each, limit.memory_s * each, limit.seconds * each]
-    return counts[0], counts[1], counts[2], -(-counts[3] // 8), times_s[0], times_s[1], times_s[2]
+        seconds = limit.compute_s * each, limit.memory_s * each, limit.seconds * each
+    return counts[0], counts[1], counts[2], -(-counts[3] // 8), *seconds
+
+
+def _limit(run: Pass, row: Row, values: list[Any], where: Where) -> Limit:
+    """Of one call."""
+    if row.op.kind == COLLECTIVE:
+        return _collective(row.op, run.env, where)
+    _, _, _, executed, vector, bits = row.at
+    return where[0].limit(flops=values[executed], unit=row.unit, vector_flops=values[vector], bytes=values[bits] / 8)
+
+
+def _sum(run: Pass, value: Any, times: Any) -> Any:
+    """Of so many calls in each turn, over all turns; an operation that runs once in each is not multiplied."""
+    return run.total(value if isinstance(times, int) and times == 1 else value * times)
 
 
 def _estimated(run: Pass, row: Row, amounts: Amounts, where: Where, expected: Expected) -> OpEstimate:
@@ -279,7 +295,7 @@ def _estimated(run: Pass, row: Row, amounts: Amounts, where: Where, expected: Ex
 
 def _negative(value: Any) -> bool:
     """Whether some of it is, or would be in more than 64 bits: the integers of arrays wrap."""
-    return value < 0 if type(value) is int else bool((value < 0).any())
+    return value < 0 if type(value) is int else bool(value.min() < 0)
 
 
 def _collective(op: Op, env: Mapping[str, Any], where: Where) -> Limit:

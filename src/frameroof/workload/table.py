@@ -35,6 +35,7 @@ class Table:
         self._polys: dict[Poly, int] = {}
         self._alike: dict[Any, int] = {}
         self.rows = tuple(map(self._row, stage.ops))
+        self.distinct = tuple({row.alike: row for row in self.rows if row.op.kind != COLLECTIVE}.values())
         self._sums = [(poly, [(c, self._of(m)) for m, c in poly.terms.items()]) for poly in self._polys]
         self._minima = [factor for factor in {f for m in self._monomials for f in m} if not factor.isidentifier()]
 
