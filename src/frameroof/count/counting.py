@@ -39,8 +39,9 @@ def count(  # six arguments: what is counted, and one an option of the command
 
     `model` is a module with its `inputs`: a tuple of arguments or a mapping of keywords (tensors whose shapes matter,
     and of small ones of integers or Booleans the values, should the forward read them), or a function that returns
-    either and whose keyword arguments are sizes with whole numbers as defaults. Or it is a builder, a function of sizes that returns ``(module, args, kwargs)``; a text such as
-    ``"my_file.py:build"``; a diffusers folder; or a model of `frameroof.models`.
+    either and whose keyword arguments are sizes with whole numbers as defaults. Or it is a builder, a function of sizes
+    that returns ``(module, args, kwargs)``; a text such as ``"my_file.py:build"``; a diffusers folder; or a model of
+    `frameroof.models`.
 
     The workload holds for every admissible size, with `sizes` as its defaults; that takes some traces of the model.
     `fixed` counts at these sizes alone, which takes one. `dtype` is bf16, fp16 or fp32: the type that the model is

@@ -107,7 +107,7 @@ def chosen(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any,
     places: list[Any] = []
     for index in args[1]:
         mask = value_of(index) if isinstance(index, torch.Tensor) and index.device.type == "meta" else None
-        places += _places(mask) if mask is not None and mask.dtype in (torch.bool, torch.uint8) else [index]
+        places += _places(mask) if mask is not None and mask.dtype == torch.bool else [index]
     return func, (args[0], places, *args[2:]), kwargs
 
 
