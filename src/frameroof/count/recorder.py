@@ -221,7 +221,7 @@ class Recorder(TorchDispatchMode):
             self._uncounted(func)
         now = len(self.trace.ops)
         frame = self.frames[-1]
-        if kind == "matmul" and any(r.weight for r in reads):
+        if kind == "matmul" and "formula" not in attrs and any(r.weight for r in reads):
             kind = "linear"
         if frame[3] and kind in ("elementwise", "reduction"):
             kind, attrs = "norm", {"part": True}
@@ -264,6 +264,10 @@ def _operands(
         reads[0].shape = tuple(inputs[0].shape)
     elif name in rules.GROUPED:
         reads[0].shape, reads[1].shape = rules.groups_touched(inputs[0].shape, inputs[1].shape)
+    elif name in rules.BAGS:
+        reads[0].shape = (inputs[1].numel(), *inputs[0].shape[1:])
+    elif name in rules.PICKS:
+        reads[0].shape = _touched(inputs[1])
     elif name in rules.GATHERS:  # only the chosen entries are read
         reads[0].shape = _touched(outputs[0])
     return reads if kind == "attention" else _once(reads)  # queries, keys and values keep their places

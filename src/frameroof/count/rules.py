@@ -151,7 +151,11 @@ for _name in (
 _REDUCTIONS = set(
     "sum mean amax amin max min argmax argmin var std var_mean prod any all cumsum cumprod logsumexp norm "
     "linalg_vector_norm topk sort argsort histc bincount count_nonzero avg_pool1d avg_pool2d avg_pool3d "
-    "max_pool2d_with_indices max_pool3d_with_indices _adaptive_avg_pool2d _adaptive_avg_pool3d".split()
+    "max_pool1d max_pool2d max_pool3d max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool2d "
+    "adaptive_max_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d nll_loss_forward nll_loss2d_forward mse_loss "
+    "smooth_l1_loss huber_loss soft_margin_loss binary_cross_entropy binary_cross_entropy_with_logits median nanmedian "
+    "kthvalue mode aminmax cummax cummin logcumsumexp trace searchsorted bucketize multinomial _euclidean_dist "
+    "_cdist_forward _pdist_forward _trilinear _embedding_bag _embedding_bag_forward_only".split()
 )
 _COPIES = set(
     "clone copy copy_ cat stack repeat repeat_interleave constant_pad_nd roll flip index _unsafe_index index_select "
@@ -162,6 +166,7 @@ _COPIES = set(
     "upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d _upsample_nearest_exact2d "
     "_upsample_nearest_exact3d im2col col2im pixel_shuffle pixel_unshuffle channel_shuffle unfold_copy "
     "expand_copy one_hot split_with_sizes_copy zeros ones full arange linspace zeros_like ones_like "
+    "index_add scatter_reduce scatter_reduce_ diag_embed diagonal_copy diagonal_scatter index_reduce index_reduce_ "
     "full_like new_zeros new_ones new_full fill_ zero_ fill scalar_tensor eye tril_indices triu_indices randn "
     "rand randint randn_like rand_like normal_ uniform_ bernoulli_ lift_fresh_copy masked_scatter".split()
 )
@@ -172,11 +177,14 @@ OVERWRITES = {"copy_", "fill_", "zero_", "normal_", "uniform_", "bernoulli_"} | 
 )  # fmt: skip
 FILLS = {"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "randn_like", "rand_like"}
 GROUPED = {"_grouped_mm", "_scaled_grouped_mm"}
+BAGS = {"_embedding_bag", "_embedding_bag_forward_only"}  # table first, then the rows chosen
+PICKS = {"nll_loss_forward", "nll_loss2d_forward"}  # of the first operand one entry for each target
 GATHERS = {"embedding", "index_select", "gather", "index", "_unsafe_index", "take"}  # source first
 _POINTWISE_TOO = set(
     "_to_copy upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d "
     "_upsample_bilinear2d_aa _upsample_bicubic2d_aa grid_sampler_2d grid_sampler_3d masked_fill masked_fill_ "
-    "native_dropout glu view_as_complex view_as_real floor_divide complex polar outer nan_to_num where".split()
+    "hardswish hardswish_ _prelu_kernel log_sigmoid log_sigmoid_forward native_dropout glu view_as_complex "
+    "view_as_real floor_divide complex polar outer nan_to_num where".split()
 )
 _NOTHING = set(
     "empty empty_like new_empty empty_strided new_empty_strided empty_permuted sym_size sym_numel sym_stride "
@@ -213,11 +221,19 @@ def is_pointwise(func: Any) -> bool:
     return torch.Tag.pointwise in func.tags or base_name(func) in _POINTWISE_TOO
 
 
+def formula_of(func: Any) -> Any:
+    """The FLOP formula that a custom operator has registered with `register_flop_formula`, or None."""
+    from torch.utils.flop_counter import flop_registry
+
+    return None if func.namespace in ("aten", "prim") else flop_registry.get(func._overloadpacket)
+
+
 def is_known(func: Any) -> bool:
     """Whether an operation is recorded whole instead of being decomposed further."""
     name = base_name(func)
     return (
         func in RULES
+        or formula_of(func) is not None
         or flash_attention(func) is not None
         or name in _REDUCTIONS
         or name in _COPIES
@@ -230,6 +246,9 @@ def classify(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -
     rule = RULES.get(func)
     if rule is not None:
         return rule(args, kwargs, out)
+    if formula := formula_of(func):
+        flops = int(formula(*args, **kwargs, out_val=out))
+        return "matmul", {"b": 1, "m": -(-flops // 2), "n": 1, "k": 1}, {"formula": str(func)}
     if flash := flash_attention(func):
         shapes, attrs = flash(args, kwargs)
         return "attention", attention_dims(*shapes), attrs
