@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from cli_said import said
 from run_made import made
 
-from frameroof.estimate import estimate
+from frameroof.estimate import estimate, memory_of
 from frameroof.files import opened, read_unpacked, read_whole
 from frameroof.hardware import load_devices, parse_changes, parse_node
 from frameroof.run import load_run
@@ -109,7 +110,8 @@ def workload(
     tensors = ["bf16[b,4]", "w:bf16[4,4]", "bf16[b,4]"]
     whole = {"format": "frameroof.workload", "version": 1, "grammar": 1, "name": "t"} | top
     stages = [{"name": "s", "tensors": tensors, "ops": [product | (op or {})], "weights": {"bf16": 16}} | (stage or {})]
-    return whole | {"params": {"b": {"default": default}}, "stages": stages}
+    params = {"b": {"default": default}} | top.get("params", {})
+    return whole | {"params": params, "stages": stages}
 
 
 def dims(m: str) -> dict[str, Any]:
@@ -138,6 +140,9 @@ def dims(m: str) -> dict[str, Any]:
         ({"op": {"reads": [0, 7]}}, "names a tensor"),
         ({"op": {"reads": [0, -1]}}, "names a tensor"),
         ({"op": {"kind": "a" * 9000}}, "unknown kind"),
+        ({"notes": ["x" * 5000] * 50}, "250,000 characters"),
+        ({"source": ["x" * 5000] * 50}, "250,000 characters"),
+        ({"params": {"batch": {"default": 0, "least": 0}}}, "the batch is the items of a run, at least 1"),
     ],
 )
 def test_a_workload_beyond_use_is_a_sentence(changed: dict[str, Any], why: str) -> None:
@@ -152,6 +157,53 @@ def test_integers_of_a_loop_do_not_wrap_unseen() -> None:
         estimate(loads(json.dumps(workload({"dims": dims("x")}, stage)).encode()), parse_node("H100"))
     with pytest.raises(ValueError, match="grows beyond any use"):
         expr("(i+1)*(i+1)*(i+1)*(i+1)*(i+1)//(i+1)//(i+1)//(i+1)")(i=np.arange(100_000))
+
+
+def test_products_over_a_loop_do_not_wrap_unseen() -> None:
+    stage = {"loop": ["i", "1000"], "let": {"x": "1000000000000*(i+1)"}}
+    for op in ({"dims": dims("x*x*x*x*x*x*x*x")}, {"dims": dims("x"), "count": "x"}):
+        with pytest.raises(ValueError, match="a size grows beyond any use"):
+            estimate(loads(json.dumps(workload(op, stage)).encode()), parse_node("H100"))
+    held = {"held": [[0, "x*100000", 0]]}  # 1e20 elements in the last turn
+    with pytest.raises(ValueError, match="a size grows beyond any use"):
+        memory_of(loads(json.dumps(workload(stage=stage | held)).encode()), parse_node("H100"), {"b": 1})
+
+
+def test_a_chosen_size_is_bounded_as_the_default_is() -> None:
+    made = loads(json.dumps(workload({"dims": dims("*".join(["b"] * 30))})).encode())
+    assert estimate(made, parse_node("H100")).total.flops == 2 * 4 * 4
+    with pytest.raises(ValueError, match="a size grows beyond any use"):
+        estimate(made, parse_node("H100"), {"b": 10**9})
+
+
+def test_a_division_by_zero_in_one_turn_is_a_sentence_and_no_warning() -> None:
+    with warnings.catch_warnings(record=True) as warned, pytest.raises(ValueError, match="divides by zero"):
+        expr("4//(2-i)")(i=np.arange(4))
+    assert not warned
+
+
+@pytest.mark.parametrize(("align", "pairs"), [("upper_left", 3 * 4 / 2 + 3 * 2), ("lower_right", 3 * 4 / 2)])
+def test_causal_attention_of_sizes_that_only_the_user_knows(align: str, pairs: float) -> None:
+    """Five queries over three keys: which is smaller is known when sizes are chosen."""
+    attention = {
+        "kind": "attention",
+        "reads": [0, 0, 0],
+        "dims": {"b": 1, "heads": 1, "kv_heads": 1, "q": "b+4", "kv": "2*b+1", "d": 8, "dv": 8},
+        "attrs": {"causal": True, "align": align},
+    }
+    (row,) = estimate(loads(json.dumps(workload(attention)).encode()), parse_node("H100")).total.ops
+    peak = parse_node("H100").device.dense_flops["bf16"]
+    assert row.compute_s >= 4 * 8 * pairs / peak * (1 - 1e-9)
+    assert row.flops == 4 * 8 * 15
+
+
+def test_nothing_to_compute_is_a_sentence_and_no_endless_rate(tmp_path: Path) -> None:
+    file = tmp_path / "w.workload.json"
+    for stage in ({"loop": ["i", "0"]}, {"repeat": "0"}):
+        file.write_text(json.dumps(workload(stage=stage)))
+        done = said("predict", file)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "t computes nothing at these sizes" in done.stderr
 
 
 # ------------------------------------------------------------------------- hardware, runs, files

@@ -43,8 +43,8 @@ def _workload() -> tuple[str, ...]:
     return (
         f"A workload file: at most {file.MOST_BYTES:,} bytes, also unpacked, {MOST_LEVELS} levels of nesting, "
         f"{file.MOST_OPERATIONS:,} operations, as many tensors, of at most {file.MOST_RANK} dimensions, "
-        f"{file.MOST_OPERANDS:,} operands, {file.MOST_NAMES:,} sizes, stages or names; for at most "
-        f"{file.MOST_DEVICES:,} devices",
+        f"{file.MOST_OPERANDS:,} operands, {file.MOST_NAMES:,} sizes, stages or names, "
+        f"{file.MOST_SAID:,} characters of notes and sources; for at most {file.MOST_DEVICES:,} devices",
         f"Its expressions: at most {expr.MOST_TEXT:,} characters, {expr.MOST_TERMS:,} terms of {expr.MOST_FACTORS} "
         f"factors; their numbers go to {expr.MOST_SIZE:.0e}, their values to {expr.MOST_VALUE:.0e}; a path stands for "
         f"at most {fold.MOST_PATHS:,} modules",

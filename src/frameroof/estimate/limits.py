@@ -18,7 +18,7 @@ import msgspec
 from ..hardware import Node
 from ..passes.parallel import with_plan
 from ..roofline import Limit, Roofline, bound_of, larger
-from ..workload.expr import Poly, expr
+from ..workload.expr import Poly, expr, product
 from ..workload.records import COLLECTIVE, Op, Stage, Workload
 from ..workload.table import Row, table_of
 from .communication import ring_bytes
@@ -282,7 +282,7 @@ def _limit(run: Pass, row: Row, values: list[Any], where: Where) -> Limit:
 
 def _sum(run: Pass, value: Any, times: Any) -> Any:
     """Of so many calls in each turn, over all turns; an operation that runs once in each is not multiplied."""
-    return run.total(value if isinstance(times, int) and times == 1 else value * times)
+    return run.total(value if isinstance(times, int) and times == 1 else product(value, times))
 
 
 def _estimated(run: Pass, row: Row, amounts: Amounts, where: Where, expected: Expected) -> OpEstimate:

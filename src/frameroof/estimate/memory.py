@@ -8,7 +8,7 @@ from typing import Any
 
 from ..dtypes import BITS
 from ..hardware import Node
-from ..workload.expr import expr
+from ..workload.expr import expr, product
 from ..workload.records import Stage, Workload
 
 
@@ -80,9 +80,9 @@ def _activations(stage: Stage, base: str, sizes: Mapping[str, int]) -> tuple[int
         env[stage.loop[0]] = np.arange(turns, dtype=np.int64)
     bound = stage.bind(env)
     bits = BITS[stage.dtype or base]
-    held = [_most(h.elements(bound) * bits // 8 + h.fixed_bytes(bound)) for h in stage.held]
+    held = [_most(product(h.elements(bound), bits) // 8 + h.fixed_bytes(bound)) for h in stage.held]
     cache_bits = BITS[stage.cache_dtype] if stage.cache_dtype else bits
-    return max(held, default=0), _most(stage.cache(bound) * cache_bits // 8)
+    return max(held, default=0), _most(product(stage.cache(bound), cache_bits) // 8)
 
 
 def _most(value: Any) -> int:

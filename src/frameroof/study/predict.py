@@ -198,6 +198,8 @@ def predict(  # nine arguments: one an option of the command
     node = on if isinstance(on, Node) else parse_node(on)
     prepared, choices = prepare(workload, dtype, attention, elementwise)
     result = estimate(prepared, node, sizes, expected)
+    if not result.total.expected_s > 0:
+        raise ValueError(f"{workload.name} computes nothing at these sizes, so that it has no rate and no cost")
     items = result.sizes.get("batch", 1)
     cost = cost_of(node, result.total.expected_s, items, usd_per_device_hour)
     return Prediction(result, memory_of(prepared, node, result.sizes), cost, choices)

@@ -28,14 +28,14 @@ UNLINKED = "(unlinked)"
 _ROLES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "text encode",
-        re.compile(r"CLIPText|T5|TextModel|TextEncoder|GemmaModel|Gemma2Model|BertModel|Qwen2.*ForCond|ChatGLM"),
+        re.compile(r"CLIPText|T5|TextModel|TextEncoder|GemmaModel|Gemma2Model|BertModel|Qwen2.{0,99}ForCond|ChatGLM"),
     ),
     (
         "denoise",
-        re.compile(r"UNet|Transformer2D|Transformer3D|DiT|Flux.*Transformer|WanModel|MMDiT|VideoTransformer|Denois"),
+        re.compile(r"UNet|Transformer2D|Transformer3D|DiT|Flux.{0,99}Transformer|WanModel|MMDiT|VideoTransformer|Denois"),
     ),
-    ("vae decode", re.compile(r"^Decoder|Autoencoder|VAE|WanDecoder|.*Decoder3d|Vqgan|VQ", re.I)),
-    ("vae encode", re.compile(r"^Encoder_|.*Encoder3d")),
+    ("vae decode", re.compile(r"^Decoder|Autoencoder|VAE|WanDecoder|Decoder3d|Vqgan|VQ", re.I)),
+    ("vae encode", re.compile(r"^Encoder_|Encoder3d")),
     ("image encode", re.compile(r"CLIPVision|VisionModel|VisionTransformer|Siglip")),
 )  # fmt: skip
 

@@ -13,6 +13,7 @@ import ast
 import warnings
 from collections.abc import Mapping
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 from ..outside import quoted
@@ -46,6 +47,15 @@ def _maximum(a: Any, b: Any) -> Any:
     return -_minimum(-a, -b)
 
 
+_MOST_IN_ARRAY = 2.0**63 * (1 - 1e-9)
+"""Integers of an array wrap a little beyond this."""
+
+
+def _whole(value: Any) -> bool:
+    """Whether a value is made of integers of 64 bits."""
+    return getattr(getattr(value, "dtype", None), "kind", "") == "i"
+
+
 _FUNCTIONS = {"min": _minimum, "max": _maximum, "ceil": lambda a, b: -(-a // b), "__builtins__": {}}
 
 
@@ -73,9 +83,10 @@ class Expr:
         """
         bound = {**(env or {}), **more}
         try:
-            value = eval(self._code, _FUNCTIONS, bound)
+            arrays = not all(type(bound.get(name, 0)) is int for name in self.names)
+            value = self._array(bound) if arrays else eval(self._code, _FUNCTIONS, bound)
             if type(value) is not int:
-                return self._array(value, bound)
+                return value
         except NameError as error:
             raise ValueError(f"{quoted(self.text)} uses a size that is not known here: {error.name}") from error
         except ZeroDivisionError as error:
@@ -84,13 +95,14 @@ class Expr:
             raise self._grown()
         return value
 
-    def _array(self, value: Any, bound: Mapping[str, Any]) -> Any:
+    def _array(self, bound: dict[str, Any]) -> Any:
         """The same for arrays, whose integers wrap: found by the same sum in floats."""
         import numpy as np
 
         used = {name: bound[name] for name in self.names}
         floats = {name: each if type(each) is int else np.asarray(each, dtype=float) for name, each in used.items()}
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"):  # of what is found and said below
+            value = eval(self._code, _FUNCTIONS, bound)
             check = np.asarray(eval(self._code, _FUNCTIONS, floats), dtype=float)
             if not np.isfinite(check).all():
                 raise ZeroDivisionError
@@ -224,6 +236,10 @@ class Poly:
                     value = value * value_of(name, env)
             total = total + value
         check_value(total, self)
+        if type(total) is not int and _whole(total):
+            check_reach(
+                self, sum(abs(c) * prod(largest(value_of(name, env)) for name in m) for m, c in self.terms.items())
+            )
         return total
 
     def substitute(self, values: Mapping[str, Poly]) -> Poly:
@@ -266,6 +282,15 @@ class Poly:
 ONE = Poly({(): 1})
 
 
+def product(a: Any, b: Any) -> Any:
+    """Two values of polynomials, multiplied; `ValueError` where the integers of an array would wrap."""
+    if not (_whole(a) or _whole(b)):
+        return a * b
+    if largest(a) * largest(b) > _MOST_IN_ARRAY:
+        raise ValueError(f"a size grows beyond any use: over a loop, numbers go up to {_MOST_IN_ARRAY:.0e}")
+    return a * b
+
+
 def names_in(factor: str) -> frozenset[str]:
     """The names in a factor of a monomial: itself, or those in the text of a minimum."""
     return frozenset((factor,)) if factor.isidentifier() else expr(factor).names
@@ -275,6 +300,17 @@ def check_value(value: Any, of: Poly) -> None:
     """`ValueError`, a sentence, for a value of a polynomial that is beyond `MOST_VALUE`."""
     if type(value) is int and not -MOST_VALUE <= value <= MOST_VALUE:
         raise ValueError(f"a size grows beyond any use: {quoted(of)} is more than {MOST_VALUE:.0e}")
+
+
+def largest(value: Any) -> float:
+    """The largest magnitude in a value, a number or an array."""
+    return float(abs(value)) if not hasattr(value, "max") else float(abs(value).max(initial=0))
+
+
+def check_reach(of: Poly, reach: float) -> None:
+    """`ValueError`, a sentence, where integers of an array may have wrapped: terms that add up to `reach`."""
+    if reach > _MOST_IN_ARRAY:
+        raise ValueError(f"a size grows beyond any use: {quoted(of)} is more than {_MOST_IN_ARRAY:.0e} in a loop")
 
 
 def value_of(factor: str, env: Mapping[str, Any]) -> Any:

@@ -33,6 +33,8 @@ MOST_RANK = 64
 """Dimensions of a tensor."""
 MOST_NAMES = 1_000
 """Sizes, stages, and names that one stage binds."""
+MOST_SAID = 100_000
+"""Characters of all notes and sources of a file; the catalogue's longest have 1,890."""
 MOST_DEVICES = 100_000
 """Devices of a plan."""
 _TAKEN = ("min", "max", "ceil")
@@ -170,6 +172,8 @@ def _size(packed: _Size) -> Size:
 def _param(name: str, packed: _Size) -> Size:
     """A size that the user may choose: what it is by default must be what may be chosen."""
     size = _size(packed)
+    if name == "batch" and size.lowest < 1:
+        raise ValueError(f"the batch is the items of a run, at least 1, not {size.lowest}")
     try:
         size.check(name, size.default)
     except ValueError as error:
@@ -313,9 +317,14 @@ def _check_counts(file: _File) -> None:
     ):
         if rows > most:
             raise ValueError(f"it has {rows:,} {what}, and at most {most:,} are read")
-    most = max([len(file.params), len(file.stages), *(len(s.let) + len(s.limits) for s in file.stages)])
+    most = max(
+        [len(file.params), len(file.stages), *(len(s.let) + len(s.limits) + len(s.uncounted) for s in file.stages)]
+    )
     if most > MOST_NAMES:
         raise ValueError(f"it has {most:,} sizes, stages or names, and at most {MOST_NAMES:,} are read")
+    said = sum(map(len, (*file.notes, *file.source, *file.passes, file.plan, *file.made_by.values())))
+    if said > MOST_SAID:
+        raise ValueError(f"its notes and sources have {said:,} characters, and at most {MOST_SAID:,} are read")
     for stage in file.stages:
         for name in (*file.params, *stage.let, *stage.loop[:1]):
             if not name.isidentifier() or keyword.iskeyword(name) or name in _TAKEN or len(name) > 100:

@@ -7,9 +7,10 @@ table is made once for a stage and kept with it; an evaluation is then a few mul
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any, NamedTuple
 
-from .expr import ONE, Monomial, Poly, check_value, value_of
+from .expr import ONE, Monomial, Poly, check_reach, check_value, largest, value_of
 from .records import COLLECTIVE, MATRIX_KINDS, Op, Stage
 
 
@@ -63,14 +64,23 @@ class Table:
             for name in monomial:
                 value = value * env[name]
             products.append(value)
-        values = []
+        values: list[Any] = []
+        reaches: list[float] = []
         for poly, terms in self._sums:
             total: Any = 0
             for coefficient, at in terms:
                 total = total + coefficient * products[at]
             check_value(total, poly)
+            if type(total) is not int:
+                reaches = reaches or self._reaches(env)
+                check_reach(poly, sum(abs(coefficient) * reaches[at] for coefficient, at in terms))
             values.append(total)
         return values
+
+    def _reaches(self, env: Mapping[str, Any]) -> list[float]:
+        """The largest magnitude that each product of sizes may have, over the turns of a loop."""
+        known = {name: largest(env[name]) for name in {name for monomial in self._monomials for name in monomial}}
+        return [prod(map(known.__getitem__, monomial), start=1.0) for monomial in self._monomials]
 
 
 def table_of(stage: Stage) -> Table:
