@@ -11,6 +11,7 @@ from workload_made import op, tensor, workload
 
 import frameroof
 from frameroof.estimate import estimate, turns
+from frameroof.estimate.expected.efficiency import stated
 from frameroof.estimate.grid import estimate_grid
 from frameroof.hardware import parse_node
 from frameroof.study.predict import predict, prepare
@@ -190,6 +191,7 @@ def test_turns_at_once_are_turns_one_by_one(monkeypatch, repeat):
         op("norm", [varied], [fixed]),
         op("norm", [fixed], [fixed]),
         replace(op("matmul", [fixed], [varied], b=1, m="k", n=7, k="k"), count=poly("3*i+1")),
+        replace(op("matmul", [fixed], [fixed], b=1, m=512, n=512, k=512), count=poly("3*i+1")),
     )
     loop = Stage("s", ops, {"k": "1000*i+n"}, repeat=repeat, loop=("i", "11"), share=Fraction(1, 3))
     once = estimate(workload(loop, n=7), parse_node("H100")).stages
@@ -198,3 +200,23 @@ def test_turns_at_once_are_turns_one_by_one(monkeypatch, repeat):
     assert once == again
     seconds = sum(2 * (1000 * i + 7) ** 2 * 7 * (3 * i + 1) for i in range(11)) / 989.4e12 / 3
     assert once[0].ops[4].compute_s == pytest.approx(seconds * (7 if repeat == "n" else 1))
+
+
+def test_operations_are_alike_only_where_their_limits_are():
+    """A convolution and a product of the same sizes in fp32 have other units; collectives of one size other rings."""
+    x, w, y = (tensor(shape, "fp32") for shape in ("8,64", "64,32", "8,32"))
+    ops = (
+        op("linear", [x, w], [y], b=1, m=8, n=32, k=64),
+        op("conv1d", [x, w], [y], n=8 * 32, k=64),
+        op("collective", [x], [x], name="all_reduce"),
+        op("collective", [x], [x], name="all_gather"),
+    )
+    found = estimate(workload(Stage("s", ops)), parse_node("8xH100")).stages[0].ops
+    assert found[0].compute_s / found[1].compute_s == pytest.approx(494.7 / 66.9)
+    assert found[2].limit_s == pytest.approx(2 * found[3].limit_s)
+
+
+def test_each_device_does_its_share_of_a_loop_by_a_table_too():
+    loop = Stage("s", (op("norm", [tensor("k,64")], [tensor("k,64")]),), {"k": "100000*i+9"}, loop=("i", "5"))
+    one, eight = (estimate(workload(loop), parse_node(on), None, stated()).total for on in ("H100", "8xH100"))
+    assert eight.expected_s == pytest.approx(one.expected_s / 8)
