@@ -77,8 +77,10 @@ def recipe_for(model: Any, inputs: Any, sizes: Mapping[str, int], dtype: str | N
     """
     from torch import nn
 
+    from .given import check_model
     from .probe import recipe_of
 
+    check_model(model)
     if isinstance(model, nn.Module):
         build, base = _of_module(model, inputs, dtype)
         if not callable(inputs):

@@ -22,10 +22,11 @@ from .batch_of_one import INDICATOR, INDICATOR_LET, align_batches, align_sometim
 from .dataflow import given_caches, hold_tables, mark_buffers, mark_fusion, mark_roles
 from .eager import merge_eager_attention
 from .fit import Fitter, NoPolynomial
+from .given import NESTED, check_result
 from .held import held_candidates
 from .known import values_kept
 from .meta import autocast_on_meta
-from .recorder import CannotCount, Trace, record
+from .recorder import CannotCount, Trace, line_of, record
 
 Progress = Callable[[str], None]
 ATTEMPTS = 500  # draws of sample sizes until they tell all variables apart
@@ -38,9 +39,17 @@ def trace(build: Builder, values: Mapping[str, int], dtype: str = "bf16") -> Tra
     """
     with meta_device(dtype), values_kept(), autocast_on_meta():
         try:
-            module, args, kwargs = build(**values)
-        except (Exception, SystemExit) as error:
-            raise CannotCount(f"the builder failed at {_said(values)}: {type(error).__name__}: {error}") from error
+            made = build(**values)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a builder may end the process, or raise what is no Exception
+            hint = f"; {NESTED}" if "nested" in str(error).lower() and NESTED not in str(error) else ""
+            raise CannotCount(f"the builder failed at {_said(values)}: {line_of(error)}{hint}") from error
+    try:
+        check_result(made)
+    except ValueError as error:
+        raise CannotCount(str(error)) from error
+    module, args, kwargs = made
     result = record(module, args, kwargs)
     merge_eager_attention(result)
     mark_buffers(result)

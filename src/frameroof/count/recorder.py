@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 from ..dtypes import name_of
 from . import known, rules, values
 from .causal import causal_biases, flash_attention
+from .given import NESTED
 from .meta import autocast_on_meta, run_on_meta
 
 _HEADS = ("heads", "num_heads", "num_attention_heads", "n_heads", "n_head")
@@ -158,6 +159,8 @@ class Recorder(TorchDispatchMode):
         return uid
 
     def _raw(self, tensor: torch.Tensor) -> RawTensor:
+        if tensor.is_nested:
+            raise NotImplementedError(NESTED)
         key = tensor.untyped_storage()._cdata
         uid = self._uid.get(key)
         if uid is None:
@@ -197,6 +200,8 @@ class Recorder(TorchDispatchMode):
             out = run_on_meta(func, args, kwargs)
         known.follow(func, args, kwargs, inputs, out)
         outputs = [t for t in tree_leaves(out) if isinstance(t, torch.Tensor)]
+        if any(t.is_nested for t in outputs):
+            raise NotImplementedError(NESTED)
         self._note(func, (args, kwargs, out), inputs, reads, outputs)
         return out
 
@@ -328,7 +333,7 @@ def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         ):
             out = module(*args, **kwargs)
     except (Exception, SystemExit) as error:
-        raise CannotCount(f"{type(module).__name__} cannot run on meta tensors: {_line(error)}") from error
+        raise CannotCount(f"{type(module).__name__} cannot run on meta tensors: {line_of(error)}") from error
     end = len(recorder.trace.ops)
     for tensor in tree_leaves(out):
         if isinstance(tensor, torch.Tensor):
@@ -358,7 +363,8 @@ def _training(module: nn.Module) -> str:
     return f"in training mode, where {', '.join(sorted(found))} compute otherwise: call .eval() in the builder"
 
 
-def _line(error: BaseException) -> str:
+def line_of(error: BaseException) -> str:
+    """Where an error was raised, outside of torch and of this package, and what it says."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "/torch/" not in f.filename]
     frames = [f for f in frames if "/frameroof/count/" not in f.filename] or frames
     text = str(error).strip().split("\n")[0] or type(error).__name__
