@@ -161,9 +161,11 @@ def test_integers_of_a_loop_do_not_wrap_unseen() -> None:
 
 def test_products_over_a_loop_do_not_wrap_unseen() -> None:
     stage = {"loop": ["i", "1000"], "let": {"x": "1000000000000*(i+1)"}}
-    for op in ({"dims": dims("x*x*x*x*x*x*x*x")}, {"dims": dims("x"), "count": "x"}):
+    for least in ({"dims": dims("x*x*x*x*x*x*x*x")}, {"dims": dims("x*100000")}):  # 1e120 and 3e21 in the last turn
         with pytest.raises(ValueError, match="a size grows beyond any use"):
-            estimate(loads(json.dumps(workload(op, stage)).encode()), parse_node("H100"))
+            estimate(loads(json.dumps(workload(least, stage)).encode()), parse_node("H100"))
+    counted = loads(json.dumps(workload({"dims": dims("x"), "count": "x"}, stage)).encode())
+    assert estimate(counted, parse_node("H100")).total.flops == sum(2 * 16 * (10**12 * i) ** 2 for i in range(1, 1001))
     held = {"held": [[0, "x*100000", 0]]}  # 1e20 elements in the last turn
     with pytest.raises(ValueError, match="a size grows beyond any use"):
         memory_of(loads(json.dumps(workload(stage=stage | held)).encode()), parse_node("H100"), {"b": 1})

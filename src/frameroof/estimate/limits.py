@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from operator import mul
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ import msgspec
 from ..hardware import Node
 from ..passes.parallel import with_plan
 from ..roofline import Limit, Roofline, bound_of, larger
-from ..workload.expr import Poly, expr, product
+from ..workload.expr import Poly, expr
 from ..workload.records import COLLECTIVE, Op, Stage, Workload
 from ..workload.table import Row, table_of
 from .communication import ring_bytes
@@ -280,9 +281,30 @@ def _limit(run: Pass, row: Row, values: list[Any], where: Where) -> Limit:
     return where[0].limit(flops=values[executed], unit=row.unit, vector_flops=values[vector], bytes=values[bits] / 8)
 
 
+def _in_turns(value: Any) -> bool:
+    """Whether it is an array of integers, which wrap where they are multiplied."""
+    return not isinstance(value, (int, float)) and bool(value.ndim) and value.dtype.kind == "i"
+
+
 def _sum(run: Pass, value: Any, times: Any) -> Any:
     """Of so many calls in each turn, over all turns; an operation that runs once in each is not multiplied."""
-    return run.total(value if isinstance(times, int) and times == 1 else product(value, times))
+    if isinstance(times, int) and times == 1:
+        return run.total(value)
+    if _in_turns(value) and _in_turns(times):  # Python integers do not overflow
+        return sum(map(mul, value.tolist(), times.tolist())) * run.repeat
+    for array, number in ((value, times), (times, value)):
+        if _in_turns(array) and isinstance(number, int):
+            return run.total(array) * number
+    return run.total(value * times)
+    if isinstance(times, int):
+        return (
+            run.total(value) * times if value.dtype.kind == "i" else run.total(value if times == 1 else value * times)
+        )
+    if isinstance(value, int):
+        return run.total(times) * value
+    if value.dtype.kind == "i" and value.ndim and times.ndim:  # Python integers do not overflow
+        return sum(map(mul, value.tolist(), times.tolist())) * run.repeat
+    return run.total(value * times)
 
 
 def _estimated(run: Pass, row: Row, amounts: Amounts, where: Where, expected: Expected) -> OpEstimate:

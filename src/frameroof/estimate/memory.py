@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from ..dtypes import BITS
 from ..hardware import Node
-from ..workload.expr import expr, product
+from ..workload.expr import check_reach, expr, largest, value_of
 from ..workload.records import Stage, Workload
 
 
@@ -80,9 +81,17 @@ def _activations(stage: Stage, base: str, sizes: Mapping[str, int]) -> tuple[int
         env[stage.loop[0]] = np.arange(turns, dtype=np.int64)
     bound = stage.bind(env)
     bits = BITS[stage.dtype or base]
-    held = [_most(product(h.elements(bound), bits) // 8 + h.fixed_bytes(bound)) for h in stage.held]
+    if stage.loop:
+        known = {name: largest(value) for name, value in bound.items()}
+        for each in (stage.cache, *(p for h in stage.held for p in (h.elements, h.fixed_bytes))):
+            reach = sum(
+                abs(c) * prod(known[n] if n in known else largest(value_of(n, bound)) for n in m)
+                for m, c in each.terms.items()
+            )
+            check_reach(each, reach * max(BITS.values()))
+    held = [_most(h.elements(bound) * bits // 8 + h.fixed_bytes(bound)) for h in stage.held]
     cache_bits = BITS[stage.cache_dtype] if stage.cache_dtype else bits
-    return max(held, default=0), _most(product(stage.cache(bound), cache_bits) // 8)
+    return max(held, default=0), _most(stage.cache(bound) * cache_bits // 8)
 
 
 def _most(value: Any) -> int:

@@ -13,7 +13,6 @@ import ast
 import warnings
 from collections.abc import Mapping
 from functools import lru_cache
-from math import prod
 from typing import Any
 
 from ..outside import quoted
@@ -49,11 +48,6 @@ def _maximum(a: Any, b: Any) -> Any:
 
 _MOST_IN_ARRAY = 2.0**63 * (1 - 1e-9)
 """Integers of an array wrap a little beyond this."""
-
-
-def _whole(value: Any) -> bool:
-    """Whether a value is made of integers of 64 bits."""
-    return getattr(getattr(value, "dtype", None), "kind", "") == "i"
 
 
 _FUNCTIONS = {"min": _minimum, "max": _maximum, "ceil": lambda a, b: -(-a // b), "__builtins__": {}}
@@ -224,7 +218,7 @@ class Poly:
     def __call__(self, env: Mapping[str, Any]) -> Any:
         """The value with every name bound: exact for Python integers, vectorized for arrays.
 
-        Raises `ValueError` for a value beyond `MOST_VALUE`.
+        Raises `ValueError` for a value beyond `MOST_VALUE`; integers of an array may wrap (`check_reach`).
         """
         total: Any = 0
         for m, c in self.terms.items():
@@ -236,10 +230,6 @@ class Poly:
                     value = value * value_of(name, env)
             total = total + value
         check_value(total, self)
-        if type(total) is not int and _whole(total):
-            check_reach(
-                self, sum(abs(c) * prod(largest(value_of(name, env)) for name in m) for m, c in self.terms.items())
-            )
         return total
 
     def substitute(self, values: Mapping[str, Poly]) -> Poly:
@@ -282,15 +272,6 @@ class Poly:
 ONE = Poly({(): 1})
 
 
-def product(a: Any, b: Any) -> Any:
-    """Two values of polynomials, multiplied; `ValueError` where the integers of an array would wrap."""
-    if not (_whole(a) or _whole(b)):
-        return a * b
-    if largest(a) * largest(b) > _MOST_IN_ARRAY:
-        raise ValueError(f"a size grows beyond any use: over a loop, numbers go up to {_MOST_IN_ARRAY:.0e}")
-    return a * b
-
-
 def names_in(factor: str) -> frozenset[str]:
     """The names in a factor of a monomial: itself, or those in the text of a minimum."""
     return frozenset((factor,)) if factor.isidentifier() else expr(factor).names
@@ -304,7 +285,9 @@ def check_value(value: Any, of: Poly) -> None:
 
 def largest(value: Any) -> float:
     """The largest magnitude in a value, a number or an array."""
-    return float(abs(value)) if not hasattr(value, "max") else float(abs(value).max(initial=0))
+    if type(value) is int:
+        return float(abs(value))
+    return max(-float(value.min(initial=0)), float(value.max(initial=0)))
 
 
 def check_reach(of: Poly, reach: float) -> None:
