@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from time import monotonic
+from time import monotonic, process_time
 
 from ..workload.recipe import Builder, Part, Recipe, Size, Sizes
 from . import floors
@@ -22,7 +22,8 @@ from .recorder import CannotCount, Trace
 STEPS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 256)
 NEAR = (1, 2, 3, 5)  # in steps from the default
 FAR = (2, 4)  # times the default: a division or a branch that is constant nearby shows there
-PATIENCE_S = 6.0  # for the floors of one size; a large module keeps its step
+PATIENCE_S = 6.0  # for the floors of one size
+LARGE_S = 0.3  # of a trace: a larger module keeps its step, as all that floors need would take minutes
 
 
 def recipe_of(  # six arguments: two are keywords only, for the command line
@@ -126,7 +127,7 @@ class _Probe:
                 if step == 1:
                     return self._for_default(name, _Rule(size, ((1, 0),), 0, below))
                 coarse = coarse or _Rule(size, (), 0, below)
-                if monotonic() + self.seconds * len(floors.residues(step)) > until:
+                if self.seconds > LARGE_S or monotonic() > until:
                     break
                 if finer := self._finer(name, step, start, values, below):
                     return self._for_default(name, replace(finer, coarse=coarse.size))
@@ -231,9 +232,9 @@ def _below(start: int, step: int) -> list[int]:
 def discover(build: Builder, chosen: Mapping[str, int], dtype: str, progress: Progress) -> tuple[Sizes, list[str]]:
     """Sizes that a builder without a declaration takes, and a sentence for each that stays fixed."""
     base = {**size_defaults(build), **dict(chosen.items())}
-    began = monotonic()
+    began = process_time()
     first = trace(build, base, dtype)
-    probe = _Probe(build, base, dtype, first, monotonic() - began)
+    probe = _Probe(build, base, dtype, first, process_time() - began)
     rules: dict[str, _Rule] = {}
     notes: list[str] = []
     for name, value in base.items():
@@ -246,22 +247,24 @@ def discover(build: Builder, chosen: Mapping[str, int], dtype: str, progress: Pr
         rules[name] = found
         if found.below:
             notes.append(f"{name} holds up to {value}: above, {_said(probe.why.get(name, ''))}")
-    return _together(build, rules, dtype, notes)
+    return _together(build, rules, dtype, notes, probe.seconds > LARGE_S)
 
 
-def _together(build: Builder, rules: dict[str, _Rule], dtype: str, notes: list[str]) -> tuple[Sizes, list[str]]:
+def _together(
+    build: Builder, rules: dict[str, _Rule], dtype: str, notes: list[str], large: bool
+) -> tuple[Sizes, list[str]]:
     """The sizes with their rules checked together: as found, with what is missing at one, without one, one fixed."""
     free = [name for name, rule in rules.items() if rule.rules or rule.size.most is None]
     first: Exception | None = None
     raised = {n: replace(r, size=replace(r.size, least=2)) for n, r in rules.items() if _may_start_at_two(r)}
     attempts: list[tuple[dict[str, _Rule], list[str], bool]] = [
         (rules, [], False),
-        (rules, [], True),
-        ({**rules, **raised}, [], True),
+        *([] if large else [(rules, [], True)]),
+        ({**rules, **raised}, [], not large),
     ]
     if any(rule.coarse for rule in rules.values()):
         attempts.append(({n: _Rule(r.coarse) if r.coarse else r for n, r in rules.items()}, [], False))
-    if len(free) > 1:
+    if len(free) > 1 and not large:
         attempts += [({**rules, n: _pinned(rules[n])}, [n], True) for n in free]
     for tried, fixed, when in attempts:
         spec = _sizes(tried, when)
