@@ -256,10 +256,9 @@ def _together(
     """The sizes with their rules checked together: as found, with what is missing at one, without one, one fixed."""
     free = [name for name, rule in rules.items() if rule.rules or rule.size.most is None]
     first: Exception | None = None
-    raised = {n: replace(r, size=replace(r.size, least=2)) for n, r in rules.items() if _may_start_at_two(r)}
+    raised = {n: _raised(r) for n, r in rules.items() if _may_start_higher(n, r)}
     attempts: list[tuple[dict[str, _Rule], list[str], bool]] = [
-        (rules, [], False),
-        *([] if large else [(rules, [], True)]),
+        *([] if large else [(rules, [], False), (rules, [], True)]),
         ({**rules, **raised}, [], not large),
     ]
     if any(rule.coarse for rule in rules.values()):
@@ -279,8 +278,14 @@ def _together(
     return pinned, [*notes, together]
 
 
-def _may_start_at_two(rule: _Rule) -> bool:
-    return rule.size.least == 1 and rule.size.default > 1 and rule.size.step == 1 and rule.size.most != 1
+def _may_start_higher(name: str, rule: _Rule) -> bool:
+    """Whether a size may do without its smallest value; a batch of one has a rule of its own."""
+    size = rule.size
+    return size.lowest <= size.step < size.default and size.most != size.lowest and floors.SHORT.get(name) != "b"
+
+
+def _raised(rule: _Rule) -> _Rule:
+    return replace(rule, size=replace(rule.size, least=rule.size.lowest + rule.size.step))
 
 
 def _pinned(rule: _Rule) -> _Rule:
