@@ -2,6 +2,7 @@
 
 import pytest
 from characterize_made import MODELS, predicted
+from cli_said import said
 
 from frameroof.study.characterize.predicted import Predicted, stage_of
 from frameroof.study.characterize.sequence import fundamental_period
@@ -107,3 +108,9 @@ def test_the_smallest_image_of_figure_10_counts_exactly():
             module(*small, **small_kwargs)
     run = stage_of("stable-diffusion", "flash", "denoise", {"height": 64, "width": 64, "guidance": 1})
     assert sum(int(w.flops * w.count) for w in run.work) == counter.get_total_flops()
+
+
+def test_a_size_beyond_a_table_is_a_sentence(tmp_path):
+    done = said("characterize", "--predict", "--only", "table-1", "--models", "sdxl", "--size", "steps=1000000000",
+                "--out", tmp_path / "study")  # fmt: skip
+    assert (done.returncode, "beyond any use" in done.stderr, "Traceback" in done.stderr) == (2, True, False), done

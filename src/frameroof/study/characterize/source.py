@@ -204,9 +204,19 @@ def work_frame(rows: list[Row]) -> pl.DataFrame:
     unknown = {row["class"] for row in rows} - set(CLASSES)
     if unknown:
         raise ValueError(f"unknown class {min(unknown)!r}; classes are {', '.join(CLASSES)}")
-    return pl.DataFrame(rows, schema=WORK)
+    return _frame(rows, WORK)
 
 
 def calls_frame(rows: list[Row]) -> pl.DataFrame:
     """A frame of `CALLS` from rows, in their order."""
-    return pl.DataFrame(rows, schema=CALLS)
+    return _frame(rows, CALLS)
+
+
+def _frame(rows: list[Row], schema: Any) -> pl.DataFrame:
+    try:
+        return pl.DataFrame(rows, schema=schema)
+    except (pl.exceptions.ComputeError, OverflowError):
+        large = [name for row in rows for name, value in row.items() if type(value) is int and abs(value) >= 2**63]
+        if not large:
+            raise
+        raise ValueError(f"the sizes grow beyond any use: {large[0]} has more than 64 bits") from None
