@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from time import monotonic, process_time
 
 from ..workload.recipe import Builder, Part, Recipe, Size, Sizes
 from . import floors
@@ -22,8 +21,8 @@ from .recorder import CannotCount, Trace
 STEPS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 256)
 NEAR = (1, 2, 3, 5)  # in steps from the default
 FAR = (2, 4)  # times the default: a division or a branch that is constant nearby shows there
-PATIENCE_S = 6.0  # for the floors of one size
-LARGE_S = 0.3  # of a trace: a larger module keeps its step, as all that floors need would take minutes
+LARGE = 500  # operations of a trace: a larger module keeps its step, as all that floors need would take minutes
+PATIENCE = 40_000  # operations traced for the floors of one size; both are counts, so that all machines find the same
 
 
 def recipe_of(  # six arguments: two are keywords only, for the command line
@@ -91,9 +90,14 @@ class _Probe:
     base: Mapping[str, int]
     dtype: str
     first: Trace
-    seconds: float  # that a trace takes
+    traced: int = 0  # operations, of all traces
     traces: dict[tuple[str, int], Trace | CannotCount] = field(default_factory=dict)
     why: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether floors are not looked for."""
+        return len(self.first.ops) > LARGE
 
     def at(self, name: str, value: int) -> Trace:
         """The trace with one size changed."""
@@ -102,7 +106,8 @@ class _Probe:
         key = (name, value)
         if key not in self.traces:
             try:
-                self.traces[key] = trace(self.build, {**self.base, name: value}, self.dtype)
+                self.traces[key] = made = trace(self.build, {**self.base, name: value}, self.dtype)
+                self.traced += len(made.ops)
             except CannotCount as error:
                 self.traces[key] = error
         found = self.traces[key]
@@ -115,7 +120,7 @@ class _Probe:
     def rule(self, name: str) -> _Rule | None:
         """The rule of one size, with the smallest step; None where there is none."""
         start = max(self.base[name], 2)  # copies vanish at one
-        until = monotonic() + PATIENCE_S
+        most_traced = self.traced + PATIENCE
         for below in (False, True):
             coarse: _Rule | None = None
             for step in STEPS:
@@ -127,7 +132,7 @@ class _Probe:
                 if step == 1:
                     return self._for_default(name, _Rule(size, ((1, 0),), 0, below))
                 coarse = coarse or _Rule(size, (), 0, below)
-                if self.seconds > LARGE_S or monotonic() > until:
+                if self.is_large or self.traced > most_traced:
                     break
                 if finer := self._finer(name, step, start, values, below):
                     return self._for_default(name, replace(finer, coarse=coarse.size))
@@ -232,9 +237,7 @@ def _below(start: int, step: int) -> list[int]:
 def discover(build: Builder, chosen: Mapping[str, int], dtype: str, progress: Progress) -> tuple[Sizes, list[str]]:
     """Sizes that a builder without a declaration takes, and a sentence for each that stays fixed."""
     base = {**size_defaults(build), **dict(chosen.items())}
-    began = process_time()
-    first = trace(build, base, dtype)
-    probe = _Probe(build, base, dtype, first, process_time() - began)
+    probe = _Probe(build, base, dtype, trace(build, base, dtype))
     rules: dict[str, _Rule] = {}
     notes: list[str] = []
     for name, value in base.items():
@@ -247,7 +250,7 @@ def discover(build: Builder, chosen: Mapping[str, int], dtype: str, progress: Pr
         rules[name] = found
         if found.below:
             notes.append(f"{name} holds up to {value}: above, {_said(probe.why.get(name, ''))}")
-    return _together(build, rules, dtype, notes, probe.seconds > LARGE_S)
+    return _together(build, rules, dtype, notes, probe.is_large)
 
 
 def _together(
