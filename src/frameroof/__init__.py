@@ -74,7 +74,7 @@ def __dir__() -> list[str]:
     from importlib.util import find_spec
 
     missing = () if find_spec("torch") else _NEED_TORCH  # `help` asks for every name that is listed
-    return sorted({*globals(), *__all__} - {*missing})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))} - {*missing})
 
 
 def __getattr__(name: str) -> Any:
