@@ -2,8 +2,8 @@
 
 *Limit* is the roofline at 100 %; *expected* is what a model of expected time says. A stage's times are those of one
 device, which does the share of it that a plan left it (`passes.parallel`); its counts are of the whole. Dense peaks
-only; an operation's peak is that of the widest type among its operands. Causal attention is limited by the triangle
-its kernel computes, while its FLOPs count the full square.
+only; an operation's peak is that of the unit for its widest operand (`Op.unit`). Causal attention is limited by the
+pairs that its mask leaves (`rules.causal_pairs`), while its FLOPs count the full rectangle.
 """
 
 from __future__ import annotations
