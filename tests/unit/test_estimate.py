@@ -24,7 +24,7 @@ PEAK, BANDWIDTH, VECTOR = 989.4e12, 3.35e12, 66.9e12
 
 
 def tensor(shape, dtype="bf16", weight=False, fusable=False):
-    return Tensor(tuple(poly(d) for d in shape.split(",")), dtype, weight, fusable)
+    return Tensor(tuple(poly(d) for d in shape.split(",")), dtype, weight, "chip" if fusable else "")
 
 
 def workload(*ops, **stage):

@@ -305,7 +305,7 @@ def test_baseline_attention_is_cut_once_and_rows_that_hold_memory_move_along():
 
 
 def test_fusion_marks_written_operands_too_and_leaves_the_rest_as_it_is():
-    made = op("elementwise", (tensor("5"),), (tensor("7", fusable=True),))
+    made = op("elementwise", (tensor("5"),), (tensor("7", traffic="chip"),))
     assert moved(made) - moved(made, passes=fuse_elementwise) == 2 * 7
     plain = fc()
     assert fuse_elementwise(workload(Stage("all", (plain,)))).stages[0].ops[0] is plain

@@ -9,7 +9,7 @@ from frameroof.workload.recipe import Size
 from frameroof.workload.records import Op, Stage, Tensor, Workload
 
 
-def tensor(shape: str, dtype: str = "bf16", **marks: bool) -> Tensor:
+def tensor(shape: str, dtype: str = "bf16", **marks: Any) -> Tensor:
     """A tensor of a shape such as "2,n,64"."""
     return Tensor(tuple(poly(size) for size in shape.split(",")), dtype, **marks)
 

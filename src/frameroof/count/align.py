@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from ..workload.records import Op, Tensor
+from ..workload.records import CHIP, Op, Tensor
 from .fit import Fitter, NoPolynomial
 from .recorder import RawOp, RawTensor, Trace
 
@@ -135,7 +135,7 @@ def _tensor(seen: list[RawTensor], raws: list[list[RawOp]], at: int, side: str, 
         raise StructureChanges("an operand has another rank or dtype at another size")
     shape = tuple(fitter.fit([raw.shape[d] for raw in seen]) for d in range(len(first.shape)))
     fusable = all(getattr(op, side)[at].fusable for ops in raws for op in ops)
-    return Tensor(shape, first.dtype, first.weight, fusable)
+    return Tensor(shape, first.dtype, first.weight, CHIP if fusable else "")
 
 
 def _total(key: tuple[Any, ...], lists: list[list[RawOp]], fitter: Fitter) -> Row:

@@ -19,10 +19,11 @@ from ..rules import ALIGNMENTS, UPPER_LEFT, VECTOR_PER_SCORE
 from ..written import write_whole
 from .expr import GRAMMAR_VERSION, Poly, expr, poly
 from .recipe import Size
-from .records import DIMS_OF, KINDS, Held, Op, Stage, Tensor, Workload
+from .records import AGAIN, CHIP, DIMS_OF, GIVEN, KINDS, Held, Op, Stage, Tensor, Workload
 
 FORMAT = "frameroof.workload"
-VERSION = 1
+VERSION = 2
+"""1: without regions, so that every operation is a region of its own, but for operands marked ``~``."""
 MOST_BYTES = 1 << 24
 """Bytes of a workload file, unpacked; the largest of the catalogue has 200 KB."""
 MOST_OPERATIONS = 10_000
@@ -37,6 +38,8 @@ MOST_SAID = 100_000
 """Characters of all notes and sources of a file; the catalogue's longest have 1,890."""
 MOST_DEVICES = 100_000
 """Devices of a plan."""
+_MARKS = {"": "", CHIP: "~", GIVEN: "+", AGAIN: "="}
+_TRAFFIC = {**{mark: traffic for traffic, mark in _MARKS.items()}, "~~": CHIP}
 _TAKEN = ("min", "max", "ceil")
 
 
@@ -49,6 +52,7 @@ class _Op(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     dims: dict[str, str | int] = {}
     attrs: dict[str, str | int | bool] = {}
     count: str | int = 1
+    region: int = 0
 
 
 class _Size(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
@@ -109,9 +113,9 @@ def _number(value: Poly) -> str | int:
 
 
 def tensor_text(tensor: Tensor) -> str:
-    """One tensor as text: ``w:bf16[320,4,3,3]``; a trailing ``~`` marks it fusable, ``~~`` fused."""
+    """One tensor as text: ``w:bf16[320,4,3,3]``, with a mark at the end for its traffic (`_MARKS`); ``~~`` is fused."""
     shape = ",".join(map(str, tensor.shape))
-    mark = "~~" if tensor.fused else "~" if tensor.fusable else ""
+    mark = "~~" if tensor.fused else _MARKS[tensor.traffic]
     return f"{'w:' if tensor.weight else ''}{tensor.dtype}[{shape}]{mark}"
 
 
@@ -120,14 +124,14 @@ def tensor_of(text: str) -> Tensor:
 
     Raises `ValueError`, a sentence, for a text of another form.
     """
-    body = text.removeprefix("w:").rstrip("~")
-    dtype, bracket, shape = body.removesuffix("]").partition("[")
-    if not bracket or dtype not in BITS:
+    body, closed, mark = text.removeprefix("w:").rpartition("]")
+    dtype, bracket, shape = body.partition("[")
+    if not (bracket and closed) or dtype not in BITS or mark not in _TRAFFIC:
         raise ValueError(f"{quoted(text)} is not a tensor such as bf16[b,320,h,w]")
     if shape.count(",") >= MOST_RANK:
         raise ValueError(f"{quoted(text)} has too many dimensions; a tensor has at most {MOST_RANK}")
     dims = tuple(poly(dim) for dim in shape.split(",")) if shape else ()
-    return Tensor(dims, dtype, text.startswith("w:"), text.endswith("~"), text.endswith("~~"))
+    return Tensor(dims, dtype, text.startswith("w:"), _TRAFFIC[mark], mark == "~~")
 
 
 def _pack_stage(stage: Stage) -> _Stage:
@@ -136,7 +140,7 @@ def _pack_stage(stage: Stage) -> _Stage:
     for op in stage.ops:
         reads, writes = ([table.setdefault(t, len(table)) for t in group] for group in (op.reads, op.writes))
         dims = {name: _number(value) for name, value in op.dims.items()}
-        ops.append(_Op(op.path, op.kind, op.name, reads, writes, dims, dict(op.attrs), _number(op.count)))
+        ops.append(_Op(op.path, op.kind, op.name, reads, writes, dims, dict(op.attrs), _number(op.count), op.region))
     return _Stage(
         name=stage.name,
         tensors=[tensor_text(t) for t in table],
@@ -206,7 +210,7 @@ def _stage(packed: _Stage) -> Stage:
         if not all(0 <= i < len(tensors) for group in (op.reads, op.writes) for i in group):
             raise ValueError(f"operation {quoted(op.path)}: it names a tensor that is not in the stage's list")
         reads, writes = (tuple(tensors[i] for i in group) for group in (op.reads, op.writes))
-        ops.append(Op(op.path, op.kind, op.name, reads, writes, dims, op.attrs, Poly.of(op.count)))
+        ops.append(Op(op.path, op.kind, op.name, reads, writes, dims, op.attrs, Poly.of(op.count), op.region))
     return Stage(
         name=packed.name,
         ops=tuple(ops),

@@ -28,20 +28,42 @@ DIMS_OF = {
 }
 
 
+CHIP, GIVEN, AGAIN = "chip", "given", "again"
+TRAFFIC = ("", CHIP, GIVEN, AGAIN)
+"""What an operand has to do with memory: see `Tensor`."""
+
+
 @dataclass(frozen=True)
 class Tensor:
     """One operand: its shape as polynomials, its dtype, and its part in the traffic.
 
-    `weight` marks a parameter of the module. `fusable` marks an operand that would stay on chip if
-    elementwise work were fused into its producer (ideal fusion); `fused` says that it does: it then
-    moves no bytes.
+    `weight` marks a parameter of the module. `traffic` is what it has to do with memory where regions run as one kernel
+    each (`Op.region`):
+
+    - ``chip``: nothing. Its own region made it, or reads it already, or nobody outside of its region needs it;
+    - ``given``: a part of what the forward must move whatever it does: the first read of an input or a weight, or the
+      write of what is handed back;
+    - ``again``: an input or a weight that a region before it has read;
+    - "": it passes from one region to another; of a weight that nothing is known of, as ``given``.
+
+    `fused` says that a pass took the bytes of an operand of the first kind away.
     """
 
     shape: tuple[Poly, ...]
     dtype: str
     weight: bool = False
-    fusable: bool = False
+    traffic: str = ""
     fused: bool = False
+
+    @property
+    def fusable(self) -> bool:
+        """Whether it stays on chip where its region is one kernel."""
+        return self.traffic == CHIP
+
+    @property
+    def given(self) -> bool:
+        """Whether it is a part of what every program of the same operations must move."""
+        return self.traffic == GIVEN or (self.weight and not self.traffic)
 
     @property
     def elements(self) -> Poly:
@@ -74,7 +96,9 @@ class Op:
     ``axis`` (temporal, spatial or full; video only); a pointwise piece of a norm has ``part``; an
     operation whose size differs from call to call has ``total``: its sizes are sums over its calls;
     a ``piece`` of an attention is one kernel of its baseline form. A ``collective`` is named after what it
-    does (all_reduce, all_gather …); it reads and writes what one device has before and after it.
+    does (all_reduce, all_gather …); it reads and writes what one device has before and after it. Operations of a stage
+    with one number `region` are of one region, or of as many alike as layers were folded; 0 is a region of its own.
+    ``unused`` in `attrs`: only outputs that nobody reads need it.
     """
 
     path: str
@@ -85,6 +109,7 @@ class Op:
     dims: Mapping[str, Poly] = field(default_factory=dict)
     attrs: Mapping[str, Any] = field(default_factory=dict)
     count: Poly = ONE
+    region: int = 0
 
     @property
     def times(self) -> Poly:
