@@ -123,7 +123,7 @@ def test_values_are_si_and_plausible():
             assert 1e10 < one.link_bandwidth < one.bandwidth, one.name
     assert device("H100").ridge("bf16") == pytest.approx(295.3, abs=0.1)
     assert device("H100").memory_bytes == 80_000_000_000
-    assert device("H100").l2_bytes == 50_000_000
+    assert device("H100").l2_bytes == 52_428_800  # as torch.cuda.get_device_properties says
     assert device("H100").link_bandwidth == 450e9  # NVLink 4: 900 GB/s is both directions
     assert device("MI250X").vector_peak == 47.9e12
     assert device("TPU v4").vector_peak is None

@@ -36,7 +36,7 @@ def read(more="", old="", new=""):
 def test_an_entry_in_the_units_of_data_sheets_is_si():
     one = read(PRICE.format(1, 2, 4))
     assert (one.dense_flops, one.sparse_flops) == ({"bf16": 2e12, "fp8": 4e12}, {"bf16": 8e12})
-    assert (one.memory_bytes, one.bandwidth, one.l2_bytes) == (100 * 10**9, 6.7e12, 50_000_000)
+    assert (one.memory_bytes, one.bandwidth, one.l2_bytes) == (100 * 10**9, 6.7e12, 50 * 1024**2)
     assert (one.link_bandwidth, one.pcie_bandwidth, one.tdp_w) == (450e9, None, 700)
     assert (one.vendor, one.family, one.chips, one.ridge("bf16")) == ("Me", "mine", 1, 2 / 6.7)
 

@@ -42,6 +42,8 @@ MOST_BYTES = 1 << 20
 """Bytes of a hardware file; the largest that is shipped has 40 KB."""
 MOST_DEVICES = 1_000
 """Devices of a hardware file."""
+MIB = 1 << 20
+"""Bytes of a megabyte of cache: those of caches are binary, as drivers report them (50 MB of an H100 are 52,428,800)."""
 LEAST_VALUE, MOST_VALUE = 1e-6, 1e12
 """What a value of a hardware file may be in its unit, such as TFLOP/s or GB."""
 _NODE_RE = re.compile(r"([+-]?[\d.,_]+)\s*[x×*]\s*(.*)", re.IGNORECASE)
@@ -207,7 +209,7 @@ def _to_device(entry: _DeviceEntry, family: str, vendor: str) -> Device:
         vector_peak=_times(entry.vector_fp32_tflops, 1e12),
         memory_bytes=round(entry.memory_gb * 1e9),
         bandwidth=float(round(entry.memory_gb_s * 1e9)),
-        l2_bytes=None if entry.l2_mb is None else round(entry.l2_mb * 1e6),
+        l2_bytes=None if entry.l2_mb is None else round(entry.l2_mb * MIB),
         chips=entry.chips,
         compute_units=entry.compute_units,
         link_bandwidth=_times(entry.link_gb_s_per_direction, 1e9),

@@ -123,7 +123,9 @@ def _shown(p: Provenance) -> str:
         return f"{p.value:g} W"
     if p.name == "price":
         return f"${p.value:,.3g}/h"
-    if p.name in ("memory", "l2"):
+    if p.name == "l2":
+        return f"{p.value / 2**20:,g} MiB"
+    if p.name == "memory":
         return format_bytes(p.value)
     if p.name in ("mem_bandwidth", "link", "pcie"):
         return format_bandwidth(p.value)
