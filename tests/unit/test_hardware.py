@@ -202,3 +202,17 @@ def test_seed_devices_are_listed_apart(capsys, monkeypatch):
     status, said = run(capsys, monkeypatch, "hardware", "--json")
     labels = {one["name"]: one["label"] for one in msgspec.json.decode(said.encode())}
     assert {name for name, label in labels.items() if label} == {one.name for one in seed_devices()}
+
+
+# MiB: NVIDIA's and Tenstorrent's by their units (L2 slices, 1.5 MiB of L1 in a Tensix), AMD's with its Infinity Cache.
+LAST_LEVELS = {"A100": 40, "H100": 50, "H200": 60, "B200": 126.5, "4090": 72, "T4": 4, "MI250X": 2 * 8, "MI300X": 256}
+LAST_LEVELS |= {"MI325X": 256, "MI355X": 256, "n150": 72 * 1.5, "n300": 128 * 1.5, "p150": 140 * 1.5, "M1 Max": 48}
+
+
+def test_the_last_level_cache_is_the_l2_where_nothing_larger_is_behind_it():
+    assert {name: device(name).cache_bytes / 2**20 for name in LAST_LEVELS} == LAST_LEVELS
+    assert device("MI300X").l2_bytes == 8 * 4 * 2**20  # 4 MiB in each of eight dies, in front of the Infinity Cache
+    assert device("MI300X").provenance("cache").source.startswith("vendor: AMD ROCm")
+    assert device("MI210").provenance("cache").source == device("MI210").provenance("l2").source
+    assert all((one.cache_bytes or 0) >= (one.l2_bytes or 0) for one in devices())
+    assert device("TPU v4").cache_bytes is None  # unknown is not none

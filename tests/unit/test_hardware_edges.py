@@ -133,8 +133,10 @@ def test_changed_values_stand_in_place_of_the_own_ones():
     )
     assert (kept.vector_peak, kept.tdp_w, kept.bandwidth) == (was.vector_peak, was.tdp_w, was.bandwidth)
     assert kept.sparse_flops == was.sparse_flops
-    with pytest.raises(ValueError, match=r"at least one byte, not 0\.9"):
-        what_if(real, {"memory": 0.9})
+    assert (now.cache_bytes, what_if(real, {"cache": 2e6}).device.cache_bytes) == (50 * 1024**2, 2_000_000)
+    for key in ("memory", "cache"):
+        with pytest.raises(ValueError, match=rf"{key} must be at least one byte, not 0\.9"):
+            what_if(real, {key: 0.9})
 
 
 # --------------------------------------------------------------------------------------- records

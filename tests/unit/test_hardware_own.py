@@ -49,7 +49,10 @@ def test_changes_read(text, key, value):
 @pytest.mark.parametrize(
     ("texts", "sentence"),
     [
-        (["speed=3"], "'speed' cannot be set; what can: mem_bandwidth, link, pcie, memory, vector_fp32, tdp, fp32"),
+        (
+            ["speed=3"],
+            "'speed' cannot be set; what can: mem_bandwidth, link, pcie, memory, cache, vector_fp32, tdp, fp32",
+        ),
         (["tdp"], "--set takes KEY=VALUE, such as mem_bandwidth=4TB/s, not 'tdp'"),
         (["tdp=0"], "--set tdp=0: the value must be above zero and finite"),
         (["tdp=-5"], "the value must be above zero and finite"),

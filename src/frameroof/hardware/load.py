@@ -43,7 +43,7 @@ MOST_BYTES = 1 << 20
 MOST_DEVICES = 1_000
 """Devices of a hardware file."""
 MIB = 1 << 20
-"""Bytes of a megabyte of cache: those of caches are binary, as drivers report them (50 MB of an H100 are 52,428,800)."""
+"""Bytes of a megabyte of cache: a binary one, as drivers report it (the 50 MB of an H100 are 52,428,800)."""
 LEAST_VALUE, MOST_VALUE = 1e-6, 1e12
 """What a value of a hardware file may be in its unit, such as TFLOP/s or GB."""
 _NODE_RE = re.compile(r"([+-]?[\d.,_]+)\s*[x×*]\s*(.*)", re.IGNORECASE)
@@ -64,6 +64,7 @@ class _DeviceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sparse_tflops: dict[str, float] = {}
     vector_fp32_tflops: float | None = None
     l2_mb: float | None = None
+    last_level_cache_mb: float | None = None
     chips: int = 1
     compute_units: str | None = None
     link_gb_s_per_direction: float | None = None
@@ -173,7 +174,13 @@ def _problem(entry: _DeviceEntry) -> str | None:
         if dtype not in PEAKS:
             return f"has a peak for {dtype!r}; allowed are {', '.join(PEAKS)}"
     values = (*entry.dense_tflops.values(), *entry.sparse_tflops.values(), entry.memory_gb, entry.memory_gb_s)
-    optional = (entry.l2_mb, entry.link_gb_s_per_direction, entry.pcie_gb_s_per_direction, entry.tdp_w)
+    optional = (
+        entry.l2_mb,
+        entry.last_level_cache_mb,
+        entry.link_gb_s_per_direction,
+        entry.pcie_gb_s_per_direction,
+        entry.tdp_w,
+    )
     for value in (*values, *optional, entry.vector_fp32_tflops, entry.chips):
         if value is not None and not value > 0:
             return "has a value that is not above zero; leave out what is unknown"
@@ -198,6 +205,7 @@ def _is_date(text: str) -> bool:
 
 
 def _to_device(entry: _DeviceEntry, family: str, vendor: str) -> Device:
+    last = entry.l2_mb if entry.last_level_cache_mb is None else entry.last_level_cache_mb
     return Device(
         name=entry.name,
         vendor=vendor,
@@ -210,6 +218,7 @@ def _to_device(entry: _DeviceEntry, family: str, vendor: str) -> Device:
         memory_bytes=round(entry.memory_gb * 1e9),
         bandwidth=float(round(entry.memory_gb_s * 1e9)),
         l2_bytes=None if entry.l2_mb is None else round(entry.l2_mb * MIB),
+        cache_bytes=None if last is None else round(last * MIB),
         chips=entry.chips,
         compute_units=entry.compute_units,
         link_bandwidth=_times(entry.link_gb_s_per_direction, 1e9),
@@ -218,7 +227,7 @@ def _to_device(entry: _DeviceEntry, family: str, vendor: str) -> Device:
         launch_price=entry.launch_price,
         usd_per_hour=entry.usd_per_hour,
         flags=entry.flags,
-        readings=entry.readings,
+        readings=tuple(_of_last_level(entry, reading) for reading in entry.readings),
         differing=entry.differing,
         label=entry.label,
         stands_for=entry.stands_for,
@@ -226,6 +235,13 @@ def _to_device(entry: _DeviceEntry, family: str, vendor: str) -> Device:
         date=entry.date,
         confidence=entry.confidence,
     )
+
+
+def _of_last_level(entry: _DeviceEntry, reading: Reading) -> Reading:
+    """`reading`, which confirms the last-level cache too where it names the L2 and that is the last level."""
+    if entry.last_level_cache_mb is not None or "l2" not in reading.values:
+        return reading
+    return msgspec.structs.replace(reading, values=(*reading.values, "cache"))
 
 
 def _scale(tflops: dict[str, float]) -> dict[str, float]:

@@ -98,7 +98,10 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     with-sparsity figures of vendor sheets: they are kept to recognize such a figure when it is met,
     and no estimate uses them. `link_bandwidth` and `pcie_bandwidth` are bytes per second in one
     direction; vendors usually quote the sum of both. `vector_peak` is the fp32 rate outside of
-    matrix units, which bounds elementwise work, None when unknown. Every value comes from `source`
+    matrix units, which bounds elementwise work, None when unknown. `cache_bytes` is what the last level of
+    storage on the chip can hold from one kernel to the next: the L2, AMD's Infinity Cache, Apple's system
+    level cache or, where software manages it (Tenstorrent, Gaudi, Trainium), the SRAM, for a tensor that is
+    kept there need not travel either; None when unknown. Every value comes from `source`
     as read on `date`, unless one of `readings` names it: then it was re-read there and counts as confirmed.
     `differing` keeps what other documents say. `label` is empty for a real device; for one as a seed
     document assumed it, it says what its figures are, and `stands_for` names the real one.
@@ -118,6 +121,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     sparse_flops: dict[str, float] = {}
     vector_peak: float | None = None
     l2_bytes: int | None = None
+    cache_bytes: int | None = None
     chips: int = 1
     compute_units: str | None = None
     link_bandwidth: float | None = None
@@ -163,6 +167,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
         optional = {
             "vector_fp32": self.vector_peak,
             "l2": self.l2_bytes,
+            "cache": self.cache_bytes,
             "link": self.link_bandwidth,
             "pcie": self.pcie_bandwidth,
             "tdp": self.tdp_w,

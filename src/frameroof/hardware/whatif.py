@@ -17,6 +17,7 @@ _UNITS = {
     "link": "B/s",
     "pcie": "B/s",
     "memory": "B",
+    "cache": "B",
     "vector_fp32": "FLOP/s",
     "tdp": "W",
     **dict.fromkeys(PEAKS, "FLOP/s"),
@@ -50,9 +51,11 @@ def what_if(node: Node, changes: Mapping[str, float]) -> Node:
             raise ValueError(
                 f"{key} must be above zero and finite, from {LEAST_VALUE:g} to {MOST_VALUE:g}, not {value:g}"
             )
-    if "memory" in changes and changes["memory"] < 1:
-        raise ValueError(f"memory must be at least one byte, not {changes['memory']:g}")
+    for key in ("memory", "cache"):
+        if key in changes and changes[key] < 1:
+            raise ValueError(f"{key} must be at least one byte, not {changes[key]:g}")
     was = node.device
+    cache = changes.get("cache", was.cache_bytes)
     peaks = {**was.dense_flops, **{key: float(value) for key, value in changes.items() if key in PEAKS}}
     said = ", ".join(f"{key}={_said(value, _UNITS[key])}" for key, value in changes.items())
     now = msgspec.structs.replace(
@@ -63,6 +66,7 @@ def what_if(node: Node, changes: Mapping[str, float]) -> Node:
         sparse_flops={dtype: peak for dtype, peak in was.sparse_flops.items() if dtype not in changes},
         bandwidth=float(changes.get("mem_bandwidth", was.bandwidth)),
         memory_bytes=round(changes.get("memory", was.memory_bytes)),
+        cache_bytes=None if cache is None else round(cache),
         vector_peak=changes.get("vector_fp32", was.vector_peak),
         link_bandwidth=changes.get("link", was.link_bandwidth),
         pcie_bandwidth=changes.get("pcie", was.pcie_bandwidth),

@@ -123,7 +123,7 @@ def _shown(p: Provenance) -> str:
         return f"{p.value:g} W"
     if p.name == "price":
         return f"${p.value:,.3g}/h"
-    if p.name == "l2":
+    if p.name in ("l2", "cache"):
         return f"{p.value / 2**20:,g} MiB"
     if p.name == "memory":
         return format_bytes(p.value)
