@@ -17,6 +17,7 @@ from .fit import Fitter
 from .load import size_defaults
 from .record import Progress, declared, record_stage, trace
 from .recorder import CannotCount, Trace
+from .traced import Traced, give
 
 STEPS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 256)
 NEAR = (1, 2, 3, 5)  # in steps from the default
@@ -42,6 +43,7 @@ def recipe_of(  # six arguments: two are keywords only, for the command line
     does not run.
     """
     spec, notes = declared(build), list[str]()
+    traced = Traced(build, dtype, trace)
     if not spec.sizes and not parametric:
         defaults = {**size_defaults(build)}
         unknown = sorted(set(chosen or {}) - set(defaults))
@@ -49,13 +51,13 @@ def recipe_of(  # six arguments: two are keywords only, for the command line
             raise ValueError(f"the builder has no size {unknown[0]!r}; it has: {', '.join(defaults) or 'none'}")
         spec = Sizes({n: Size((chosen or {}).get(n, v), least=1) for n, v in defaults.items()})
     elif not spec.sizes:
-        spec, notes = discover(build, chosen or {}, dtype, progress)
+        spec, notes = discover(traced, {**size_defaults(build), **(chosen or {})}, progress)
     for size, value in (chosen or {}).items():
         if size not in spec.sizes:
             raise ValueError(f"the builder has no size {size!r}; it has: {', '.join(spec.sizes) or 'none'}")
         spec.sizes[size].check(size, value)
     params = {n: _with_default(s, (chosen or {}).get(n, s.default)) for n, s in spec.sizes.items()}
-    marked = _mark(build, Sizes(params, spec.let, spec.squared, spec.when, spec.samples, spec.also))
+    marked = _mark(traced, replace(spec, sizes=params))
     return Recipe(name, name, params, (Part("forward", marked),), item="run", dtype=dtype, notes=tuple(notes))
 
 
@@ -63,11 +65,12 @@ def _with_default(size: Size, default: int) -> Size:
     return Size(default, size.step, size.offset, size.least, size.most, size.doc)
 
 
-def _mark(build: Builder, spec: Sizes) -> Builder:
+def _mark(traced: Traced, spec: Sizes) -> Builder:
     def marked(**values: int) -> object:
-        return build(**values)
+        return traced.build(**values)
 
     marked.__frameroof_sizes__ = spec  # type: ignore[attr-defined]
+    give(marked, traced)  # type: ignore[arg-type]
     return marked  # type: ignore[return-value]
 
 
@@ -86,13 +89,14 @@ class _Rule:
 class _Probe:
     """A builder at its base sizes, and its traces with one size changed."""
 
-    build: Builder
+    traced: Traced
     base: Mapping[str, int]
-    dtype: str
-    first: Trace
-    traced: int = 0  # operations, of all traces
-    traces: dict[tuple[str, int], Trace | CannotCount] = field(default_factory=dict)
     why: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def first(self) -> Trace:
+        """The trace at the base sizes."""
+        return self.traced.at(self.base)
 
     @property
     def is_large(self) -> bool:
@@ -101,18 +105,7 @@ class _Probe:
 
     def at(self, name: str, value: int) -> Trace:
         """The trace with one size changed."""
-        if value == self.base[name]:
-            return self.first
-        key = (name, value)
-        if key not in self.traces:
-            try:
-                self.traces[key] = made = trace(self.build, {**self.base, name: value}, self.dtype)
-                self.traced += len(made.ops)
-            except CannotCount as error:
-                self.traces[key] = error
-        found = self.traces[key]
-        if isinstance(found, CannotCount):
-            raise found
+        found = self.traced.at({**self.base, name: value})
         if found.params != self.first.params:
             raise StructureChanges("the number of parameters changes with it")
         return found
@@ -120,7 +113,7 @@ class _Probe:
     def rule(self, name: str) -> _Rule | None:
         """The rule of one size, with the smallest step; None where there is none."""
         start = max(self.base[name], 2)  # copies vanish at one
-        most_traced = self.traced + PATIENCE
+        most_traced = self.traced.operations + PATIENCE
         for below in (False, True):
             coarse: _Rule | None = None
             for step in STEPS:
@@ -132,7 +125,7 @@ class _Probe:
                 if step == 1:
                     return self._for_default(name, _Rule(size, ((1, 0),), 0, below))
                 coarse = coarse or _Rule(size, (), 0, below)
-                if self.is_large or self.traced > most_traced:
+                if self.is_large or self.traced.operations > most_traced:
                     break
                 if finer := self._finer(name, step, start, values, below):
                     return self._for_default(name, replace(finer, coarse=coarse.size))
@@ -234,10 +227,9 @@ def _below(start: int, step: int) -> list[int]:
     return [start - k * step for k in steps]
 
 
-def discover(build: Builder, chosen: Mapping[str, int], dtype: str, progress: Progress) -> tuple[Sizes, list[str]]:
+def discover(traced: Traced, base: Mapping[str, int], progress: Progress) -> tuple[Sizes, list[str]]:
     """Sizes that a builder without a declaration takes, and a sentence for each that stays fixed."""
-    base = {**size_defaults(build), **dict(chosen.items())}
-    probe = _Probe(build, base, dtype, trace(build, base, dtype))
+    probe = _Probe(traced, base)
     rules: dict[str, _Rule] = {}
     notes: list[str] = []
     for name, value in base.items():
@@ -250,12 +242,10 @@ def discover(build: Builder, chosen: Mapping[str, int], dtype: str, progress: Pr
         rules[name] = found
         if found.below:
             notes.append(f"{name} holds up to {value}: above, {_said(probe.why.get(name, ''))}")
-    return _together(build, rules, dtype, notes, probe.is_large)
+    return _together(traced, rules, notes, probe.is_large)
 
 
-def _together(
-    build: Builder, rules: dict[str, _Rule], dtype: str, notes: list[str], large: bool
-) -> tuple[Sizes, list[str]]:
+def _together(traced: Traced, rules: dict[str, _Rule], notes: list[str], large: bool) -> tuple[Sizes, list[str]]:
     """The sizes with their rules checked together: as found, with what is missing at one, without one, one fixed."""
     free = [name for name, rule in rules.items() if rule.rules or rule.size.most is None]
     first: Exception | None = None
@@ -271,7 +261,7 @@ def _together(
     for tried, fixed, when in attempts:
         spec = _sizes(tried, when)
         try:
-            record_stage("forward", _mark(build, spec), dtype)
+            record_stage("forward", _mark(traced, spec), traced.dtype)
         except (StructureChanges, CannotCount) as error:
             first = first or error
             continue

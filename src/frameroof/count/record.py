@@ -27,6 +27,7 @@ from .held import held_candidates
 from .known import values_kept
 from .meta import autocast_on_meta
 from .recorder import CannotCount, Trace, line_of, record
+from .traced import Recorded, Traced, traced_of
 
 Progress = Callable[[str], None]
 ATTEMPTS = 500  # draws of sample sizes until they tell all variables apart
@@ -202,26 +203,34 @@ def record_stage(name: str, build: Builder, dtype: str = "bf16") -> Stage:
     return _record(name, build, dtype)[0]
 
 
-def _record(name: str, build: Builder, dtype: str) -> tuple[Stage, list[str]]:
-    """A stage, and what its traces assumed."""
+def _record(name: str, build: Builder, dtype: str) -> Recorded:
+    """A stage, and what its traces assumed; what was traced or recorded of the builder before is taken."""
     spec = declared(build)
+    traced = traced_of(build, dtype) or Traced(build, dtype, trace)
+    if traced.stage is None or traced.stage[0] != spec:
+        traced.stage = spec, _fitted(spec, traced)
+    stage, notes = traced.stage[1]
+    return replace(stage, name=name), notes
+
+
+def _fitted(spec: Sizes, traced: Traced) -> Recorded:
     points = sample_points(spec)
     if spec.when:
         points = [*points, *_points_when(spec, points)]
     names = [*spec.sizes, *spec.let]
     traces, envs = [], []
     for values in points:
-        traces.append(trace(build, values, dtype))
+        traces.append(traced.at(values))
         envs.append(variables(spec, values, names))
     beyond = _beyond(spec)
     if beyond is not None:
         try:
-            traces.append(trace(build, beyond, dtype))
+            traces.append(traced.at(beyond))
             envs.append(variables(spec, beyond, names))
         except CannotCount:  # the module ends before twice its default: nothing above the default is verified
             pass
     defaults = {size: given.default for size, given in spec.sizes.items()}
-    held_tables = traces[points.index(defaults) if defaults in points else -1].tables_held
+    held_tables = traced.holds_tables(traces[points.index(defaults) if defaults in points else -1])
     for each in traces:
         hold_tables(each, held_tables)
     if any(t.params != traces[0].params for t in traces):
@@ -234,9 +243,9 @@ def _record(name: str, build: Builder, dtype: str) -> tuple[Stage, list[str]]:
         rows, fitted, fitter, batch_of_one = align_batches(traces, envs, spec.squared)
         let = {**spec.let, **({INDICATOR: INDICATOR_LET} if batch_of_one else {})}
     ops, where = fold([_with_axis(row.op, envs) for row in rows])
-    held, reached = held_candidates(fitted, rows, fitter, dtype)
+    held, reached = held_candidates(fitted, rows, fitter, traced.dtype)
     stage = Stage(
-        name=name,
+        name="",
         ops=tuple(ops),
         let=let,
         limits=dict(spec.sizes),
@@ -244,7 +253,7 @@ def _record(name: str, build: Builder, dtype: str) -> tuple[Stage, list[str]]:
         held=tuple(replace(h, row=where[h.row]) for h in held),
         held_exact=reached,
         cache=_cache(fitted, fitter),
-        cache_dtype=_cache_dtype(traces[0], dtype),
+        cache_dtype=_cache_dtype(traces[0], traced.dtype),
         uncounted=dict(traces[0].uncounted),
     )
     return stage, list(dict.fromkeys(note for t in traces for note in t.notes))
