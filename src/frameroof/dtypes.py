@@ -15,10 +15,11 @@ class Dtype(NamedTuple):
 
     `order` is its width among the types that matrix work computes in (None: in none); where operands differ, the
     widest counts. `torch` are its names in torch, the usual one first; `trace` those in traces of torch's profiler
-    ("Input type"); `triton` its name in a Triton signature. `near` are the types whose peak stands for its own where a
-    device states none, in a limit that must never be too long; `convolved` is the unit that convolutions use for it;
-    `counted_as` is the type at whose peak counted work is limited where a device states none of its own ("": that is an
-    error). `uses`, words:
+    ("Input type"); `triton` its name in a Triton signature. `held` is the type that holds its elements, where it is a
+    way to multiply that type. `near` are the types whose peak stands for its own where a device states none, in a
+    limit that must never be too long; `wished` is the unit that may do its matrix work, as `unit_of` says; `faster` the
+    one that operands of this type must have had where they ran faster than its own; `counted_as` is the type at whose
+    peak counted work is limited where a device states none of its own ("": that is an error). `uses`, words:
 
     - ``peak``: devices state a peak for it (in TOML and `--set`); ``column``: tables of machines show it;
     - ``choice``: `--dtype` quantizes to it; ``build``: models are built in it; ``stream``: streams run in it;
@@ -36,23 +37,31 @@ class Dtype(NamedTuple):
     triton: str = ""
     uses: str = ""
     near: tuple[str, ...] = ()
-    convolved: str = ""
+    wished: str = ""
+    faster: str = ""
+    held: str = ""
     counted_as: str = ""
 
 
 _EIGHT = ("Float8_e4m3fn", "Float8_e5m2", "Float8_e4m3fnuz", "Float8_e5m2fnuz")
 TABLE = (
-    Dtype("fp64", 64, 5, ("float64",), ("double",)),
+    Dtype("fp64", 64, 6, ("float64",), ("double",)),
     Dtype(
-        "fp32", 32, 4, ("float32",), ("float", "Float"), "fp32", "peak choice build stream probe single",
-        near=("bf16",), convolved="tf32", counted_as="bf16",
+        "fp32", 32, 5, ("float32",), ("float", "Float"), "fp32", "peak choice build stream probe single",
+        near=("bf16",), wished="tf32", faster="tf32", counted_as="bf16",
     ),
-    Dtype("tf32", 32, 3, uses="peak single", near=("fp32", "bf16"), counted_as="fp32"),
     Dtype(
-        "bf16", 16, 2, ("bfloat16",), ("c10::BFloat16", "BFloat16"), "bf16",
+        "tf32", 32, 4, uses="peak choice build single", near=("fp32", "bf16"), held="fp32", counted_as="fp32",
+    ),
+    Dtype(
+        "bf16", 16, 3, ("bfloat16",), ("c10::BFloat16", "BFloat16"), "bf16",
         "peak choice build stream probe half column", near=("fp16",),
     ),
-    Dtype("fp16", 16, 2, ("float16",), ("c10::Half", "Half"), "fp16", "peak choice build half", near=("bf16",)),
+    Dtype(
+        "fp16", 16, 3, ("float16",), ("c10::Half", "Half"), "fp16", "peak choice build half",
+        near=("bf16",), faster="fp16_acc",
+    ),
+    Dtype("fp16_acc", 16, 2, uses="peak choice build", near=("fp16", "bf16"), held="fp16", counted_as="fp16"),
     Dtype(
         "fp8", 8, 1, tuple(map(str.lower, _EIGHT)), tuple(f"c10::{name}" for name in _EIGHT), "fp8e4nv",
         "peak choice eight column", near=("int8",),
@@ -69,6 +78,9 @@ TABLE = (
 )  # fmt: skip
 DTYPES = {dtype.name: dtype for dtype in TABLE}
 
+TORCH, STRICT = "torch", "strict"
+MATHS = (TORCH, STRICT, "tf32")
+"""What multiplies operands in fp32: as PyTorch does by default, fp32 alone, or TF32 alone (`unit_of`)."""
 UNRECORDED = "bf16"
 """What products are taken to be in where their type was not recorded."""
 BITS = {dtype.name: dtype.bits for dtype in TABLE}
@@ -101,10 +113,16 @@ TORCH_NAMES = {name: dtype.name for dtype in TABLE for name in dtype.torch}
 
 
 def torch_name(name: str) -> str:
-    """The attribute of `torch` that is this type. `ValueError`, a sentence, where torch has none."""
+    """The attribute of `torch` that holds this type. `ValueError`, a sentence, where torch has none."""
+    name = held_in(name)
     if name not in DTYPES or not DTYPES[name].torch:
         raise ValueError(f"{name!r} is no type of torch's; there are {', '.join(d.name for d in TABLE if d.torch)}")
     return DTYPES[name].torch[0]
+
+
+def held_in(name: str) -> str:
+    """The type that holds the elements of `name`: fp32 those of tf32; its own name for most, and for unknown ones."""
+    return (DTYPES[name].held if name in DTYPES else "") or name
 
 
 def name_of(dtype: object) -> str:
@@ -115,16 +133,18 @@ def name_of(dtype: object) -> str:
         raise ValueError(f"{dtype} is a type that has no rule here; there are {', '.join(TORCH_NAMES)}") from None
 
 
-def unit_of(dtype: str | None, kind: str) -> str:
+def unit_of(dtype: str | None, kind: str, maths: str = TORCH) -> str:
     """The unit that does matrix work of a kind on operands of `dtype` (None: not recorded), named after its type.
 
-    Operands in fp32 do not tell: PyTorch computes their convolutions in TF32 and their products in fp32, unless it is
-    told otherwise (torch.backends.cudnn.allow_tf32 and torch.backends.cuda.matmul.allow_tf32, as "CUDA
-    semantics" on pytorch.org says).
+    Operands in fp32 do not tell, `maths` does: PyTorch computes their convolutions in TF32 and their products in fp32
+    (``torch``), unless it is told otherwise (torch.backends.cudnn.allow_tf32 and torch.backends.cuda.matmul.allow_tf32,
+    as "CUDA semantics" on pytorch.org says): all of it in fp32 (``strict``) or in TF32 (``tf32``).
     """
     dtype = dtype or UNRECORDED
     row = DTYPES.get(dtype)
-    return row.convolved if row and row.convolved and kind.startswith("conv") else dtype
+    if not row or not row.wished or maths == STRICT:
+        return dtype
+    return row.wished if maths != TORCH or kind.startswith("conv") else dtype
 
 
 def item_bytes(name: str) -> int:

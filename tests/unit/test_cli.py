@@ -47,7 +47,7 @@ def test_predict_prints_a_table_and_json(saved):
         (["reproduce", "nosuchpost"], "nosuchpost"),
         (["count", "missing.py:build"], "missing.py does not exist"),
         (["count", "os:nothing"], "has no 'nothing'"),
-        (["count", "SAVED", "--dtype", "fp8"], "bf16, fp16 or fp32"),
+        (["count", "SAVED", "--dtype", "fp8"], "bf16, fp16, fp16_acc, fp32 or tf32"),
         (["predikt", "SAVED"], "no verb 'predikt'; did you mean predict? verbs: predict, "),
         (["--debug"], "a verb is missing: predict, "),
         (["--versoin"], "has no option --versoin; did you mean --version?"),

@@ -78,7 +78,7 @@ class Uncopyable(nn.Linear):
         (lambda: frameroof.count(nn.Linear(2, 2), (torch.empty(1, 2),), sizes={"batch": 2}), "a function of the sizes"),
         (
             lambda: frameroof.count(nn.Linear(2, 2), (torch.empty(1, 2),), dtype="int4"),
-            "fp16 or fp32, not 'int4'",
+            "fp32 or tf32, not 'int4'",
         ),
         (lambda: frameroof.count(lambda: None, (torch.empty(1, 2),)), "inputs belong to a module"),
         (lambda: frameroof.count(nn.Linear(2, 2).double(), (torch.empty(1, 2),)), "the module is in float64"),

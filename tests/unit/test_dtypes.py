@@ -29,9 +29,10 @@ def test_every_type_of_a_trace_has_torch_s_width() -> None:
 
 
 def test_what_each_type_serves_for() -> None:
-    assert dtypes.PEAKS == ("fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp4")
-    assert dtypes.CHOICES == ("fp32", "bf16", "fp16", "fp8", "int8", "fp4")
-    assert (dtypes.BUILT, dtypes.STREAMED) == (("bf16", "fp16", "fp32"), ("fp32", "bf16"))
+    assert dtypes.PEAKS == ("fp32", "tf32", "bf16", "fp16", "fp16_acc", "fp8", "int8", "fp4")
+    assert dtypes.CHOICES == dtypes.PEAKS
+    assert dtypes.BUILT == ("bf16", "fp16", "fp16_acc", "fp32", "tf32")
+    assert dtypes.STREAMED == ("fp32", "bf16")
     assert (dtypes.HALF, dtypes.EIGHT_BIT) == (("bf16", "fp16"), ("fp8", "int8"))
     assert [dtypes.of_bytes(size) for size in (1, 2, 4, 8, 3)] == ["fp8", "bf16", "fp32", "bf16", "bf16"]
     assert [dtypes.item_bytes(name) for name in ("fp4", "fp8", "bf16", "fp64")] == [1, 1, 2, 8]
@@ -42,6 +43,8 @@ def test_unknown_types_are_sentences() -> None:
         dtypes.name_of(torch.quint8)
     with pytest.raises(ValueError, match="'fp4' is no type of torch's; there are fp64, fp32"):
         dtypes.torch_name("fp4")
-    with pytest.raises(ValueError, match=r"^a model is built in bf16, fp16 or fp32, not 'fp8'; try this$"):
+    with pytest.raises(
+        ValueError, match=r"^a model is built in bf16, fp16, fp16_acc, fp32 or tf32, not 'fp8'; try this$"
+    ):
         dtypes.check("fp8", dtypes.BUILT, "a model is built in", "try this")
     dtypes.check(None, dtypes.BUILT, "a model is built in")

@@ -19,7 +19,9 @@ def count(  # more than five arguments: each is an option of the command
         str, typer.Argument(help="my_file.py:build, my_pkg.mod:build, a diffusers folder, or a model's name.")
     ],
     size: Annotated[list[str], typer.Option(help="A size: NAME=NUMBER; repeatable.")] = [],  # noqa: B006
-    dtype: Annotated[str | None, typer.Option(help="bf16, fp16 or fp32: the type that the model is built in.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="bf16, fp16 or fp32: the type it is built in; or a unit: tf32, fp16_acc.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Record for every size and write NAME.workload.json.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from .expected import EfficiencyFile, Share, expected_of
+from .maths import Maths
 from .sizes import parse_sizes
 
 Int = int | None
@@ -30,6 +31,7 @@ def predict(  # more than five arguments: each is an option of the command
     frames: Annotated[Int, typer.Option(help="Frames of video.")] = None,
     size: Annotated[list[str], typer.Option(help="Any other size: NAME=NUMBER; repeatable.")] = [],  # noqa: B006
     dtype: Annotated[str | None, typer.Option(help="fp8, or PART=DTYPE,…: linear=fp8,weights=int8,kv=fp8 …")] = None,
+    maths: Maths = None,
     utilization: Share = None,
     efficiency: EfficiencyFile = None,
     attention: Annotated[str, typer.Option(help="fused, or baseline (similarity matrix in memory).")] = "fused",
@@ -55,6 +57,7 @@ def predict(  # more than five arguments: each is an option of the command
         efficiency=expected_of(utilization, efficiency),
         attention=attention,
         elementwise=elementwise,
+        maths=maths,
         usd_per_device_hour=price,
     )
     reached = reach(prediction, target) if target else None

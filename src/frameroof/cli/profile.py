@@ -28,7 +28,9 @@ def profile(  # more than five arguments: each is an option of the command
     arguments: Annotated[list[str] | None, typer.Argument(help="Arguments of a script, after --.")] = None,
     size: Annotated[list[str], typer.Option(help="A size of a builder or model: NAME=NUMBER; repeatable.")] = [],  # noqa: B006
     stage: Annotated[list[str], typer.Option(help="Run only this stage of a model; repeatable.")] = [],  # noqa: B006
-    dtype: Annotated[str | None, typer.Option(help="bf16, fp16 or fp32: the type that a module is built in.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="bf16, fp16 or fp32: the type it is built in; or a unit: tf32, fp16_acc.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; by default cuda where there is one.")] = None,
     warmup: Annotated[int | None, typer.Option(min=0, help="Runs before the timed ones: 1, for a script 0.")] = None,
     repeat: Annotated[int | None, typer.Option(min=0, help="Timed runs without the profiler: 5, a script 0.")] = None,
@@ -45,6 +47,7 @@ def profile(  # more than five arguments: each is an option of the command
     need_torch("profile")
     from msgspec.structs import replace
 
+    from ..profiler.build import multiplied_in
     from ..profiler.recorder import check_folder
     from ..report.progress import status
     from .work import Asked, job_of
@@ -53,7 +56,8 @@ def profile(  # more than five arguments: each is an option of the command
         check_folder(out, force)
     asked = Asked(what, arguments or (), parse_sizes(size), stage, dtype, torch_device(device))
     script = what.endswith(".py") and ":" not in what
-    with status(f"profiling {what}") as say, redirect_stdout(sys.stderr) if as_json else nullcontext():
+    quiet = redirect_stdout(sys.stderr) if as_json else nullcontext()
+    with status(f"profiling {what}") as say, quiet, multiplied_in(dtype, asked.device):
         job = job_of(asked, say)
         recorded = _record(job, asked, (0 if script else 1) if warmup is None else warmup,
                            (0 if script else 5) if repeat is None else repeat, cuda_graph, say)  # fmt: skip

@@ -58,7 +58,7 @@ def setup_of(  # eight arguments: options of the verbs that run a stream
     if decoder is not None and decoder not in DECODERS:
         raise ValueError(f"No decoder is called '{decoder}'; there are {', '.join(DECODERS)}.")
     where = torch_device(device)
-    check(dtype, STREAMED, "--dtype is")
+    check(dtype, STREAMED, "--dtype is", "what a stream runs has no other; stream predict --dtype takes tf32, fp8 …")
     chosen = getattr(torch, torch_name(dtype or ("bf16" if where == "cuda" else "fp32")))
     made = Setup(
         model=model,

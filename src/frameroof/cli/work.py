@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..dtypes import held_in
+from ..passes.maths import held_as
 from ..units import format_bytes
 
 if TYPE_CHECKING:
@@ -152,8 +154,9 @@ def _counted(function: Builder, asked: Asked) -> Workload:
     from ..count import fixed_recipe, recipe_of, record_recipe
 
     name = asked.what.rpartition(":")[0].rpartition("/")[2].removesuffix(".py")
-    recipe = recipe_of(function, name, dict(asked.sizes), asked.dtype or "fp32", parametric=False)
-    return record_recipe(fixed_recipe(recipe, asked.sizes))
+    dtype = asked.dtype or "fp32"
+    recipe = recipe_of(function, name, dict(asked.sizes), held_in(dtype), parametric=False)
+    return held_as(record_recipe(fixed_recipe(recipe, asked.sizes)), dtype)
 
 
 # ------------------------------------------------------------------------------------ pipelines
@@ -229,7 +232,7 @@ def _recorded(recipe: Recipe, dtype: str, values: Mapping[str, int], bound: Mapp
     if recipe.name in catalogue.names() and len(bound) == len(recipe.parts) and dtype == recipe.dtype:
         return catalogue.load(recipe.name)
     parts = tuple(part for part in recipe.parts if part.name in bound)
-    return record_recipe(fixed_recipe(replace(recipe, parts=parts, dtype=dtype), values))
+    return held_as(record_recipe(fixed_recipe(replace(recipe, parts=parts, dtype=held_in(dtype)), values)), dtype)
 
 
 # --------------------------------------------------------------------------------------- common

@@ -13,7 +13,8 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..dtypes import BUILT, check
+from ..dtypes import BUILT, check, held_in
+from ..passes.maths import held_as
 from ..public import need_torch
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def count(  # six arguments: what is counted, and one an option of the command
 
     The workload holds for every admissible size, with `sizes` as its defaults; that takes some traces of the model.
     `fixed` counts at these sizes alone, which takes one. `dtype` is bf16, fp16 or fp32: the type that the model is
-    built in; by default its own, of a builder bf16. `progress` is told what is being done.
+    built in; by default its own, of a builder bf16. It may be a unit: tf32 (built in fp32) or fp16_acc (fp16, summed in
+    fp16). `progress` is told what is being done.
 
     Raises `ValueError`, a sentence, where PyTorch is missing, a size or type is not admissible, nothing has the name,
     or the module does not run without data (`CannotCount`, which names the line, or `StructureChanges`).
@@ -55,8 +57,9 @@ def count(  # six arguments: what is counted, and one an option of the command
     from .record import fixed_recipe, record_recipe
 
     say = progress or _silent
-    recipe = recipe_for(model, inputs, sizes or {}, dtype, None if fixed else say)
-    return record_recipe(fixed_recipe(recipe, sizes) if fixed else recipe, say)
+    recipe = recipe_for(model, inputs, sizes or {}, held_in(dtype) if dtype else None, None if fixed else say)
+    counted = record_recipe(fixed_recipe(recipe, sizes) if fixed else recipe, say)
+    return held_as(counted, dtype) if dtype else counted
 
 
 def _silent(text: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from ..dtypes import BUILT, torch_name
+from ..dtypes import BUILT, held_in, torch_name
 from .known import keep_inputs
 from .recorder import CannotCount
 
@@ -59,7 +59,7 @@ def base_dtype(module: nn.Module) -> str:
         if parameter.is_floating_point():
             sizes[parameter.dtype] += parameter.numel()
     most = sizes.most_common(1)[0][0] if sizes else torch.float32
-    known = {str(getattr(torch, torch_name(name))): name for name in BUILT}
+    known = {str(getattr(torch, torch_name(name))): name for name in BUILT if held_in(name) == name}
     if str(most) not in known:
         named = str(most).removeprefix("torch.")
         raise CannotCount(f"the module is in {named}; count it in one of {', '.join(BUILT)}, with dtype='fp32'")

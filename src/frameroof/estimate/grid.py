@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..dtypes import BITS
 from ..hardware import Node
-from ..passes import with_plan
+from ..passes import set_maths, with_plan
 from ..roofline import Roofline
 from ..workload.expr import Monomial, Poly, expr, names_in, poly, value_of
 from ..workload.records import COLLECTIVE, MATRIX_KINDS, Stage, Workload
@@ -49,6 +49,7 @@ def estimate_grid(
     nodes: Sequence[Node],
     sizes: Mapping[str, Sequence[int] | NDArray[np.int64]],
     expected: Expected = DEFAULT_UTILIZATION,
+    maths: str | None = None,
 ) -> Grid:
     """Limit, expected time, peak memory and cost for arrays of sizes of one length, on every node.
 
@@ -58,6 +59,7 @@ def estimate_grid(
     """
     for node in nodes:
         check_device(expected, node.device)
+    workload = set_maths(workload, maths)
     values = _checked(workload, sizes)
     count = len(next(iter(values.values()), (0,)))
     planned = [with_plan(workload, node.count) for node in nodes]

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from ..hardware import Node
+from ..passes.maths import set_maths
 from ..passes.parallel import with_plan
 from ..roofline import Limit, Roofline, bound_of, larger
 from ..workload.expr import Poly, expr
@@ -129,16 +130,18 @@ def estimate(
     node: Node,
     sizes: Mapping[str, int] | None = None,
     expected: Expected = DEFAULT_UTILIZATION,
+    maths: str | None = None,
 ) -> Estimate:
     """Limits and expected times of every operation, stage and the whole.
 
-    `sizes` overrides the workload's default parameters. Raises `ValueError`, a sentence, for an
+    `sizes` overrides the workload's default parameters; `maths` is what multiplies fp32
+    (`passes.set_maths`; None: as the workload has it). Raises `ValueError`, a sentence, for an
     inadmissible size, for work in a dtype that the device has no dense peak for, for a workload whose
     plan is for another number of devices (one without a plan is shared perfectly), and for a model of
     expected time that says nothing of the device.
     """
     check_device(expected, node.device)
-    workload = with_plan(workload, node.count)
+    workload = with_plan(set_maths(workload, maths), node.count)
     values = workload.sizes(sizes)
     roofline = Roofline(node.device)
     stages = tuple(estimate_stage(Pass.of(stage, values), (roofline, node), expected) for stage in workload.stages)

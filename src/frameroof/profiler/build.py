@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from ..dtypes import torch_name
+from ..dtypes import held_in, torch_name
 
 _EMPTY = {torch.empty, torch.empty_like, torch.Tensor.new_empty}
 WEIGHT_STD = 0.02
@@ -109,6 +109,30 @@ def _filled(value: Any, device: str) -> Any:
     if type(value) is dict:
         return {key: _filled(item, device) for key, item in value.items()}
     return value
+
+
+@contextmanager
+def multiplied_in(dtype: str | None, device: str) -> Iterator[None]:
+    """With torch told to multiply fp32 in TF32, or to sum fp16 in fp16, where that is what `dtype` says.
+
+    `ValueError`, a sentence, where there is no such unit: on a CPU, and in a torch that has no switch for it.
+    """
+    if dtype is None or held_in(dtype) == dtype:
+        yield
+        return
+    if not device.startswith("cuda"):
+        raise ValueError(f"{dtype} is a unit of GPUs; --dtype {held_in(dtype)} runs the same on {device}")
+    switch = {"tf32": "allow_tf32", "fp16_acc": "allow_fp16_accumulation"}[dtype]
+    products = torch.backends.cuda.matmul
+    try:
+        before = getattr(products, switch)
+    except AttributeError:
+        raise ValueError(f"torch {torch.__version__} has no switch for {dtype} (torch.backends.cuda.matmul)") from None
+    setattr(products, switch, True)
+    try:
+        yield
+    finally:
+        setattr(products, switch, before)
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from ..estimate import DEFAULT_UTILIZATION, Cost, Estimate, Expected, Memory, Ut
 from ..estimate.cost import LLM_SOURCE
 from ..estimate.expected import chosen
 from ..hardware import Node, parse_node
-from ..passes import fuse_elementwise, materialize_attention, set_precision
+from ..passes import fuse_elementwise, materialize_attention, set_maths, set_precision
+from ..passes.maths import WORDS, maths_of
 from ..workload.records import Workload
 
 SCHEMA = "frameroof.predict/1"
@@ -133,7 +134,11 @@ def _op(stage: str, op: Any) -> dict[str, Any]:
 
 
 def prepare(
-    workload: Workload, dtype: str | None = None, attention: str = "fused", elementwise: str = "fused"
+    workload: Workload,
+    dtype: str | None = None,
+    attention: str = "fused",
+    elementwise: str = "fused",
+    maths: str | None = None,
 ) -> tuple[Workload, dict[str, str]]:
     """Apply the chosen passes; the workload and what was chosen, in words.
 
@@ -155,7 +160,8 @@ def prepare(
     made, asked = workload.remembered, (prepare, dtype, attention, elementwise)
     if asked not in made:
         made[asked] = _passed(workload, dtype, attention, elementwise)
-    return made[asked], choices
+    prepared = set_maths(made[asked], maths)
+    return prepared, {**choices, "maths": WORDS[maths_of(prepared)]}
 
 
 def _passed(workload: Workload, dtype: str | None, attention: str, elementwise: str) -> Workload:
@@ -168,7 +174,7 @@ def _passed(workload: Workload, dtype: str | None, attention: str, elementwise: 
     return workload
 
 
-def predict(  # nine arguments: one an option of the command
+def predict(  # ten arguments: one an option of the command
     model: str | os.PathLike[str] | Workload,
     on: str | Node = "H100",
     *,
@@ -178,6 +184,7 @@ def predict(  # nine arguments: one an option of the command
     efficiency: str | os.PathLike[str] | Expected | None = None,
     attention: str = "fused",
     elementwise: str = "fused",
+    maths: str | None = None,
     usd_per_device_hour: float | None = None,
 ) -> Prediction:
     """Limit, expected time, memory and cost of a model on a machine; nothing is run.
@@ -187,8 +194,9 @@ def predict(  # nine arguments: one an option of the command
     ``height``, ``steps`` …; pixels, frames, tokens). `dtype` quantizes (see `passes.precision`).
     Expected times are limits over one share, unless `utilization` (a share, by kind where it is a
     `Utilization`) or `efficiency` (a file of ``--efficiency``, or any `estimate.Expected`) is given.
-    `attention` is ``fused`` or ``baseline``, `elementwise` ``fused`` or ``eager``. Times are seconds,
-    memory bytes, prices US dollars. Raises `ValueError`, a sentence, for anything that is not
+    `attention` is ``fused`` or ``baseline``, `elementwise` ``fused`` or ``eager``. `maths` is what multiplies fp32:
+    ``torch``, ``strict`` or ``tf32`` (see `dtypes.unit_of`); by default as the workload has it, torch.
+    Times are seconds, memory bytes, prices US dollars. Raises `ValueError`, a sentence, for anything that is not
     admissible. Method: the roofline of Williams et al. (2009) for every operation, summed.
     """
     if usd_per_device_hour is not None and not 0 < usd_per_device_hour < 1e6:
@@ -196,7 +204,7 @@ def predict(  # nine arguments: one an option of the command
     expected = chosen(utilization, efficiency) or DEFAULT_UTILIZATION
     workload = model if isinstance(model, Workload) else catalogue.load(model)
     node = on if isinstance(on, Node) else parse_node(on)
-    prepared, choices = prepare(workload, dtype, attention, elementwise)
+    prepared, choices = prepare(workload, dtype, attention, elementwise, maths)
     result = estimate(prepared, node, sizes, expected)
     if not result.total.expected_s > 0:
         raise ValueError(f"{workload.name} computes nothing at these sizes, so that it has no rate and no cost")

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ..dtypes import BITS
+from ..dtypes import BITS, MATHS
 from ..files import read_unpacked
 from ..outside import from_json, quoted
 from ..rules import ALIGNMENTS, UPPER_LEFT, VECTOR_PER_SCORE
@@ -206,6 +206,8 @@ def _stage(packed: _Stage) -> Stage:
             raise ValueError(f"operation {quoted(op.path)}: a {op.kind} needs {missing or 'three operands'}")
         if (align := op.attrs.get("align", UPPER_LEFT)) not in ALIGNMENTS:
             raise ValueError(f"operation {quoted(op.path)}: align is {' or '.join(ALIGNMENTS)}, not {quoted(align)}")
+        if (maths := op.attrs.get("maths", MATHS[0])) not in MATHS:
+            raise ValueError(f"operation {quoted(op.path)}: maths is {' or '.join(MATHS)}, not {quoted(maths)}")
         dims = {name: Poly.of(value) for name, value in op.dims.items()}
         if not all(0 <= i < len(tensors) for group in (op.reads, op.writes) for i in group):
             raise ValueError(f"operation {quoted(op.path)}: it names a tensor that is not in the stage's list")

@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from .. import rules
-from ..dtypes import BITS, ORDER, unit_of
+from ..dtypes import BITS, ORDER, TORCH, unit_of
 from .expr import ONE, Poly, expr
 from .recipe import Size
 
@@ -95,7 +95,8 @@ class Op:
     (`rules.ALIGNMENTS`), ``role`` (self or cross) and
     ``axis`` (temporal, spatial or full; video only); a pointwise piece of a norm has ``part``; an
     operation whose size differs from call to call has ``total``: its sizes are sums over its calls;
-    a ``piece`` of an attention is one kernel of its baseline form. A ``collective`` is named after what it
+    a ``piece`` of an attention is one kernel of its baseline form; matrix work on fp32 has ``maths`` where it is not
+    as PyTorch's defaults (`dtypes.unit_of`). A ``collective`` is named after what it
     does (all_reduce, all_gather …); it reads and writes what one device has before and after it. Operations of a stage
     with one number `region` are of one region, or of as many alike as layers were folded; 0 is a region of its own.
     ``unused`` in `attrs`: only outputs that nobody reads need it.
@@ -173,7 +174,7 @@ class Op:
     @property
     def unit(self) -> str:
         """The unit that does its matrix work: see `dtypes.unit_of`."""
-        return unit_of(self.compute_dtype, self.kind)
+        return unit_of(self.compute_dtype, self.kind, str(self.attrs.get("maths", TORCH)))
 
     @property
     def compute_dtype(self) -> str:
