@@ -161,7 +161,7 @@ def test_memory_held_is_what_is_alive():
 
 def test_samples_tell_the_levels_of_a_unet_apart():
     """With h4 = 2*h8 in every trace, 640*h4 and 1280*h8 would be the same numbers and one of them wrong."""
-    from frameroof.count.record import sample_points
+    from frameroof.count.sample import sample_points
 
     @sizes(
         let={"b": "batch", "h": "height//8", "h2": "ceil(h, 2)", "h4": "ceil(h2, 2)", "h8": "ceil(h4, 2)"},

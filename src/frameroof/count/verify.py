@@ -13,8 +13,9 @@ from ..workload.expr import expr
 from ..workload.recipe import Part, Recipe, Size, Sizes
 from ..workload.records import MATRIX_KINDS, Stage, Workload
 from .batch_of_one import INDICATOR
-from .record import declared, meta_device, trace, variables
+from .record import declared, meta_device, trace
 from .recorder import Trace
+from .sample import variables
 
 TORCH_TOLERANCE = 1e-3
 
