@@ -11,9 +11,9 @@ from frameroof.count.recorder import RawOp, RawTensor, Trace
 FRAMES = (2, 3, 5, 8)
 
 
-def called(path, visit, *sizes, kind="elementwise", name="add", dims=None, attrs=None, fusable=False):
+def called(path, visit, *sizes, kind="elementwise", name="add", dims=None, attrs=None, traffic=""):
     """A call that writes a tensor of each of the sizes."""
-    writes = [RawTensor((size,), "bf16", (0, 0), fusable=fusable) for size in sizes]
+    writes = [RawTensor((size,), "bf16", (0, 0), traffic=traffic) for size in sizes]
     return RawOp(path, visit, 0, kind, name, [], writes, dims or {}, attrs or {}, False)
 
 
@@ -61,12 +61,19 @@ def test_rows_stand_in_the_order_of_the_first_trace():
     ]
 
 
-def test_an_operand_is_fusable_where_it_is_so_in_every_call():
-    def fused(t):
-        return [called("a", i, 4, fusable=t > 2 or i > 0) for i in range(2)]
+def test_an_operand_moves_what_it_moves_at_the_least_size():
+    def calls(t):
+        return [called("a", i, 4, traffic="chip" if t == 3 and i else "given") for i in range(2)]
 
-    rows = align([Trace(ops=fused(t)) for t in FRAMES], Fitter([{"t": t} for t in FRAMES]))
-    assert [row.op.writes[0].fusable for row in rows] == [False, True]
+    rows = align([Trace(ops=calls(t)) for t in FRAMES], Fitter([{"t": t} for t in FRAMES]))
+    assert [row.op.writes[0].traffic for row in rows] == ["given", "chip"]
+
+
+def test_the_first_turn_of_a_loop_moves_something_else():
+    def calls(t):
+        return [called("a", i, 4, traffic="again" if i else "given") for i in range(t)]
+
+    assert table(calls) == [("a", "4", "1", False), ("a", "4", "t-1", False)]
 
 
 @pytest.mark.parametrize(

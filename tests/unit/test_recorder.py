@@ -198,38 +198,6 @@ def test_data_dependent_work_says_which_line():
         trace(lambda: (Peek(), (torch.empty(3),), {}), {})
 
 
-def test_fusion_marks_what_a_chain_keeps_on_chip():
-    class Chain(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.fc = nn.Linear(8, 8, bias=False)
-
-        def forward(self, x, y):
-            return F.silu(self.fc(x)) * y
-
-    found = trace(lambda: (Chain(), (torch.empty(2, 8), torch.empty(2, 8)), {}), {})
-    marks = [([r.fusable for r in op.reads], [w.fusable for w in op.writes]) for op in found.ops]
-    # linear -> silu -> mul: only x, the weight, y and the result move
-    assert marks == [([False, False], [True]), ([True], [True]), ([True, False], [False])]
-
-
-def test_a_value_that_others_need_is_still_written():
-    class Residual(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.fc = nn.Linear(8, 8, bias=False)
-
-        def forward(self, x):
-            h = F.silu(x)
-            return self.fc(h) + h
-
-    found = trace(lambda: (Residual(), (torch.empty(2, 8),), {}), {})
-    silu, linear, add = found.ops
-    assert [w.fusable for w in silu.writes] == [False]
-    assert [w.fusable for w in linear.writes] == [True]
-    assert [r.fusable for r in add.reads] == [True, False]
-
-
 def run(forward, *shapes):
     class Forward(nn.Module):
         pass
@@ -275,45 +243,6 @@ def test_fills_read_nothing_and_list_operations_are_listed():
         return x
 
     assert "foreach_add_" in next(iter(run(update, (4, 8)).uncounted))
-
-
-def test_a_modulation_joins_the_large_tensor_not_the_small_one():
-    found = run(lambda x, s, w: F.layer_norm(x @ w, (8,)) * (1 + s), (64, 8), (1, 8), (8, 8))
-    norm = next(op for op in found.ops if op.kind == "norm")
-    assert [w.fusable for w in norm.writes] == [True]
-
-
-def test_a_group_cannot_wait_for_what_comes_after_it():
-    """y = silu(a) @ p needs a in memory: a * y cannot be in the kernel that made a."""
-
-    def forward(x, w, p):
-        a = x @ w
-        return a * (F.silu(a) @ p)
-
-    found = run(forward, (4, 8), (8, 8), (8, 8))
-    first, last = found.ops[0], found.ops[-1]
-    assert [w.fusable for w in first.writes] == [False]
-    assert [r.fusable for r in last.reads] == [False, True]
-
-
-def test_a_buffer_written_in_parts_stays_in_memory():
-    def forward(x, w):
-        buffer = torch.empty(4, 16, dtype=x.dtype)
-        buffer[:, :8] = x @ w
-        buffer[:, 8:] = x
-        return buffer + 1
-
-    found = run(forward, (4, 8), (8, 8))
-    assert [r.fusable for r in found.ops[-1].reads] == [False]
-
-
-def test_a_callers_cache_is_written():
-    def forward(cache, x, w):
-        cache.copy_(x @ w)
-        return cache * 2
-
-    copy = next(op for op in run(forward, (4, 8), (4, 8), (8, 8)).ops if op.name == "copy_")
-    assert [w.fusable for w in copy.writes] == [False]
 
 
 def test_a_softmax_over_another_dimension_is_no_attention():

@@ -9,11 +9,12 @@ from call to call (a growing concatenation) keeps the exact sum over its calls.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-from ..workload.records import CHIP, Op, Tensor
+from ..workload.groups import Groups
+from ..workload.records import AGAIN, CHIP, GIVEN, Op, Tensor
 from .fit import Fitter, NoPolynomial
 from .recorder import RawOp, RawTensor, Trace
 
@@ -36,7 +37,23 @@ def align(traces: list[Trace], fitter: Fitter) -> list[Row]:
     """The table of operations with polynomial sizes, in the order of the first trace."""
     order = {id(op): i for i, op in enumerate(traces[0].ops)}
     rows = [row for key, lists in _grouped(traces) for row in _rows(key, lists, fitter)]
-    return sorted(rows, key=lambda row: order.get(id(row.raws[0][0]), 0) if row.raws[0] else 0)
+    rows.sort(key=lambda row: order.get(id(row.raws[0][0]), 0) if row.raws[0] else 0)
+    return _with_regions(rows, len(traces))
+
+
+def _with_regions(rows: list[Row], traces: int) -> list[Row]:
+    """The rows with their regions: those whose operations share a region in some trace are of one."""
+    together = Groups(len(rows))
+    for t in range(traces):
+        first: dict[int, int] = {}
+        for at, row in enumerate(rows):
+            for raw in row.raws[t]:
+                if raw.region:
+                    together.join(first.setdefault(raw.region, at), at)
+    numbers = together.numbers()
+    for row, number in zip(rows, numbers, strict=True):
+        row.op = replace(row.op, region=0 if row.op.attrs.get("unused") else number)
+    return rows
 
 
 def _grouped(traces: list[Trace]) -> Iterator[tuple[tuple[Any, ...], list[list[RawOp]]]]:
@@ -80,22 +97,26 @@ def _rows(key: tuple[Any, ...], lists: list[list[RawOp]], fitter: Fitter) -> Ite
 
 
 def _repetition(lists: list[list[RawOp]]) -> tuple[int, int]:
-    """After how many first calls the rest repeats, and with which period; period 0 if it does not."""
-    for period in range(1, LONGEST_PERIOD + 1):
-        head = max(_repeats_from(ops, period) for ops in lists)
-        if all(len(ops) >= head + period and (len(ops) - head) % period == 0 for ops in lists):
-            return head, period
+    """After how many first calls the rest repeats, and with which period; period 0 if it does not.
+
+    What repeats is the sizes, and if that can be what operands move: the first turn of a loop reads the weights first.
+    """
+    for traffic in (True, False):
+        for period in range(1, LONGEST_PERIOD + 1):
+            head = max(_repeats_from(ops, period, traffic) for ops in lists)
+            if all(len(ops) >= head + period and (len(ops) - head) % period == 0 for ops in lists):
+                return head, period
     return 0, 0
 
 
-def _signature(op: RawOp) -> tuple[Any, ...]:
-    shapes = tuple((raw.shape, raw.dtype) for raw in (*op.reads, *op.writes))
+def _signature(op: RawOp, traffic: bool) -> tuple[Any, ...]:
+    shapes = tuple((raw.shape, raw.dtype, raw.traffic if traffic else "") for raw in (*op.reads, *op.writes))
     return shapes, tuple(op.dims.items())
 
 
-def _repeats_from(ops: list[RawOp], period: int) -> int:
+def _repeats_from(ops: list[RawOp], period: int, traffic: bool) -> int:
     """The first index from which every call has the sizes of the call `period` before it."""
-    signatures = [_signature(op) for op in ops]
+    signatures = [_signature(op, traffic) for op in ops]
     at = len(ops)
     while at > 0 and (at - 1 + period >= len(ops) or signatures[at - 1] == signatures[at - 1 + period]):
         at -= 1
@@ -109,7 +130,7 @@ def _row(raws: list[list[RawOp]], fitter: Fitter) -> Row:
         same = (other.kind, other.name, len(other.reads), len(other.writes)) == (
             first.kind, first.name, len(first.reads), len(first.writes)
         )  # fmt: skip
-        if same and other.attrs != first.attrs:
+        if same and _attrs(other) != _attrs(first):
             changed = {k: (first.attrs.get(k), other.attrs.get(k)) for k in {*first.attrs, *other.attrs}}
             changed = {k: v for k, v in changed.items() if v[0] != v[1]}
             raise StructureChanges(f"{first.path or 'the module'}: {first.name} is not alike at every size: {changed}")
@@ -126,7 +147,17 @@ def _row(raws: list[list[RawOp]], fitter: Fitter) -> Row:
         raise StructureChanges(
             f"{first.path or 'the module'}: a size of {first.name} is no polynomial of the sizes: {error}"
         ) from error
-    return Row(Op(first.path, first.kind, first.name, reads, writes, dims, dict(first.attrs), count), raws)
+    return Row(Op(first.path, first.kind, first.name, reads, writes, dims, _attrs_of(raws), count), raws)
+
+
+def _attrs(op: RawOp) -> dict[str, Any]:
+    return {name: value for name, value in op.attrs.items() if name != "unused"}
+
+
+def _attrs_of(raws: list[list[RawOp]]) -> dict[str, Any]:
+    """What is said of all calls alike; that nobody needs them only where nobody needs any."""
+    every = [op for ops in raws for op in ops]
+    return {**_attrs(every[0]), **({"unused": True} if all(op.attrs.get("unused") for op in every) else {})}
 
 
 def _tensor(seen: list[RawTensor], raws: list[list[RawOp]], at: int, side: str, fitter: Fitter) -> Tensor:
@@ -134,8 +165,18 @@ def _tensor(seen: list[RawTensor], raws: list[list[RawOp]], at: int, side: str, 
     if any(len(raw.shape) != len(first.shape) or raw.dtype != first.dtype for raw in seen):
         raise StructureChanges("an operand has another rank or dtype at another size")
     shape = tuple(fitter.fit([raw.shape[d] for raw in seen]) for d in range(len(first.shape)))
-    fusable = all(getattr(op, side)[at].fusable for ops in raws for op in ops)
-    return Tensor(shape, first.dtype, first.weight, CHIP if fusable else "")
+    traffic = least({getattr(op, side)[at].traffic for ops in raws for op in ops})
+    return Tensor(shape, first.dtype, first.weight, _said(first.weight, traffic))
+
+
+def least(seen: set[str]) -> str:
+    """What an operand moves at the least, where it is not the same in all of its calls."""
+    return next(traffic for traffic in (CHIP, AGAIN, "", GIVEN) if traffic in seen)
+
+
+def _said(weight: bool, traffic: str) -> str:
+    """The mark that is written: a weight without one is read first."""
+    return "" if weight and traffic == GIVEN else traffic
 
 
 def _total(key: tuple[Any, ...], lists: list[list[RawOp]], fitter: Fitter) -> Row:
@@ -147,19 +188,22 @@ def _total(key: tuple[Any, ...], lists: list[list[RawOp]], fitter: Fitter) -> Ro
     try:
         sides = {}
         for side in ("reads", "writes"):
-            dtypes = sorted({(raw.dtype, raw.weight) for op in every for raw in getattr(op, side)})
+            sorts = sorted({_sort(raw) for op in every for raw in getattr(op, side)})
             sides[side] = tuple(
-                Tensor((fitter.fit([_elements(ops, side, dtype, weight) for ops in lists]),), dtype, weight)
-                for dtype, weight in dtypes
+                Tensor((fitter.fit([_elements(ops, side, sort) for ops in lists]),), *sort) for sort in sorts
             )
         count = fitter.fit([len(ops) for ops in lists])
     except NoPolynomial as error:
         raise StructureChanges(
             f"{key[0] or 'the module'}: the sum over the calls of {first.name} is no polynomial of the sizes: {error}"
         ) from error
-    attrs = {**first.attrs, "total": True}
+    attrs = {**_attrs_of(lists), "total": True}
     return Row(Op(first.path, first.kind, first.name, sides["reads"], sides["writes"], {}, attrs, count), lists)
 
 
-def _elements(ops: list[RawOp], side: str, dtype: str, weight: bool) -> int:
-    return sum(prod(raw.shape) for op in ops for raw in getattr(op, side) if (raw.dtype, raw.weight) == (dtype, weight))
+def _sort(raw: RawTensor) -> tuple[str, bool, str]:
+    return raw.dtype, raw.weight, _said(raw.weight, raw.traffic)
+
+
+def _elements(ops: list[RawOp], side: str, sort: tuple[str, bool, str]) -> int:
+    return sum(prod(raw.shape) for op in ops for raw in getattr(op, side) if _sort(raw) == sort)

@@ -1,14 +1,12 @@
-"""What the order of operations tells: self or cross attention, ideal fusion, and what is held when.
+"""What the order of operations tells: self or cross attention, and what is held when.
 
-All three follow values (a storage and the operation that wrote it) through one trace.
+Both follow values (a storage and the operation that wrote it) through one trace.
 """
 
 from __future__ import annotations
 
-from math import prod
-
 from ..dtypes import BITS
-from .recorder import RawOp, RawTensor, Trace
+from .recorder import RawOp, Trace
 
 Value = tuple[int, int]
 SMALL = 0.01  # of the parameters' bytes: constant buffers below that are left out of the memory held
@@ -77,70 +75,6 @@ def hold_tables(trace: Trace, held: bool) -> None:
     trace.tables_held = held
     for uid in trace.tables:
         trace.storages[uid].fixed = not held
-
-
-def mark_fusion(trace: Trace) -> None:
-    """Mark the operands that an ideal fusion of elementwise work into its producer keeps on chip.
-
-    A pointwise operation joins the group of the operation that wrote its largest input, or the next
-    largest, if nothing else that it needs has to wait for that group. A read is fusable
-    when its value was written in the same group; a write is fusable when every reader is a pointwise
-    operation of the group. Values that are written in parts, handed in or handed back stay in memory.
-    """
-    group = _groups(trace)
-    readers: dict[Value, list[int]] = {}
-    for i, op in enumerate(trace.ops):
-        for raw in op.reads:
-            readers.setdefault(raw.value, []).append(i)
-    whole = {raw.value for op in trace.ops for raw in op.writes if _is_whole(trace, raw)}
-    for i, op in enumerate(trace.ops):
-        for raw in op.reads:
-            writer = raw.value[1]
-            raw.fusable = op.pointwise and writer >= 0 and group[writer] == group[i] and raw.value in whole
-        for raw in op.writes:
-            users = readers.get(raw.value, [])
-            inside = all(trace.ops[u].pointwise and group[u] == group[i] for u in users)
-            raw.fusable = bool(users) and inside and raw.value in whole
-
-
-def _groups(trace: Trace) -> list[int]:
-    """For every operation the group it is fused into, named by its first operation.
-
-    `needs` holds, as bits, the groups that each group needs, directly or through others: no group may
-    come to need itself.
-    """
-    group: list[int] = []
-    needs: dict[int, int] = {}
-    for i, op in enumerate(trace.ops):
-        inputs = [(prod(r.shape), r.value[1]) for r in op.reads if not r.weight and r.value[1] >= 0]
-        roots = [group[writer] for _, writer in sorted(inputs, reverse=True)]
-        chosen = i
-        for root in roots if op.pointwise else ():
-            if not any(needs[other] >> root & 1 for other in roots if other != root):
-                chosen = root
-                break
-        group.append(chosen)
-        added = 0
-        for other in roots:
-            if other != chosen:
-                added |= needs[other] | 1 << other
-        _add_needs(needs, chosen, added)
-    return group
-
-
-def _add_needs(needs: dict[int, int], root: int, added: int) -> None:
-    before = needs.setdefault(root, 0)
-    if before | added != before:
-        needs[root] = before | added
-        for other, mask in needs.items():
-            if mask >> root & 1:
-                needs[other] = mask | added
-
-
-def _is_whole(trace: Trace, raw: RawTensor) -> bool:
-    storage = trace.storages[raw.value[0]]
-    kept = storage.by is None or storage.fixed or raw.value[0] in trace.outputs
-    return not kept and prod(raw.shape) == storage.elements
 
 
 def lifetimes(trace: Trace) -> list[tuple[int, int, int]]:

@@ -16,7 +16,7 @@ from ..workload.recipe import Builder, Part, Recipe, Size, Sizes
 from ..workload.records import Op, Stage, Workload
 from .align import Row, StructureChanges
 from .batch_of_one import INDICATOR, INDICATOR_LET, align_batches, align_sometimes
-from .dataflow import given_caches, hold_tables, mark_buffers, mark_fusion, mark_roles
+from .dataflow import given_caches, hold_tables, mark_buffers, mark_roles
 from .eager import merge_eager_attention
 from .fit import Fitter, NoPolynomial
 from .given import NESTED, check_result
@@ -26,6 +26,7 @@ from .meta import autocast_on_meta
 from .recorder import CannotCount, Trace, line_of, record
 from .sample import beyond, points_when, sample_points, variables, when_values
 from .traced import Recorded, Traced, traced_of
+from .traffic import mark_traffic
 
 Progress = Callable[[str], None]
 
@@ -52,7 +53,6 @@ def trace(build: Builder, values: Mapping[str, int], dtype: str = "bf16") -> Tra
     merge_eager_attention(result)
     mark_buffers(result)
     mark_roles(result)
-    mark_fusion(result)
     return result
 
 
@@ -226,6 +226,7 @@ def _fitted(spec: Sizes, traced: Traced) -> Recorded:
             envs.append(variables(spec, far, names))
         except CannotCount:  # the module ends before twice its default: nothing above the default is verified
             pass
+    mark_traffic(traces)
     defaults = {size: given.default for size, given in spec.sizes.items()}
     held_tables = traced.holds_tables(traces[points.index(defaults) if defaults in points else -1])
     for each in traces:

@@ -22,6 +22,7 @@ from ..dtypes import name_of
 from . import known, rules, values
 from .causal import causal_biases, flash_attention
 from .given import NESTED
+from .left import left_behind
 from .meta import autocast_on_meta, run_on_meta
 
 _HEADS = ("heads", "num_heads", "num_attention_heads", "n_heads", "n_head")
@@ -40,8 +41,8 @@ class RawTensor:
     dtype: str
     value: tuple[int, int]  # (storage, index of the operation that wrote it; -1 = given)
     weight: bool = False
-    fusable: bool = False
-    place: tuple[int, ...] = ()  # offset and strides within the storage
+    traffic: str = ""  # see `Tensor`
+    place: tuple[int, ...] = ()  # offset and strides within the storage; () where it is not known which part is meant
 
 
 @dataclass(slots=True)
@@ -59,6 +60,7 @@ class RawOp:
     attrs: dict[str, Any]
     pointwise: bool
     held: tuple[int, int] = (0, 0)
+    region: int = 0
 
 
 @dataclass(slots=True)
@@ -168,9 +170,8 @@ class Recorder(TorchDispatchMode):
         self.trace.storages[uid].last = len(self.trace.ops)
         value = (uid, self._writer[uid])
         shape = _touched(tensor)
-        place = (tensor.storage_offset(), *tensor.stride())
         weight = uid in self._weights and value[1] < 0  # a buffer that the forward has written is none
-        return RawTensor(shape, name_of(tensor.dtype), value, weight, place=place)
+        return RawTensor(shape, name_of(tensor.dtype), value, weight, place=_place(tensor))
 
     # --- operations ---------------------------------------------------------------------------
 
@@ -242,10 +243,10 @@ class Recorder(TorchDispatchMode):
                 self._writer[uid] = now
             else:
                 uid = self._adopt(tensor, by=(now, which))
-            raw = RawTensor(_touched(tensor), name_of(tensor.dtype), (uid, now))
+            raw = RawTensor(_touched(tensor), name_of(tensor.dtype), (uid, now), place=_place(tensor))
             op.writes.append(raw)
         if name in rules.SCATTERS and op.reads:  # only the given entries are written
-            op.writes[0].shape = op.reads[-1].shape
+            op.writes[0].shape, op.writes[0].place = op.reads[-1].shape, ()
         self.trace.ops.append(op)
 
 
@@ -269,12 +270,13 @@ def _operands(
         reads[0].shape = tuple(inputs[0].shape)
     elif name in rules.GROUPED:
         reads[0].shape, reads[1].shape = rules.groups_touched(inputs[0].shape, inputs[1].shape)
+        reads[0].place = reads[1].place = ()
     elif name in rules.BAGS:
-        reads[0].shape = (inputs[1].numel(), *inputs[0].shape[1:])
+        reads[0].shape, reads[0].place = (inputs[1].numel(), *inputs[0].shape[1:]), ()
     elif name in rules.PICKS:
-        reads[0].shape = _touched(inputs[1])
+        reads[0].shape, reads[0].place = _touched(inputs[1]), ()
     elif name in rules.GATHERS:  # only the chosen entries are read
-        reads[0].shape = _touched(outputs[0])
+        reads[0].shape, reads[0].place = _touched(outputs[0]), ()
     return reads if kind == "attention" else _once(reads)  # queries, keys and values keep their places
 
 
@@ -293,6 +295,10 @@ def _once(reads: list[RawTensor]) -> list[RawTensor]:
 def _touched(tensor: torch.Tensor) -> tuple[int, ...]:
     """Shape without broadcast dimensions: a stride of 0 reads the same memory again."""
     return tuple(1 if stride == 0 else size for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+
+
+def _place(tensor: torch.Tensor) -> tuple[int, ...]:
+    return (tensor.storage_offset(), *tensor.stride())
 
 
 @contextmanager
@@ -335,12 +341,11 @@ def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     except (Exception, SystemExit) as error:
         raise CannotCount(f"{type(module).__name__} cannot run on meta tensors: {line_of(error)}") from error
     end = len(recorder.trace.ops)
-    for tensor in tree_leaves(out):
-        if isinstance(tensor, torch.Tensor):
-            uid = recorder._uid.get(tensor.untyped_storage()._cdata)
-            if uid is not None:
-                recorder.trace.storages[uid].last = end
-                recorder.trace.outputs.add(uid)
+    for tensor in left_behind(module, (args, kwargs), out):
+        uid = recorder._uid.get(tensor.untyped_storage()._cdata)
+        if uid is not None:
+            recorder.trace.storages[uid].last = end
+            recorder.trace.outputs.add(uid)
     recorder.trace.heads = recorder.heads
     return recorder.trace
 

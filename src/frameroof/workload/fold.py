@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from math import prod
+from operator import itemgetter
 
 from ..outside import clean, quoted
 from .expr import Poly
+from .groups import Groups
 from .records import Op
 
 MOST_PATHS = 100_000
@@ -18,24 +21,60 @@ _RUN = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 _SET = re.compile(r"\[([0-9,-]+)\]")
 
 
+Alike = tuple[object, ...]
+
+
 def fold(ops: Sequence[Op]) -> tuple[list[Op], list[int]]:
-    """The folded table, in order of first appearance, and for every old row the new one's index."""
-    groups: dict[tuple[object, ...], list[int]] = {}
+    """The folded table, in order of first appearance, and for every old row the new one's index.
+
+    Rows become one only if their regions hold the same operations; the regions are then as many alike, of one number.
+    """
+    alike = [_alike(op) for op in ops]
+    regions = _regions(ops, alike)
+    groups: dict[Alike, list[int]] = {}
     for i, op in enumerate(ops):
-        key = (op.kind, op.name, op.reads, op.writes, tuple(op.dims.items()), tuple(op.attrs.items()))
-        groups.setdefault(key, []).append(i)
-    folded: list[tuple[int, Op, list[int]]] = []
-    for members in groups.values():
-        for path, count, rows in _fold_paths(ops, members):
-            first = ops[rows[0]]
-            op = Op(path, first.kind, first.name, first.reads, first.writes, first.dims, first.attrs, count)
-            folded.append((min(rows), op, rows))
-    folded.sort(key=lambda item: item[0])
+        groups.setdefault((alike[i], regions.get(op.region)), []).append(i)
+    found = ((min(rows), path, count, rows) for same in groups.values() for path, count, rows in _fold_paths(ops, same))
+    folded = sorted(found, key=itemgetter(0))
     where = [0] * len(ops)
-    for new, (_, _, rows) in enumerate(folded):
+    for new, (_, _, _, rows) in enumerate(folded):
         for old in rows:
             where[old] = new
-    return [op for _, op, _ in folded], where
+    numbers = _numbered(ops, folded)
+    made = [
+        replace(ops[rows[0]], path=path, count=count, region=number)
+        for (_, path, count, rows), number in zip(folded, numbers, strict=True)
+    ]
+    return made, where
+
+
+def _alike(op: Op) -> Alike:
+    return op.kind, op.name, op.reads, op.writes, tuple(op.dims.items()), tuple(op.attrs.items())
+
+
+def _regions(ops: Sequence[Op], alike: Sequence[Alike]) -> dict[int, int]:
+    """For every region a number that tells what it is made of: equal for equal operations."""
+    known: dict[Alike, int] = {}
+    members: dict[int, list[tuple[int, str]]] = {}
+    for op, key in zip(ops, alike, strict=True):
+        if op.region:
+            members.setdefault(op.region, []).append((known.setdefault(key, len(known)), str(op.count)))
+    kinds: dict[Alike, int] = {}
+    return {region: kinds.setdefault(tuple(sorted(found)), len(kinds)) for region, found in members.items()}
+
+
+def _numbered(ops: Sequence[Op], folded: Sequence[tuple[int, str, Poly, list[int]]]) -> list[int]:
+    """The number of every folded row's region, from 1; 0 for those that have none."""
+    together = Groups(len(folded))
+    first: dict[int, int] = {}
+    for new, (_, _, _, rows) in enumerate(folded):
+        for region in {ops[old].region for old in rows} - {0}:
+            together.join(first.setdefault(region, new), new)
+    numbers: dict[int, int] = {}
+    return [
+        numbers.setdefault(together.root(new), len(numbers) + 1) if ops[rows[0]].region else 0
+        for new, (_, _, _, rows) in enumerate(folded)
+    ]
 
 
 def _fold_paths(ops: Sequence[Op], members: list[int]) -> Iterator[tuple[str, Poly, list[int]]]:
