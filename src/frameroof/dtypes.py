@@ -16,10 +16,11 @@ class Dtype(NamedTuple):
     `order` is its width among the types that matrix work computes in (None: in none); where operands differ, the
     widest counts. `torch` are its names in torch, the usual one first; `trace` those in traces of torch's profiler
     ("Input type"); `triton` its name in a Triton signature. `held` is the type that holds its elements, where it is a
-    way to multiply that type. `near` are the types whose peak stands for its own where a device states none, in a
-    limit that must never be too long; `wished` is the unit that may do its matrix work, as `unit_of` says; `faster` the
-    one that operands of this type must have had where they ran faster than its own; `counted_as` is the type at whose
-    peak counted work is limited where a device states none of its own ("": that is an error). `uses`, words:
+    way to multiply that type, and `switch` what of torch.backends.cuda.matmul asks for it. `near` are the types whose
+    peak stands for its own where a device states none, in a limit that must never be too long; `wished` is the unit
+    that may do its matrix work, as `unit_of` says; `faster` the one that operands of this type must have had where
+    they ran faster than its own; `counted_as` is the type at whose peak counted work is limited where a device states
+    none of its own ("": that is an error). `uses`, words:
 
     - ``peak``: devices state a peak for it (in TOML and `--set`); ``column``: tables of machines show it;
     - ``choice``: `--dtype` quantizes to it; ``build``: models are built in it; ``stream``: streams run in it;
@@ -40,6 +41,7 @@ class Dtype(NamedTuple):
     wished: str = ""
     faster: str = ""
     held: str = ""
+    switch: str = ""
     counted_as: str = ""
 
 
@@ -52,6 +54,7 @@ TABLE = (
     ),
     Dtype(
         "tf32", 32, 4, uses="peak choice build single", near=("fp32", "bf16"), held="fp32", counted_as="fp32",
+        switch="allow_tf32",
     ),
     Dtype(
         "bf16", 16, 3, ("bfloat16",), ("c10::BFloat16", "BFloat16"), "bf16",
@@ -61,7 +64,10 @@ TABLE = (
         "fp16", 16, 3, ("float16",), ("c10::Half", "Half"), "fp16", "peak choice build half",
         near=("bf16",), faster="fp16_acc",
     ),
-    Dtype("fp16_acc", 16, 2, uses="peak choice build", near=("fp16", "bf16"), held="fp16", counted_as="fp16"),
+    Dtype(
+        "fp16_acc", 16, 2, uses="peak choice build", near=("fp16", "bf16"), held="fp16", counted_as="fp16",
+        switch="allow_fp16_accumulation",
+    ),
     Dtype(
         "fp8", 8, 1, tuple(map(str.lower, _EIGHT)), tuple(f"c10::{name}" for name in _EIGHT), "fp8e4nv",
         "peak choice eight column", near=("int8",),

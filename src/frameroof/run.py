@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from .dtypes import TORCH
 from .files import read_whole
 from .hardware import Device
 from .outside import from_json, quoted, record
@@ -317,6 +318,11 @@ class Run(msgspec.Struct):
     def whole_ns(self) -> int:
         """What gains are shares of: the span, or the median without the profiler where that is shorter."""
         return min(self.summary.span_ns, self.measured.median_ns or self.summary.span_ns)
+
+    @property
+    def maths(self) -> str:
+        """What multiplied operands in fp32, as far as is known (`dtypes.unit_of`)."""
+        return self.source.maths or TORCH
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -7,11 +7,13 @@ import pytest
 import torch
 from cli_said import said
 from test_roofline_edges import machine
+from trace_made import H100, Made
 from workload_made import op, tensor, workload
 
 from frameroof.count import count
 from frameroof.dtypes import MATHS, unit_of
 from frameroof.estimate import estimate, estimate_grid
+from frameroof.gap import find_gap
 from frameroof.hardware import Node, device
 from frameroof.passes import held_as, set_maths, set_precision
 from frameroof.profiler.build import multiplied_in
@@ -132,3 +134,60 @@ def test_the_command_takes_them():
     assert seconds["tf32", "fp32"] < seconds["torch", "fp32"] < seconds["strict", "fp32"]
     wrong = said("predict", "sdxl-base", "--maths", "fast")
     assert (wrong.returncode, "maths is torch, strict or tf32, not 'fast'" in wrong.stderr) == (2, True)
+
+
+FP32 = ["float", "float"]
+SLOW = 4_000_000
+"""Nanoseconds in which 4096^3 multiply-adds run slower than an H100 can in fp32 or in TF32."""
+
+
+def traced(tmp_path):
+    t = Made(**H100)
+    t.one("aten::mm", 10_000, SLOW, dims=[[4096, 4096]] * 2, types=FP32)
+    image, concrete = (
+        [[1, 4096, 64, 64], [4096, 4096, 1, 1]],
+        ["", "", "", "[1, 1]", "[0, 0]", "[1, 1]", "False", "", "1"],
+    )
+    t.one("aten::convolution", 20_000_000, SLOW, dims=[*image, *[[]] * 7], types=FP32, concrete=concrete)
+    return t
+
+
+@pytest.mark.parametrize(("maths", "mm", "conv"), [
+    (None, "fp32", "tf32"), ("torch", "fp32", "tf32"), ("strict", "fp32", "fp32"), ("tf32", "tf32", "tf32"),
+])  # fmt: skip
+def test_traces_are_limited_by_the_unit_that_is_said(tmp_path, maths, mm, conv):
+    h100 = device("H100")
+    run = traced(tmp_path).run(tmp_path)
+    found = {row.name: row.limit_ns for row in find_gap(run, h100, maths=maths).rows}
+    assert found == {
+        name: round(2 * 4096**3 / h100.dense_flops[unit] * 1e9)
+        for name, unit in (("aten::mm", mm), ("aten::convolution", conv))
+    }
+    assert run.maths == (maths or "torch")
+    assert find_gap(run, h100).limit_ns == sum(found.values())  # it stays with the run
+
+
+def test_sums_in_fp16_are_known_by_their_rate(tmp_path):
+    card = device("RTX 4090")
+    t = Made(**H100)
+    least = 2 * 4096**3 / card.dense_flops["fp16_acc"] * 1e9
+    t.one("aten::mm", 10_000, round(1.2 * least), dims=[[4096, 4096]] * 2, types=["c10::Half", "c10::Half"])
+    (row,) = find_gap(t.run(tmp_path), card).rows
+    assert row.limit_ns == round(least)
+    assert row.mfu == pytest.approx(1 / 1.2, rel=1e-3)
+
+
+def test_analyze_takes_the_maths(tmp_path):
+    path = traced(tmp_path).write(tmp_path)
+    shares = {}
+    for maths in MATHS:
+        ended = said("analyze", path, "--maths", maths, "--json")
+        run = msgspec.json.decode(ended.stdout)
+        assert run["source"]["maths"] == maths
+        shares[maths] = {row["name"]: row["share_of_peak"] for row in run["operators"]}
+    h100 = device("H100").dense_flops
+    ratio = h100["tf32"] / h100["fp32"]
+    assert shares["strict"]["aten::mm"] == shares["torch"]["aten::mm"]
+    assert shares["torch"]["aten::mm"] == pytest.approx(ratio * shares["tf32"]["aten::mm"])
+    assert shares["strict"]["aten::convolution"] == pytest.approx(ratio * shares["torch"]["aten::convolution"])
+    assert said("gap", path, "--maths", "fast").returncode == 2

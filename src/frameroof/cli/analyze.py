@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..written import check_new, check_place, together
+from .maths import Maths
 from .sizes import parse_sizes
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def analyze(
     against: Annotated[str | None, typer.Option(help="A model or workload file to match with, as `gap` does.")] = None,
     size: Annotated[list[str], typer.Option(help="A size of that workload: NAME=NUMBER; repeatable.")] = [],  # noqa: B006
     on: Annotated[str | None, typer.Option("--on", help="The device to compare with; else the one it names.")] = None,
+    maths: Maths = None,
     out: Annotated[str | None, typer.Option(help="Folder for run.json; made if missing.")] = None,
     csv: Annotated[str | None, typer.Option(help="Folder for one CSV file a table.")] = None,
     parquet: Annotated[str | None, typer.Option(help="Folder for one Parquet file a table.")] = None,
@@ -47,7 +49,7 @@ def analyze(
     known = _device(on) if on else None
     _check_places(out, csv, parquet, perfetto, force)
     with together():
-        runs = [_analyzed(path, capture, known, perfetto, force) for path in trace]
+        runs = [_analyzed(path, (known, maths), capture, perfetto, force) for path in trace]
         found = _beside(runs[0], against, parse_sizes(size), on) if against else None
         _write(runs, out, csv, parquet, force)
     _show(runs, found, top, as_json)
@@ -113,8 +115,10 @@ def _folders(out: str, runs: list[Run]) -> list[Path]:
     return [Path(out) / f"rank{rank if told else i}" for i, rank in enumerate(ranks)]
 
 
-def _analyzed(path: str, capture: str | None, on: Device | None, perfetto: str | None, force: bool) -> Run:
-    """One trace as a run; five: what `analyze` was asked about it."""
+def _analyzed(
+    path: str, beside: tuple[Device | None, str | None], capture: str | None, perfetto: str | None, force: bool
+) -> Run:
+    """One trace as a run, `beside` a device and what multiplied fp32; five: what `analyze` was asked about it."""
     from .heap import suit_large_files
 
     suit_large_files()
@@ -128,7 +132,8 @@ def _analyzed(path: str, capture: str | None, on: Device | None, perfetto: str |
         return run_analysis(
             source,
             capture=capture,
-            on=on,
+            on=beside[0],
+            maths=beside[1],
             progress=lambda seen: say(f"reading {Path(path).name}: {seen >> 20} MiB of text"),
             perfetto=perfetto,
             force=force,

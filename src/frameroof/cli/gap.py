@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .maths import Maths
 from .runs import load
 from .sizes import parse_sizes
 
@@ -21,16 +22,17 @@ def gap(
     on: Annotated[str | None, typer.Option("--on", help="The device whose limits count; else the run's own.")] = None,
     against: Annotated[str | None, typer.Option(help="Model of the catalogue or workload file to match with.")] = None,
     size: Annotated[list[str], typer.Option(help="A size of that workload: NAME=NUMBER; repeatable.")] = [],  # noqa: B006
+    maths: Maths = None,
     top: Annotated[int, typer.Option(min=1, help="Rows of the operations' table.")] = 15,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:  # one argument an option
     """Put a measured run beside its limits: time above the roofline, MFU, MBU, and the advice that follows."""
-    from ..gap import check, device_of, gap_of, workload_of
+    from ..gap import check, device_of, gap_of, told, workload_of
     from ..trace.advice import advise
 
     if size and not against:
         raise ValueError("--size belongs to the workload of --against")
-    measured = load(run)
+    measured = told(load(run), maths)
     check(measured)
     device = device_of(measured, on)
     found = gap_of(measured, device, *workload_of(measured, run, against or None, parse_sizes(size)))

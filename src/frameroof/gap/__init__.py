@@ -12,7 +12,8 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..dtypes import unit_of
+from ..dtypes import DTYPES, MATHS, STRICT, TORCH, unit_of
+from ..dtypes import check as check_choice
 from ..hardware import Device
 from ..roofline import Roofline
 from ..run import Run
@@ -24,7 +25,7 @@ from .matching import Index, index_of, missing, name_attention, name_shape
 from .records import Gap, GapRow, GapSum
 from .sides import device_of, workload_of
 
-__all__ = ["Gap", "GapRow", "GapSum", "check", "device_of", "find_gap", "gap_of", "workload_of"]
+__all__ = ["Gap", "GapRow", "GapSum", "check", "device_of", "find_gap", "gap_of", "told", "workload_of"]
 
 UNKNOWN = "(no operator known)"
 
@@ -34,16 +35,18 @@ def find_gap(
     on: str | Device | None = None,
     against: str | os.PathLike[str] | Workload | None = None,
     sizes: Mapping[str, int] | None = None,
+    maths: str | None = None,
 ) -> Gap:
     """Put a run beside the limits of a device and, where one is known, beside a workload at `sizes`.
 
     `run` is a `Run` or a path: a run's folder, its JSON, or a trace. `on` is a device or its name; by default the
     run's own. `against` is a `Workload`, a model of the catalogue or a workload file; by default the workload that
-    `profile` left beside the run, if there is one. Times are nanoseconds.
+    `profile` left beside the run, if there is one. `maths` is what multiplied fp32 where its kernels do not tell
+    (`dtypes.unit_of`), by default what the run says, else PyTorch's default. Times are nanoseconds.
     Raises `ValueError`, a sentence, for a run without work of a device, where no device is known, for a name that is
     not known, and for an inadmissible size. Sets the run's `coverage.workload`.
     """
-    measured = run_of(run)
+    measured = told(run_of(run), maths)
     check(measured)
     device = device_of(measured, on)
     path = None if isinstance(run, Run) else run
@@ -87,6 +90,14 @@ def gap_of(run: Run, device: Device, workload: Workload | None, sizes: Mapping[s
     )
 
 
+def told(run: Run, maths: str | None) -> Run:
+    """The run, which keeps what multiplied fp32 where that is said; `ValueError`, a sentence, for another word."""
+    check_choice(maths, MATHS, "maths is")
+    if maths:
+        run.source.maths = maths
+    return run
+
+
 def check(run: Run) -> None:
     """`ValueError` for a run that has no work to put beside limits."""
     if not run.classes:
@@ -99,10 +110,11 @@ def check(run: Run) -> None:
 
 
 def _assumptions(device: Device, run: Run) -> Iterable[str]:
-    single = (
-        "; convolutions in fp32 have the peak of TF32, as PyTorch computes them, and so have products whose kernel or "
-        "whose rate says that they were"
-    )
+    single = {
+        TORCH: "; convolutions in fp32 have the peak of TF32, as PyTorch computes them, and so have products whose "
+        "kernel or whose rate says that they were",
+        STRICT: "; work on fp32 has the peak of fp32, but where its kernel or its rate says TF32",
+    }.get(run.maths, "; work on fp32 has the peak of TF32")
     yield (
         f"dense peaks of {device.name}; bytes of a call are its inputs and output once; causal attention is limited by "
         "the pairs that its mask leaves; above an MBU of 1 a cache served it, or only a part of its inputs was read"
@@ -134,7 +146,7 @@ def _shape_rows(run: Run, roofline: Roofline, index: Index | None) -> Iterable[G
             continue
         made = GapRow(row.class_, row.name or UNKNOWN, row.stage, dims=row.dims, count=row.count, time_ns=row.time_ns)
         link = roofline.device.pcie_bandwidth if row.over_link else None
-        _limit(made, roofline, (row.flops, row.flops, row.bytes), unit_of(row.dtype, row.class_), link)
+        _limit(made, roofline, (row.flops, row.flops, row.bytes), unit_of(row.dtype, row.class_, run.maths), link)
         if index:
             name_shape(made, row, index)
         yield made
@@ -148,7 +160,7 @@ def _attention_rows(run: Run, roofline: Roofline, index: Index | None) -> Iterab
         if row.query_len:
             needed = row.executed_flops  # an eager one computes what its mask hides, too
             computed = needed if row.fused else row.flops
-            _limit(made, roofline, (needed, computed, row.bytes), unit_of(row.dtype, "attention"))
+            _limit(made, roofline, (needed, computed, row.bytes), unit_of(row.dtype, "attention", run.maths))
         if index:
             name_attention(made, row, index)
         yield made
@@ -172,8 +184,9 @@ def _limit(
     needed, computed, moved = amounts
     if needed is None or (moved is None and not needed):
         return
-    if unit == "fp32" and (computed or 0.0) > roofline.peak(unit) * made.time_ns / 1e9:
-        unit = "tf32"  # nothing else is as fast on operands in fp32
+    faster = DTYPES[unit].faster if unit in DTYPES else ""
+    if faster and (computed or 0.0) > roofline.peak(unit) * made.time_ns / 1e9:
+        unit = faster  # nothing else is as fast on such operands
     found = roofline.limit(flops=needed, unit=unit, bytes=moved or 0.0, bandwidth=link)
     compute, memory = found.compute_s * 1e9, found.memory_s * 1e9
     made.limit_ns = min(made.time_ns, round(found.seconds * 1e9))  # a cache can beat the memory: MBU above 1

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from ..dtypes import held_in, torch_name
+from ..dtypes import DTYPES, held_in, torch_name
 
 _EMPTY = {torch.empty, torch.empty_like, torch.Tensor.new_empty}
 WEIGHT_STD = 0.02
@@ -122,8 +122,7 @@ def multiplied_in(dtype: str | None, device: str) -> Iterator[None]:
         return
     if not device.startswith("cuda"):
         raise ValueError(f"{dtype} is a unit of GPUs; --dtype {held_in(dtype)} runs the same on {device}")
-    switch = {"tf32": "allow_tf32", "fp16_acc": "allow_fp16_accumulation"}[dtype]
-    products = torch.backends.cuda.matmul
+    products, switch = torch.backends.cuda.matmul, DTYPES[dtype].switch
     try:
         before = getattr(products, switch)
     except AttributeError:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..dtypes import STRICT, TORCH
+
 if TYPE_CHECKING:
     from ..recorded import Environment
 
@@ -119,6 +121,13 @@ def _versions() -> dict[str, str]:
     if torch.version.hip:
         found["hip"] = torch.version.hip
     return found
+
+
+def maths() -> str:
+    """What multiplies operands in fp32 now (`dtypes.MATHS`), by torch's own switches."""
+    if torch.get_float32_matmul_precision() != "highest":  # also where allow_tf32 was set
+        return "tf32"
+    return TORCH if torch.backends.cudnn.allow_tf32 else STRICT
 
 
 def _torch_settings() -> dict[str, Any]:

@@ -21,7 +21,7 @@ from ..recorded import Environment, Measured
 from ..run import Run, save_run
 from ..written import check_new, check_place, make_folder, together, write_whole, writing_whole
 from . import marks
-from .environment import surroundings
+from .environment import maths, surroundings
 from .hooks import ModuleHooks, roots_of
 from .memory import on_cuda
 from .probe import probe
@@ -68,6 +68,7 @@ class Profile:
         self.environment: Environment | None = None
         self.device: Device | None = None
         self.has_capture = False
+        self.maths: str | None = None
         self._folder: Path | None = None
         self._result: Run | None = None
         self._open: ExitStack | None = None
@@ -125,6 +126,7 @@ class Profile:
                 yield
                 Clock().wait()
                 taken = Clock().now() - start
+            self.maths = maths() if on_cuda() else None
         finally:
             _recording = False
         if name == TRACE:
@@ -207,7 +209,7 @@ class Profile:
             if not on_cuda() and self.device is None:
                 self.device = _this_cpu()
             capture = trace.with_name(CAPTURE) if self.has_capture else None
-            run = analyze(trace, capture=capture, on=self.device)
+            run = analyze(trace, capture=capture, on=self.device, maths=self.maths)
             run.measured, run.environment = copy(self.measured), copy(self.environment)
             if self.device is not None:
                 run.environment.probe = self.device

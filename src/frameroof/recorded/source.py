@@ -28,5 +28,7 @@ class Origin(msgspec.Struct, kw_only=True):
     reduced: bool | UnsetType = UNSET
     """Whether the model was made smaller to be run here."""
     dtype: str | UnsetType | None = UNSET
+    maths: str | UnsetType = UNSET
+    """What multiplied fp32, where that was said or asked of torch (`dtypes.MATHS`)."""
     extra: dict[str, str] | UnsetType = UNSET
     """What other writers added."""

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..dtypes import of_bytes
+from msgspec import UNSET
+
+from ..dtypes import MATHS, TORCH, check, of_bytes
 from ..hardware import Device
 from ..recorded import Origin
 from ..roofline import Roofline
@@ -33,11 +35,12 @@ from .table import Table, common, known_device
 from .text_kv import find_text_kv
 
 
-def analyze(  # six arguments: the trace, and one an option of the command
+def analyze(  # seven arguments: the trace, and one an option of the command
     path: str | os.PathLike[str] | Source,
     *,
     capture: str | os.PathLike[str] | None = None,
     on: Device | None = None,
+    maths: str | None = None,
     progress: Progress | None = None,
     perfetto: str | os.PathLike[str] | None = None,
     force: bool = False,
@@ -45,10 +48,12 @@ def analyze(  # six arguments: the trace, and one an option of the command
     """Where the time of a trace went (docs/reference/analyze-json.rst).
 
     `capture` is the trace in which the graphs that this one replays were captured; `on` is the device whose peak
-    measures are compared with, by default the one that the trace names. `perfetto` is a file to write the trace to
-    once more, with its stages, attention and gaps as tracks (`force` overwrites it).
+    measures are compared with, by default the one that the trace names; `maths` is what multiplied fp32 where its
+    kernels do not tell, by default PyTorch's (`dtypes.unit_of`). `perfetto` is a file to write the trace to once more,
+    with its stages, attention and gaps as tracks (`force` overwrites it).
     Raises `TraceError` (a sentence) where a file cannot be read.
     """
+    check(maths, MATHS, "maths is")
     refuse_report(path.path if isinstance(path, Source) else path)
     trace = read(path, progress=progress)
     placed, covered_graph = place(trace), None
@@ -58,7 +63,7 @@ def analyze(  # six arguments: the trace, and one an option of the command
             raise ValueError(f"{capture} holds no graph capture (no BeginCapture … EndCapture)")
         placed, covered_graph = with_capture(placed, captures)
     parts = find_attention(placed), find_stages(placed), explain_idle(placed)
-    run = describe(placed, parts, on=on, graph_capture=covered_graph)
+    run = describe(placed, parts, on=on, graph_capture=covered_graph, maths=maths)
     if perfetto is not None:
         from .perfetto import export
 
@@ -70,7 +75,14 @@ Parts = tuple[list[Attention], list[Stage], Idle]
 """What was found in a trace besides its rows."""
 
 
-def describe(placed: Placed, parts: Parts, *, on: Device | None = None, graph_capture: float | None = None) -> Run:
+def describe(  # five: the trace, what was found in it, and an option each
+    placed: Placed,
+    parts: Parts,
+    *,
+    on: Device | None = None,
+    graph_capture: float | None = None,
+    maths: str | None = None,
+) -> Run:
     """The tables of one trace whose work is in its place; moves the rows of its attention into that class."""
     attention, stages, idle = parts
     if on is not None and on.kind == "cpu":  # whoever recorded it knows what did the work
@@ -78,9 +90,9 @@ def describe(placed: Placed, parts: Parts, *, on: Device | None = None, graph_ca
         placed.trace.problems = [p for p in placed.trace.problems if p.action != HOST_TIMES]
     flops, moved = account(placed, attention)
     reclassify(placed, attention)
-    table = Table(placed, flops, moved, on or known_device(placed), _stage_of(placed, stages))
+    table = Table(placed, flops, moved, on or known_device(placed), _stage_of(placed, stages), maths or TORCH)
     run = Run(
-        source=_source(placed),
+        source=_source(placed, maths),
         summary=table.summary(idle),
         classes=table.groups(placed.classes),
         operators=table.operators(hidden(placed, attention)),
@@ -107,7 +119,7 @@ def describe(placed: Placed, parts: Parts, *, on: Device | None = None, graph_ca
     return run
 
 
-def _source(placed: Placed) -> Origin:
+def _source(placed: Placed, maths: str | None) -> Origin:
     header = placed.trace.header
     versions = {n: v for n in ("cuda_runtime", "cuda_driver", "hip_runtime") if (v := getattr(header, n)) is not None}
     return Origin(
@@ -117,6 +129,7 @@ def _source(placed: Placed) -> Origin:
         world_size=header.distributed.world_size if header.distributed else None,
         versions=versions,
         ignored=placed.trace.ignored,
+        maths=maths or UNSET,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import unit_of
+from ..dtypes import TORCH, unit_of
 from ..hardware import Device, device
 from ..roofline import Roofline
 from ..run import Coverage, GroupRow, ModuleRow, OperatorRow, ShapeRow, Summary
@@ -53,9 +53,17 @@ _TF32 = re.compile(r"tf32|xf32|tensorop_s\d+gemm", re.IGNORECASE)
 class Table:
     """The rows of a trace with what they computed and moved, summed as the report shows them."""
 
-    def __init__(self, placed: Placed, flops: Array, moved: Array, on: Device | None, stage: Sequence[str]) -> None:
+    def __init__(  # six: one field each
+        self,
+        placed: Placed,
+        flops: Array,
+        moved: Array,
+        on: Device | None,
+        stage: Sequence[str],
+        maths: str = TORCH,
+    ) -> None:
         self.placed, self.flops, self.moved, self.device = placed, flops, moved, on
-        self.stage = stage
+        self.stage, self.maths = stage, maths
         self.total = max(1, int(placed.duration.sum()))
         by_inputs = [inputs.dtype if inputs else None for inputs in placed.inputs]
         self._types = [*dict.fromkeys(dtype for dtype in by_inputs if dtype), "tf32"]
@@ -115,7 +123,7 @@ class Table:
             (name, operator), time, dtype = by.keys[i], by.times[i], self.dtype(by.rows(i))
             rate = flops / ran * 1e9 if flops and ran and not p.host_only else None
             through = moved / time * 1e9 if moved and time and not p.host_only else None
-            unit = unit_of(dtype, name)
+            unit = unit_of(dtype, name, self.maths)
             peak = roofline.peak(unit) if roofline and dtype and unit in roofline.device.dense_flops else None
             found.append(
                 OperatorRow(

@@ -75,7 +75,7 @@ def _decoder(run: Run, device: Device, half: str, stage: str) -> Advice:
 def _single(run: Run, device: Device, half: str, without: list[str]) -> Iterator[Advice]:
     peaks = device.dense_flops
     rows = [row for row in run.shapes if row.dtype in SINGLE and row.flops and row.stage not in without]
-    units = dict.fromkeys(unit_of(row.dtype, row.class_) for row in rows)
+    units = dict.fromkeys(unit_of(row.dtype, row.class_, run.maths) for row in rows)
     full = max((Roofline(device, ran=True).peak(unit) for unit in units), default=peaks[half])
     if peaks[half] > full:
         time = sum(row.time_ns for row in rows)
