@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from trace_made import FILES, H100, TRUTH, Made, real
 
@@ -129,13 +130,61 @@ def test_copies_from_the_host_are_limited_by_its_link(tmp_path):
     assert any("limited by PCIe, 64.00 GB/s" in line for line in gap.assumptions)
 
 
-def test_no_limit_is_longer_than_what_was_measured(tmp_path):
-    """A cache can beat the memory: then the row is at its limit, and MBU says more than 1."""
+MOVED = 2 * 2 * 4096**2
+"""Bytes of a product of two numbers, in and out: 20 us of an H100's memory."""
+
+
+@pytest.mark.parametrize(
+    ("time_ns", "count", "reason"),
+    [
+        (20_040, 1, ""),
+        (20_020, 1, ""),  # whole nanoseconds
+        (19_000, 1, "in the cache"),
+        (5_000, 2, "in the cache"),  # 50 MiB in each of two calls
+        (4_300, 1, "a fault of ours"),  # of 64 MiB no more than 50 can have been there
+        (1_000, 1, "a fault of ours"),
+    ],
+)
+def test_a_limit_above_what_was_measured_is_said_with_its_reason(tmp_path, capsys, time_ns, count, reason):
+    t, h100 = Made(**H100), device("H100")
+    for at in range(count):
+        t.one("aten::mul", 10_000 + 100_000 * at, time_ns, dims=[[4096, 4096]], types=[BF16])
+    t.one("aten::mm", 900_000, 400_000, dims=[[4096, 4096], [4096, 4096]], types=[BF16, BF16])
+    gap = find_gap(t.run(tmp_path), h100)
+    row, product = row_of(gap, "aten::mul"), row_of(gap, "aten::mm")
+    limit = round(count * MOVED / h100.bandwidth * 1e9)
+    assert (row.limit_ns, row.above_ns, row.violation) == (limit, count * time_ns - limit, reason)  # never cut
+    held = min(limit, count * time_ns)
+    assert gap.limit_ns == held + product.limit_ns
+    assert sum(c.limit_ns for c in gap.classes) == gap.limit_ns
+    assert sum(c.above_ns for c in gap.classes) == gap.time_ns - gap.limit_ns
+    print_gap(gap)
+    out = " ".join(capsys.readouterr().out.split())
+    assert ("The limits of 1 operations" in out, bool(reason) and f"{reason}: 1 (" in out) == (bool(reason),) * 2
+    share = count * time_ns / gap.time_ns if reason else 0.0
+    assert gap.coverage_violated == pytest.approx(share)
+    assert [(v.operation, v.count, v.time_ns, v.limit_ns, v.reason) for v in gap.violations] == (
+        [("(no modules recorded): aten::mul", count, count * time_ns, limit, reason)] if reason else []
+    )
+    assert [v.saved_bytes for v in gap.violations] == (
+        [pytest.approx(MOVED - time_ns / 1e9 * h100.bandwidth, rel=1e-6)] if reason else []
+    )
+
+
+def test_a_device_whose_cache_is_unknown_has_none_to_allow(tmp_path):
     t = Made(**H100)
-    t.one("aten::mul", 10_000, 1_000, dims=[[4096, 4096]], types=[BF16])
-    (row,) = find_gap(t.run(tmp_path), device("H100")).rows
-    assert (row.limit_ns, row.above_ns) == (1_000, 0)
-    assert row.mbu > 1
+    t.one("aten::mul", 10_000, 19_000, dims=[[4096, 4096]], types=[BF16])
+    bare = msgspec.structs.replace(device("H100"), cache_bytes=None)
+    assert [v.reason for v in find_gap(t.run(tmp_path), bare).violations] == ["a fault of ours"]
+
+
+def test_copies_faster_than_their_link_are_said(tmp_path):
+    t = Made(**H100)
+    t.op("aten::copy_", 0, 9_000, dims=[[4096, 4096]] * 2, types=[BF16] * 2)
+    t.call(100, 500, 1)
+    t.kernel(1_000_000, 100_000, 1, "Memcpy HtoD (Pinned -> Device)", cat="gpu_memcpy", bytes=2**25)
+    (one,) = find_gap(t.run(tmp_path), device("H100")).violations
+    assert (one.reason, one.saved_bytes) == ("above the link", None)
 
 
 def test_what_is_faster_than_the_peak_is_said(tmp_path, capsys):
@@ -143,6 +192,7 @@ def test_what_is_faster_than_the_peak_is_said(tmp_path, capsys):
     t.one("aten::mm", 10_000, 4_000, dims=[[4096, 4096], [4096, 4096]], types=[BF16, BF16])
     gap = find_gap(t.run(tmp_path), device("H100"))
     assert gap.above_peak == ["(no modules recorded): aten::mm"]
+    assert [v.reason for v in gap.violations] == ["above the peak"]
     print_gap(gap)
     assert "Faster than the dense peak" in capsys.readouterr().out
 

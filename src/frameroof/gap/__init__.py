@@ -17,15 +17,15 @@ from ..dtypes import check as check_choice
 from ..hardware import Device
 from ..roofline import Roofline
 from ..run import Run
-from ..trace.plausible import ROUNDING
+from ..trace.plausible import ROUNDING, reason_of
 from ..trace.runs import run_of
 from ..units import format_bandwidth
 from ..workload.records import Workload
 from .matching import Index, index_of, missing, name_attention, name_shape
-from .records import Gap, GapRow, GapSum
+from .records import Gap, GapRow, GapSum, Violation
 from .sides import device_of, workload_of
 
-__all__ = ["Gap", "GapRow", "GapSum", "check", "device_of", "find_gap", "gap_of", "told", "workload_of"]
+__all__ = ["Gap", "GapRow", "GapSum", "Violation", "check", "device_of", "find_gap", "gap_of", "told", "workload_of"]
 
 UNKNOWN = "(no operator known)"
 
@@ -64,7 +64,7 @@ def gap_of(run: Run, device: Device, workload: Workload | None, sizes: Mapping[s
     rows.sort(key=lambda row: -(row.above_ns if row.above_ns is not None else row.time_ns))
     total = max(1, sum(c.time_ns for c in run.classes))
     limited = [row for row in rows if row.limit_ns is not None]
-    limit = sum(row.limit_ns or 0 for row in limited)
+    limit = sum(row.held_ns for row in limited)
     named = sum(row.time_ns for row in rows if row.path)
     matched = named / total if index else None
     run.coverage.workload = matched
@@ -87,6 +87,20 @@ def gap_of(run: Run, device: Device, workload: Workload | None, sizes: Mapping[s
         above_peak=[
             f"{row.stage}: {row.path or row.name}" for row in rows if row.mfu is not None and row.mfu > ROUNDING
         ],
+        violations=[_violation(row, device) for row in sorted(rows, key=lambda r: -r.time_ns) if row.violation],
+        coverage_violated=sum(row.time_ns for row in rows if row.violation) / total,
+    )
+
+
+def _violation(row: GapRow, device: Device) -> Violation:
+    over = ((row.mbu or 0.0) - 1) * row.time_ns / 1e9 * device.bandwidth
+    return Violation(
+        operation=f"{row.stage}: {row.path or row.name}",
+        count=row.count,
+        time_ns=row.time_ns,
+        limit_ns=row.limit_ns or 0,
+        saved_bytes=round(over / max(1, row.count)) if row.violation in ("in the cache", "a fault of ours") else None,
+        reason=row.violation,
     )
 
 
@@ -117,7 +131,7 @@ def _assumptions(device: Device, run: Run) -> Iterable[str]:
     }.get(run.maths, "; work on fp32 has the peak of TF32")
     yield (
         f"dense peaks of {device.name}; bytes of a call are its inputs and output once; causal attention is limited by "
-        "the pairs that its mask leaves; above an MBU of 1 a cache served it, or only a part of its inputs was read"
+        "the pairs that its mask leaves; a limit above what was measured is listed with its reason, and counts so"
         + (single if "tf32" in device.dense_flops else "")
     )
     if any(row.flops and row.dtype is None for row in run.shapes):
@@ -189,12 +203,21 @@ def _limit(
         unit = faster  # nothing else is as fast on such operands
     found = roofline.limit(flops=needed, unit=unit, bytes=moved or 0.0, bandwidth=link)
     compute, memory = found.compute_s * 1e9, found.memory_s * 1e9
-    made.limit_ns = min(made.time_ns, round(found.seconds * 1e9))  # a cache can beat the memory: MBU above 1
+    made.limit_ns = round(found.seconds * 1e9)
     made.above_ns = made.time_ns - made.limit_ns
     made.bound = found.bound
     if made.time_ns:
         made.mfu = compute / made.time_ns * (computed / needed) if computed and needed else None
         made.mbu = memory / made.time_ns if moved is not None else None
+    if found.seconds * 1e9 > ROUNDING * made.time_ns + 0.5:
+        made.violation = _reason(made, roofline.device, compute, moved or 0.0, link)
+
+
+def _reason(made: GapRow, device: Device, compute_ns: float, moved: float, link: float | None) -> str:
+    """Why its limit is longer than its time (`Violation.reason`)."""
+    if compute_ns > ROUNDING * made.time_ns + 0.5:
+        return "above the peak"
+    return reason_of(moved, made.time_ns, made.count, device) if link is None else "above the link"
 
 
 def _sums(rows: Sequence[GapRow], name: Any) -> list[GapSum]:
@@ -205,6 +228,6 @@ def _sums(rows: Sequence[GapRow], name: Any) -> list[GapSum]:
         if row.limit_ns is None:
             one.unlimited_ns += row.time_ns
         else:
-            one.limit_ns += row.limit_ns
-            one.above_ns += row.above_ns or 0
+            one.limit_ns += row.held_ns
+            one.above_ns += row.time_ns - row.held_ns
     return sorted(found.values(), key=lambda one: -one.time_ns)

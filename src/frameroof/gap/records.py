@@ -25,10 +25,32 @@ class GapRow(msgspec.Struct):
     mfu: float | None = None
     mbu: float | None = None
     bound: str = ""
+    violation: str = ""
+    """Why the limit is longer than the time (`Violation.reason`); "" where it is not."""
+
+    @property
+    def held_ns(self) -> int:
+        """The limit, as far as it holds: what is longer than the time counts as the time."""
+        return min(self.limit_ns or 0, self.time_ns)
+
+
+class Violation(msgspec.Struct):
+    """An operation whose limit is longer than the time that was measured."""
+
+    operation: str
+    """Its name, behind its stage."""
+    count: int
+    time_ns: int
+    limit_ns: int
+    saved_bytes: int | None
+    """Of each call, those that the memory cannot have moved in its time; None where it is not the memory's limit."""
+    reason: str
+    """``in the cache`` (no more than it holds: allowed), ``above the peak`` or ``above the link`` (times of another
+    device, as `Gap.above_peak` says), else ``a fault of ours``."""
 
 
 class GapSum(msgspec.Struct):
-    """A class or a stage."""
+    """A class or a stage; a limit that is longer than its time counts as its time."""
 
     name: str
     time_ns: int
@@ -48,6 +70,7 @@ class Gap(msgspec.Struct):
     time_ns: int
     """Sum of all work."""
     limit_ns: int
+    """Of what has one, as `GapSum` counts it."""
     idle_ns: int
     coverage_workload: float | None
     coverage_limit: float
@@ -63,3 +86,7 @@ class Gap(msgspec.Struct):
     """Of the time that was matched, the share with the sizes of the workload (a merged batch allowed)."""
     above_peak: list[str] = msgspec.field(default_factory=list)
     """Operations that took less time than their FLOPs do at the dense peak: the times are not those of this device."""
+    violations: list[Violation] = msgspec.field(default_factory=list)
+    """Limits that are longer than what was measured, the longest time first."""
+    coverage_violated: float = 0.0
+    """Share of the time whose limit is longer than what was measured."""

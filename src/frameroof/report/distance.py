@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..gap import Gap, GapSum
@@ -48,6 +48,8 @@ def print_gap(gap: Gap, top: int = 15) -> None:
     if gap.coverage_limit < 0.9995:
         unknown = f"{1 - gap.coverage_limit:.1%}"
         out.print(f"No limit is known for {unknown} of the time: its sizes were not recorded, or no rule counts it.")
+    for line, style in _violated(gap):
+        out.print(line, style=style)
     if gap.above_peak:
         out.print(
             f"Faster than the dense peak of {gap.device} allows: {_some(gap.above_peak)}. "
@@ -59,6 +61,31 @@ def print_gap(gap: Gap, top: int = 15) -> None:
         out.print(line, style="dim")
 
 
+def _violated(gap: Gap) -> Iterator[tuple[str, str]]:
+    """How much of the time has a limit above what was measured, and why."""
+    if not gap.violations:
+        return
+    yield (
+        f"The limits of {len(gap.violations)} operations, {gap.coverage_violated:.1%} of the time, are above what was "
+        "measured, and count as measured:",
+        "",
+    )
+    for reason, (why, style) in VIOLATIONS.items():
+        found = [violation for violation in gap.violations if violation.reason == reason]
+        if found:
+            time = format_seconds(sum(v.time_ns for v in found) / 1e9, 3)
+            most = max((v.saved_bytes or 0 for v in found), default=0)
+            saved = f", at most {most / 2**20:,.3g} MiB a call" if most else ""
+            yield f"  {reason}: {len(found)} ({time}{saved}), {why}: {_some([v.operation for v in found], 3)}", style
+
+
+VIOLATIONS = {
+    "in the cache": ("which served them: allowed", ""),
+    "above the peak": ("so their times are not those of this device", "yellow"),
+    "above the link": ("so the link is not the one that is known", "yellow"),
+    "a fault of ours": ("if it is this device, for more bytes are counted than they move", "yellow"),
+}
+"""What the reasons of a violation mean, and how they are shown."""
 SAME_SIZES = 0.95
 """The share of the matched time with the workload's sizes below which these are doubted."""
 
@@ -107,7 +134,7 @@ def _rows(gap: Gap, top: int) -> Any:
                 f"{r.count:,}" if r.count else "",
                 _ms(r.time_ns),
                 "" if r.limit_ns is None else _ms(r.limit_ns),
-                "" if r.above_ns is None else _ms(r.above_ns),
+                r.violation or ("" if r.above_ns is None else _ms(r.above_ns)),
                 "" if r.mfu is None else f"{r.mfu:.0%}",
                 "" if r.mbu is None else f"{r.mbu:.0%}",
             )

@@ -1,21 +1,34 @@
-"""Rates that the device cannot reach: they are said, and no rate of bytes above the memory's is shown as achieved."""
+"""Rates that the device cannot reach: they are said with their reason, and none is shown as its memory's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from ..hardware import Device
-from ..run import ProblemRow, Run
+from ..run import OperatorRow, ProblemRow, Run
 
 ROUNDING = 1.001
 """A share up to this is 1: times are whole nanoseconds."""
+Reason = Literal["in the cache", "a fault of ours"]
+
+
+def reason_of(moved: float, time_ns: int, calls: int, device: Device) -> Reason:
+    """Why so many calls moved more bytes than the memory can in their time.
+
+    What one kernel leaves in the last-level cache the next one need not fetch, so a call may save as much as that
+    holds. Whatever saves more was counted too many bytes.
+    """
+    saved = moved - time_ns / 1e9 * device.bandwidth
+    return "in the cache" if saved <= (device.cache_bytes or 0) * max(1, calls) else "a fault of ours"
 
 
 def beyond_peaks(run: Run, device: Device | None) -> Iterator[ProblemRow]:
     """Work above a peak of `device`, as problems; sets `bytes_per_s` of operators above its bandwidth to None.
 
-    Bytes are what the inputs hold. A cache may have served them, and a fused kernel may name a whole tensor and read
-    a part of it: the rate is then no rate of the memory. FLOPs are exact, so a share above 1 is a wrong device.
+    Bytes are what the inputs and the output hold. A cache may have served them, and a fused kernel may name a whole
+    tensor and read a part of it: the rate is then no rate of the memory. FLOPs are exact, so a share above 1 is a
+    wrong device.
     """
     if device is None:
         return
@@ -29,6 +42,7 @@ def beyond_peaks(run: Run, device: Device | None) -> Iterator[ProblemRow]:
             else "their times are not those of this device (another --on?), or launches were timed and not their work",
         )
     moved = [o for o in run.operators if (o.bytes_per_s or 0.0) > device.bandwidth * ROUNDING]
+    yield from _above_bandwidth(moved, device, run.summary.on_cpu)
     for operator in moved:
         operator.bytes_per_s = None
     if not run.summary.on_cpu and 2 * sum(o.time_ns for o in moved) > sum(o.time_ns for o in run.operators):
@@ -36,4 +50,22 @@ def beyond_peaks(run: Run, device: Device | None) -> Iterator[ProblemRow]:
             f"operators above the memory bandwidth of {device.name}",
             len(moved),
             "most of the time more bytes were moved than it can: the trace is probably of another device",
+        )
+
+
+def _above_bandwidth(moved: Sequence[OperatorRow], device: Device, on_cpu: bool) -> Iterator[ProblemRow]:
+    """Operators that moved more bytes than the memory can, by reason; the rates of none are shown."""
+    reasons = [reason_of(o.bytes or 0.0, o.time_ns, o.count, device) for o in moved]
+    cached, faults = reasons.count("in the cache"), reasons.count("a fault of ours")
+    name = f"operators above the memory bandwidth of {device.name}, by {{}} its cache holds; their rates are not shown"
+    if cached:
+        yield ProblemRow(name.format("no more than"), cached, "the cache served them: allowed")
+    if faults:
+        unknown = on_cpu or device.cache_bytes is None
+        yield ProblemRow(
+            name.format("more than") if device.cache_bytes else name.partition(",")[0] + "; their rates are not shown",
+            faults,
+            "its cache is not known here: it may have served them"
+            if unknown
+            else "a fault of ours, if it is this device: more bytes are counted than they move",
         )
