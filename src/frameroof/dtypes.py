@@ -20,7 +20,8 @@ class Dtype(NamedTuple):
     peak stands for its own where a device states none, in a limit that must never be too long; `wished` is the unit
     that may do its matrix work, as `unit_of` says; `faster` the one that operands of this type must have had where
     they ran faster than its own; `counted_as` is the type at whose peak counted work is limited where a device states
-    none of its own ("": that is an error). `uses`, words:
+    none of its own ("": that is an error); `times` says that a product in it is so many products of another. `uses`,
+    words:
 
     - ``peak``: devices state a peak for it (in TOML and `--set`); ``column``: tables of machines show it;
     - ``choice``: `--dtype` quantizes to it; ``build``: models are built in it; ``stream``: streams run in it;
@@ -43,6 +44,7 @@ class Dtype(NamedTuple):
     held: str = ""
     switch: str = ""
     counted_as: str = ""
+    times: tuple[str, int] | None = None
 
 
 _EIGHT = ("Float8_e4m3fn", "Float8_e5m2", "Float8_e4m3fnuz", "Float8_e5m2fnuz")
@@ -56,6 +58,7 @@ TABLE = (
         "tf32", 32, 4, uses="peak choice build single", near=("fp32", "bf16"), held="fp32", counted_as="fp32",
         switch="allow_tf32",
     ),
+    Dtype("tf32x3", 32, near=("fp32", "bf16"), faster="tf32", held="fp32", counted_as="fp32", times=("tf32", 3)),
     Dtype(
         "bf16", 16, 3, ("bfloat16",), ("c10::BFloat16", "BFloat16"), "bf16",
         "peak choice build stream probe half column", near=("fp16",),
@@ -87,6 +90,8 @@ DTYPES = {dtype.name: dtype for dtype in TABLE}
 TORCH, STRICT = "torch", "strict"
 MATHS = (TORCH, STRICT, "tf32")
 """What multiplies operands in fp32: as PyTorch does by default, fp32 alone, or TF32 alone (`unit_of`)."""
+THREEFOLD = "tf32x3"
+"""What PyTorch's fused attention multiplies fp32 with (`unit_of`)."""
 UNRECORDED = "bf16"
 """What products are taken to be in where their type was not recorded."""
 BITS = {dtype.name: dtype.bits for dtype in TABLE}
@@ -144,13 +149,17 @@ def unit_of(dtype: str | None, kind: str, maths: str = TORCH) -> str:
 
     Operands in fp32 do not tell, `maths` does: PyTorch computes their convolutions in TF32 and their products in fp32
     (``torch``), unless it is told otherwise (torch.backends.cudnn.allow_tf32 and torch.backends.cuda.matmul.allow_tf32,
-    as "CUDA semantics" on pytorch.org says): all of it in fp32 (``strict``) or in TF32 (``tf32``).
+    as "CUDA semantics" on pytorch.org says): all of it in fp32 (``strict``) or in TF32 (``tf32``). Whatever it is told,
+    its fused attention multiplies fp32 as three products in TF32 each, which keep fp32's digits
+    (`OpMultiplyAddFastF32` of CUTLASS, in aten/src/ATen/native/transformers/cuda/mem_eff_attention).
     """
     dtype = dtype or UNRECORDED
     row = DTYPES.get(dtype)
-    if not row or not row.wished or maths == STRICT:
-        return dtype
-    return row.wished if maths != TORCH or kind.startswith("conv") else dtype
+    if not row or not row.wished or maths == row.wished:
+        return row.wished if row and row.wished else dtype
+    if kind == "attention":
+        return THREEFOLD
+    return row.wished if maths == TORCH and kind.startswith("conv") else dtype
 
 
 def item_bytes(name: str) -> int:

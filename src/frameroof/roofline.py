@@ -67,8 +67,20 @@ class Roofline:
         Raises `ValueError`, a sentence, for a unit without a peak, unless the work ran there.
         """
         if unit not in self._peaks:
-            self._peaks[unit] = self._seen(unit) if self.ran else self._stated(unit)
+            self._peaks[unit] = self._made(unit) or (self._seen(unit) if self.ran else self._stated(unit))
         return self._peaks[unit]
+
+    def states(self, unit: str) -> bool:
+        """Whether the device states a peak for a unit, or for what its products are made of."""
+        row = DTYPES.get(unit)
+        return (row.times[0] if row and row.times else unit) in self.device.dense_flops
+
+    def _made(self, unit: str) -> float | None:
+        """The peak of a unit whose products are several of another, or the type's own where that is higher."""
+        row = DTYPES.get(unit)
+        if not row or not row.times or row.times[0] not in self.device.dense_flops:
+            return None
+        return max(self.device.dense_flops[row.times[0]] / row.times[1], self.device.dense_flops.get(row.held, 0.0))
 
     def _seen(self, unit: str) -> float:
         peaks = self.device.dense_flops
@@ -82,7 +94,7 @@ class Roofline:
             other = DTYPES[unit].counted_as if unit in DTYPES else ""
             if not other:
                 raise
-            if unit != "tf32":  # a device without TF32 computes in fp32: that is no assumption
+            if other != "fp32":  # a device without TF32 computes in fp32: that is no assumption
                 name = self.device.name
                 self._assume(f"{name} states no {unit} matrix peak: {unit} matrix work is limited at its {other} peak")
             return self.peak(other)

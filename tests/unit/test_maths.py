@@ -17,6 +17,7 @@ from frameroof.gap import find_gap
 from frameroof.hardware import Node, device
 from frameroof.passes import held_as, set_maths, set_precision
 from frameroof.profiler.build import multiplied_in
+from frameroof.roofline import Roofline
 from frameroof.study.predict import predict
 from frameroof.workload.file import dumps, loads
 from frameroof.workload.records import Stage
@@ -50,7 +51,14 @@ def both(dtype="fp32"):
 )
 def test_the_unit_is_that_of_the_maths(dtype, maths, conv, product):
     assert (unit_of(dtype, "conv3d", maths), unit_of(dtype, "linear", maths)) == (conv, product)
-    assert unit_of(dtype, "attention", maths) == product
+    assert unit_of(dtype, "attention", maths) == ("tf32x3" if product == "fp32" else product)
+
+
+def test_fp32_attention_is_three_products_in_tf32_where_that_is_faster():
+    """H100: 494.7 / 3 = 164.9 TFLOP/s, of 67 in fp32; a device whose TF32 is no faster than its fp32 stays at fp32."""
+    assert Roofline(device("H100")).peak("tf32x3") == pytest.approx(494.7e12 / 3, rel=1e-3)
+    assert Roofline(machine(fp32=50e12, tf32=100e12)).peak("tf32x3") == 50e12
+    assert Roofline(machine(fp32=50e12)).peak("tf32x3") == 50e12
 
 
 @pytest.mark.parametrize(("maths", "conv_s", "product_s"), [

@@ -174,7 +174,12 @@ def _attention_rows(run: Run, roofline: Roofline, index: Index | None) -> Iterab
         if row.query_len:
             needed = row.executed_flops  # an eager one computes what its mask hides, too
             computed = needed if row.fused else row.flops
-            _limit(made, roofline, (needed, computed, row.bytes), unit_of(row.dtype, "attention", run.maths))
+            _limit(
+                made,
+                roofline,
+                (needed, computed, row.bytes),
+                unit_of(row.dtype, "attention" if row.fused else "matmul", run.maths),
+            )
         if index:
             name_attention(made, row, index)
         yield made

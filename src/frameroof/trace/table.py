@@ -124,7 +124,7 @@ class Table:
             rate = flops / ran * 1e9 if flops and ran and not p.host_only else None
             through = moved / time * 1e9 if moved and time and not p.host_only else None
             unit = unit_of(dtype, name, self.maths)
-            peak = roofline.peak(unit) if roofline and dtype and unit in roofline.device.dense_flops else None
+            peak = roofline.peak(unit) if roofline and dtype and roofline.states(unit) else None
             found.append(
                 OperatorRow(
                     name, operator, time, calls, by.counts[i], flops, moved,

@@ -174,7 +174,8 @@ class Op:
     @property
     def unit(self) -> str:
         """The unit that does its matrix work: see `dtypes.unit_of`."""
-        return unit_of(self.compute_dtype, self.kind, str(self.attrs.get("maths", TORCH)))
+        kind = "matmul" if "piece" in self.attrs else self.kind
+        return unit_of(self.compute_dtype, kind, str(self.attrs.get("maths", TORCH)))
 
     @property
     def compute_dtype(self) -> str:
