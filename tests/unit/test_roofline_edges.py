@@ -103,7 +103,7 @@ def test_counted_work_without_any_peak_is_refused():
 
 def test_convolutions_of_fp32_are_computed_in_tf32_and_products_in_fp32():
     assert [dtypes.unit_of("fp32", kind) for kind in ("conv2d", "conv3d", "convolution", "linear", "attention")] == [
-        "tf32", "tf32", "tf32", "fp32", "fp32",
+        "tf32", "tf32", "tf32", "fp32", "tf32x3",
     ]  # fmt: skip
     assert (dtypes.unit_of("bf16", "conv2d"), dtypes.unit_of(None, "linear")) == ("bf16", "bf16")
     wide = op("conv2d", (tensor("8", "fp32"),), (), n=4, k=2)

@@ -12,8 +12,8 @@ from ..dtypes import DTYPES, MATHS, TORCH, check, held_in
 from ..workload.records import MATRIX_KINDS, Op, Stage, Tensor, Workload
 
 WORDS = {
-    "torch": "torch: operands in fp32 are convolved in TF32, multiplied in fp32, and in fused attention as three products "
-    "in TF32, as PyTorch does by default",
+    "torch": "torch: operands in fp32 are convolved in TF32, multiplied in fp32, and in fused attention as three "
+    "products in TF32, as PyTorch does by default",
     "strict": "strict: operands in fp32 keep its digits: fp32 alone, and three products in TF32 in fused attention",
     "tf32": "tf32: operands in fp32 are computed in TF32",
 }
