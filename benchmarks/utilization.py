@@ -70,7 +70,7 @@ def compare(row: dict[str, Any]) -> dict[str, Any]:
     batch = BATCH.search(row["config"])
     sizes["batch"] = int(batch.group(1)) if batch else 1
     name = known_device(row["hardware"])
-    one = predict(row["model"], name, sizes={n: v for n, v in sizes.items() if v and n in params})
+    one = predict(row["model"], name, sizes={n: v for n, v in sizes.items() if v and n in params}, cold=True)
     return {
         "id": row["id"],
         "model": row["model"],

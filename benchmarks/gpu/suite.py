@@ -75,7 +75,7 @@ def _predicted(s: Session, workload: str, sizes: Mapping[str, int], how: str) ->
     from frameroof.study.predict import predict
 
     kind = "fused" if how == "flash" else "baseline"
-    found = predict(workload, s.machine.record, sizes=sizes, attention=kind, elementwise="eager")
+    found = predict(workload, s.machine.record, sizes=sizes, attention=kind, elementwise="eager", cold=True)
     total = found.estimate.total
     names = ("flops", "bytes", "limit_s", "expected_s")
     stages = {e.name: e.limit_s for e in found.estimate.stages}

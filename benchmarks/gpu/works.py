@@ -10,7 +10,7 @@ from math import prod
 from typing import Any
 
 from frameroof.workload.expr import Poly
-from frameroof.workload.records import Op, Tensor
+from frameroof.workload.records import CHIP, Op, Tensor
 
 
 def product(m: int, n: int, k: int, dtype: str = "bf16", more: int = 0) -> Op:
@@ -25,7 +25,7 @@ def attention(shape: tuple[int, ...], dtype: str = "bf16", more: int = 0) -> Op:
     """Attention of (batch, heads, queries, keys, head width); operands of 16 bits whatever the products' type."""
     b, heads, q, kv, d = shape
     operands = tuple(_tensor("bf16", b, heads, rows, d) for rows in (q, kv, kv))
-    reads = tuple(Tensor(each.shape, dtype, fused=True) for each in operands)  # the type decides the peak
+    reads = tuple(Tensor(each.shape, dtype, traffic=CHIP) for each in operands)  # the type decides the peak
     moved = (*operands, operands[0], _bytes(more))
     return Op("", "attention", "sdpa", reads, moved, _sizes(b=b, heads=heads, kv_heads=heads, q=q, kv=kv, d=d, dv=d))
 
@@ -53,7 +53,7 @@ def copy(size: int) -> Op:
 
 def program(flops: float, size: float, dtype: str = "bf16") -> Op:
     """A program of many operations: compute and memory in turns at best."""
-    reads = (Tensor((Poly({(): 1}),), dtype, fused=True), _bytes(round(size)))
+    reads = (Tensor((Poly({(): 1}),), dtype, traffic=CHIP), _bytes(round(size)))
     return Op("", "linear", "program", reads, (), _sizes(b=1, m=1, n=1, k=round(flops / 2)))
 
 

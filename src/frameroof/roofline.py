@@ -132,3 +132,12 @@ def larger(a: Any, b: Any) -> Any:
     import numpy as np
 
     return np.maximum(a, b)
+
+
+def smaller(a: Any, b: Any) -> Any:
+    """The smaller of two numbers, or of each pair in arrays."""
+    if isinstance(a, (float, int)) and isinstance(b, (float, int)):
+        return a if a <= b else b
+    import numpy as np
+
+    return np.minimum(a, b)

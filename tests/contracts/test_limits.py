@@ -60,7 +60,7 @@ def test_help_shows_the_limits_of_its_verb(verb: str) -> None:
 
 
 def test_limits_change_with_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("frameroof.estimate.limits.MOST_TURNS", 77)
+    monkeypatch.setattr("frameroof.estimate.stages.MOST_TURNS", 77)
     assert any("at most 77 turns" in text for text in limits("predict"))
 
 

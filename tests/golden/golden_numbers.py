@@ -24,7 +24,7 @@ from frameroof.hardware import device, parse_node
 from frameroof.study import stream
 from frameroof.study.characterize import experiments
 from frameroof.study.characterize.predicted import Predicted
-from frameroof.study.predict import prepare
+from frameroof.study.predict import asked_of, prepare
 
 HERE = Path(__file__).parent
 FILE = HERE / "numbers.json"
@@ -63,12 +63,13 @@ def predicted(model: str) -> Tree:
     for attention in ("fused", "baseline"):
         for elementwise in ("fused", "eager"):
             for dtype in DTYPES:
-                workload, _ = prepare(loaded, dtype, attention, elementwise)
-                found[f"{attention}, {elementwise}, {dtype or 'default'}"] = _estimated(workload)
+                workload, _ = prepare(loaded, dtype, attention)
+                asked = asked_of(elementwise=elementwise, cold=True)
+                found[f"{attention}, {elementwise}, {dtype or 'default'}"] = _estimated(workload, asked)
     return found
 
 
-def _estimated(workload: Any) -> Tree:
+def _estimated(workload: Any, asked: Any) -> Tree:
     sizes, first = workload.sizes(), parse_node(MACHINES[0])
     stages: Tree = {
         stage.name: {"peak_bytes": memory_of(replace(workload, stages=(stage,)), first, sizes).peak_bytes}
@@ -78,7 +79,7 @@ def _estimated(workload: Any) -> Tree:
         for count in COUNTS:
             where = f"{count}x{machine}"
             try:
-                result = estimate(workload, parse_node(where))
+                result = estimate(workload, parse_node(where), bound=asked.bound, cold=asked.cold)
             except ValueError:
                 stages[f"{where} refuses"] = True
                 continue

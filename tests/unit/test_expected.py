@@ -102,7 +102,7 @@ def test_an_array_of_sizes_is_its_numbers_and_nothing_is_faster_than_its_limit(n
 
 def test_a_uniform_model_divides_the_limit_by_the_share_of_its_kind():
     by_kind = MODELS["by kind"]
-    rows = estimate(every_kind(), A100, expected=by_kind).total.ops
+    rows = estimate(every_kind(), A100, expected=by_kind, cold=True).total.ops
     assert {op.op.kind for op in rows} == {"attention", "linear", "conv2d", "norm", "elementwise"}
     for op in rows:
         share = {"attention": 0.7, "conv2d": 0.3}.get(op.op.kind, 0.5)
@@ -138,7 +138,7 @@ def written(tmp_path, data, name="my.efficiency.json"):
 
 def test_a_uniform_file_is_used_for_its_device(tmp_path):
     path = written(tmp_path, UNIFORM)
-    found = predict(every_kind(), A100, efficiency=path)
+    found = predict(every_kind(), A100, efficiency=path, cold=True)
     kinds = found.estimate.total.ops
     assert found.expected_s == pytest.approx(sum(op.limit_s * (4 if op.op.kind == "attention" else 2) for op in kinds))
     said = found.assumptions()["expected"]

@@ -56,7 +56,7 @@ def test_each_machine_has_its_row_and_a_share_of_several_devices():
 def test_the_longest_of_matrix_vector_and_memory_of_each_operation():
     # 2 n FLOPs at 16 T/s are n/8 ps; n scalar FLOPs at 2 T/s n/2 ps; n bytes at 1 TB/s n ps
     product = op("matmul", b=1, m="n", n=1, k=1)
-    pointwise = op("elementwise", (), (tensor("8*n", "fp4", fused=True),))  # 8 n scalar FLOPs, no bytes
+    pointwise = op("elementwise", (), (tensor("8*n", "fp4", traffic="chip"),))  # 8 n scalar FLOPs, no bytes
     found = seconds(workload(Stage("a", (product, pointwise, read("n"))), n=1), {"n": [10**6]})
     fp32 = 2 / 4e12  # without operands it is taken to be in fp32
     assert found[0, 0] == pytest.approx(1e6 * (fp32 + 8 / 2e12 + 1 / 1e12), rel=1e-12)
@@ -102,7 +102,7 @@ def test_a_loop_is_the_sum_over_its_turns(let, lengths):
 
 def test_a_loop_whose_limit_changes_sides_is_not_taken_from_its_ends():
     # scalar FLOPs: 10 kv at 2 T/s; bytes: 20 at 1 TB/s. Memory is longer up to kv = 4
-    mixed = op("elementwise", (tensor("20", "int8"),), (tensor("10*kv", "bf16", fused=True),))
+    mixed = op("elementwise", (tensor("20", "int8"),), (tensor("10*kv", "bf16", traffic="chip"),))
     made = workload(Stage("a", (mixed,), let={"kv": "1+i"}, loop=("i", "10")), n=1)
     expected = sum(max(20, 5 * kv) for kv in range(1, 11))
     assert seconds(made, {"n": [1]})[0, 0] * 1e12 == pytest.approx(expected)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from workload_made import op, tensor
@@ -93,8 +95,10 @@ def test_other_arithmetic_follows_the_convention(made, flops):
 
 def test_bits_of_what_is_moved():
     weight = tensor("3,5", "fp8", weight=True)
-    made = op("linear", (tensor("7", "fp32"), weight, tensor("9", "fp4", fused=True)), (tensor("11", "fp4"),))
-    assert made.bits()({}) == 7 * 32 + 15 * 8 + 11 * 4
+    made = op("linear", (tensor("7", "fp32"), weight, tensor("9", "fp4", traffic="chip")), (tensor("11", "fp4"),))
+    assert made.bits()({}) == 7 * 32 + 15 * 8 + 9 * 4 + 11 * 4
+    assert made.moved_bits()({}) == 7 * 32 + 15 * 8 + 11 * 4
+    assert replace(made, attrs={"unused": True}).moved_bits()({}) == 0
     assert made.weight_bits()({}) == 15 * 8
     assert tensor("2", "complex128").bits({}) == 256
     assert tensor("2", "bool").bits({}) == 16

@@ -10,7 +10,7 @@ import pytest
 from workload_made import op, tensor, workload
 
 import frameroof
-from frameroof.estimate import estimate, turns
+from frameroof.estimate import RUNGS, estimate, stages
 from frameroof.estimate.expected.efficiency import stated
 from frameroof.estimate.grid import estimate_grid
 from frameroof.hardware import parse_node
@@ -26,7 +26,9 @@ def test_the_documented_json(tiny):
     data = predict(tiny, "8xH100", sizes={"batch": 2}).to_dict(ops=True)
     total = data["total"]
     assert total["intensity"] == pytest.approx(total["flops"] / total["bytes"])
-    assert total["expected_s"] == pytest.approx(total["limit_s"] / 0.51)
+    cold = predict(tiny, "8xH100", sizes={"batch": 2}, cold=True).to_dict()["total"]
+    assert total["expected_s"] == cold["expected_s"] == pytest.approx(cold["limit_s"] / 0.51)
+    assert total["limit_s"] < cold["limit_s"]
     assert max(total["compute_s"], total["memory_s"]) <= total["limit_s"] <= total["compute_s"] + total["memory_s"]
     assert data["throughput"]["items_per_hour"] == pytest.approx(2 * 3600 / data["total"]["expected_s"])
     usd = data["cost"]["usd_per_item"] * data["throughput"]["items_per_hour"]
@@ -183,7 +185,7 @@ def test_copies_of_a_predicted_workload_start_anew(tiny):
 
 @pytest.mark.parametrize("repeat", ["1", "n"])
 def test_turns_at_once_are_turns_one_by_one(monkeypatch, repeat):
-    """Digit by digit: sizes that follow the turn, that do not, and both in one operation; called once and often."""
+    """Sizes that follow the turn, that do not, and both in one operation; called once and often."""
     varied, fixed = tensor("k,64"), tensor("512,64")
     ops = (
         op("linear", [varied, tensor("64,64", weight=True)], [varied], b=1, m="k", n=64, k=64),
@@ -195,9 +197,14 @@ def test_turns_at_once_are_turns_one_by_one(monkeypatch, repeat):
     )
     loop = Stage("s", ops, {"k": "1000*i+n"}, repeat=repeat, loop=("i", "11"), share=Fraction(1, 3))
     once = estimate(workload(loop, n=7), parse_node("H100")).stages
-    monkeypatch.setattr(turns, "MOST_CELLS", 0)
+    monkeypatch.setattr(stages, "MOST_CELLS", 0)
     again = estimate(workload(loop, n=7), parse_node("H100")).stages
-    assert once == again
+    for one, other in zip(once[0].ops, again[0].ops, strict=True):
+        a, b = ({n: getattr(row, n) for n in row.__struct_fields__ if n not in ("op", "bound")} for row in (one, other))
+        assert a == pytest.approx(b, rel=1e-12)
+        assert (one.op, one.count, one.flops, one.bytes) == (other.op, other.count, other.flops, other.bytes)
+    for rung in RUNGS:
+        assert once[0].bounds.at(rung) == pytest.approx(again[0].bounds.at(rung), rel=1e-12)
     seconds = sum(2 * (1000 * i + 7) ** 2 * 7 * (3 * i + 1) for i in range(11)) / 989.4e12 / 3
     assert once[0].ops[4].compute_s == pytest.approx(seconds * (7 if repeat == "n" else 1))
 

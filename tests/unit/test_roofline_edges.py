@@ -133,9 +133,9 @@ def test_a_share_is_exact_and_counts_stay_those_of_the_whole():
     assert third.workload.stages[0].share == Fraction(1, 3)
     assert (whole.total.bytes, third.total.bytes) == (6000, 6000)
     assert (whole.total.limit_s, third.total.limit_s) == (pytest.approx(6e-9), pytest.approx(2e-9))
-    (said,) = third.assumptions
-    assert said == "3 devices share the work perfectly, without communication (an idealization)"
-    assert whole.assumptions == ()
+    cache = "m states no last-level cache: nothing is taken off for it"
+    assert whole.assumptions == (cache,)
+    assert third.assumptions == (cache, "3 devices share the work perfectly, without communication (an idealization)")
 
 
 def test_a_share_of_a_loop_is_that_of_all_its_turns():

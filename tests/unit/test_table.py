@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 
 from frameroof import catalogue
-from frameroof.passes import fuse_elementwise
 from frameroof.workload.records import MATRIX_KINDS
-from frameroof.workload.table import table_of
+from frameroof.workload.table import split, table_of
 
 
 @pytest.mark.parametrize("name", ["amused-256", "longlive-1.3b"])
 def test_a_table_has_the_numbers_of_its_operations(name):
-    workload = fuse_elementwise(catalogue.load(name))
+    workload = catalogue.load(name)
     for stage in workload.stages:
         turns = {stage.loop[0]: np.arange(3)} if stage.loop else {}
         env = stage.bind({**workload.sizes(), **turns})
@@ -22,16 +21,25 @@ def test_a_table_has_the_numbers_of_its_operations(name):
         for row, op in zip(table.rows, stage.ops, strict=True):
             executed = op.executed_flops()(env) if op.kind in MATRIX_KINDS else 0
             times = 1 if op.attrs.get("total") else op.count(env)
-            expected = [op.count(env), times, op.flops()(env), executed, op.vector_flops()(env), op.bits()(env)]
+            given, between, chip = split(op)
+            moved = (op.moved_bits()(env), op.bits()(env), given(env), given(env))
+            expected = [op.count(env), times, op.flops()(env), executed, op.vector_flops()(env), *moved]
             assert all(np.array_equal(values[at], each) for at, each in zip(row.at, expected, strict=True)), op.path
+            sizes = [[(values[at], n) for at, n in each] for each in (row.between, row.chip)]
+            for found, polys in zip(sizes, (between, chip), strict=True):
+                assert np.array_equal(sum(bits * n for bits, n in found), sum(p(env) * n for p, n in polys.items()))
             assert row.unit == (op.unit if op.kind in MATRIX_KINDS else "")
 
 
 def test_a_table_is_made_once_and_holds_each_polynomial_once():
     stage = catalogue.load("amused-256").stages[1]
     assert table_of(stage) is table_of(stage)
-    places = {at for row in table_of(stage).rows for at in row.at}
+    places = {at for row in table_of(stage).rows for at in row.places}
     distinct = {
-        p for op in stage.ops for p in (op.count, op.flops(), op.vector_flops(), op.bits(), op.executed_flops())
+        p
+        for op in stage.ops
+        for given, between, chip in [split(op)]
+        for of_op in [(op.count, op.flops(), op.vector_flops(), op.bits(), op.moved_bits(), op.executed_flops())]
+        for p in (*of_op, given, *between, *chip)
     }
     assert len(places) <= len(distinct) + 2  # 1 and 0 may be none of them

@@ -36,7 +36,7 @@ def _sizes() -> tuple[str, ...]:
 
 
 def _workload() -> tuple[str, ...]:
-    from ..estimate.limits import MOST_ROWS, MOST_TURNS
+    from ..estimate.stages import MOST_ROWS, MOST_TURNS
     from ..outside import MOST_LEVELS
     from ..workload import expr, file, fold
 

@@ -35,7 +35,13 @@ def predict(  # more than five arguments: each is an option of the command
     utilization: Share = None,
     efficiency: EfficiencyFile = None,
     attention: Annotated[str, typer.Option(help="fused, or baseline (similarity matrix in memory).")] = "fused",
-    elementwise: Annotated[str, typer.Option(help="fused into its producer (ideal), or eager.")] = "fused",
+    elementwise: Annotated[
+        str | None, typer.Option(help="fused within regions (ideal), or eager: the bound unfused.")
+    ] = None,
+    bound: Annotated[
+        str | None, typer.Option(help="Which limit: compulsory, light, fused (the default) or unfused.")
+    ] = None,
+    cold: Annotated[bool, typer.Option("--cold", help="Take nothing off for the last-level cache.")] = False,
     price: Annotated[float | None, typer.Option(help="US dollars per device and hour.")] = None,
     target: Annotated[str | None, typer.Option(help="A rate to reach, such as 1000/h.")] = None,
     ops: Annotated[bool, typer.Option("--ops", help="List every operation.")] = False,
@@ -58,6 +64,8 @@ def predict(  # more than five arguments: each is an option of the command
         attention=attention,
         elementwise=elementwise,
         maths=maths,
+        bound=bound,  # type: ignore[arg-type]  # checked there, with a sentence
+        cold=cold,
         usd_per_device_hour=price,
     )
     reached = reach(prediction, target) if target else None

@@ -12,19 +12,24 @@ if TYPE_CHECKING:
     from .cost import Cost, cost_of
     from .expected import DEFAULT_UTILIZATION, Expected, Utilization, parse_utilization
     from .grid import Grid, estimate_grid
-    from .limits import Estimate, OpEstimate, StageEstimate, estimate
+    from .ladder import RUNGS, Ladder, Rung
+    from .limits import estimate
     from .memory import Memory, memory_of
+    from .results import Estimate, OpEstimate, StageEstimate
     from .similarity import similarity_matrix_bytes
 
 _WHERE = {
     "Cost": "cost",
     "DEFAULT_UTILIZATION": "expected",
-    "Estimate": "limits",
+    "Estimate": "results",
     "Expected": "expected",
     "Grid": "grid",
+    "Ladder": "ladder",
     "Memory": "memory",
-    "OpEstimate": "limits",
-    "StageEstimate": "limits",
+    "OpEstimate": "results",
+    "RUNGS": "ladder",
+    "Rung": "ladder",
+    "StageEstimate": "results",
     "Utilization": "expected",
     "cost_of": "cost",
     "estimate": "limits",
@@ -35,12 +40,15 @@ _WHERE = {
 }
 __all__ = [
     "DEFAULT_UTILIZATION",
+    "RUNGS",
     "Cost",
     "Estimate",
     "Expected",
     "Grid",
+    "Ladder",
     "Memory",
     "OpEstimate",
+    "Rung",
     "StageEstimate",
     "Utilization",
     "cost_of",

@@ -26,9 +26,10 @@ CELLS = 1 << 16  # turns of a loop times configurations that are evaluated at on
 class BySize:
     """The rows of one stage that a model of expected time asks to see at their sizes."""
 
-    def __init__(self, stage: Stage, expected: Expected) -> None:
+    def __init__(self, stage: Stage, expected: Expected, fused: bool) -> None:
         self.stage, self.expected = stage, expected
-        self.rows = [Formulas(op) for op in stage.ops if expected.share(op) is None]
+        rows = (op for op in stage.ops if not (fused and op.unused))
+        self.rows = [Formulas(op, fused) for op in rows if expected.share(op) is None]
 
     def add(self, sizes: Sizes, machines: Sequence[Shared], out: Floats) -> None:
         """Add the rows' expected seconds at every size to `out` (machines by configurations)."""

@@ -70,5 +70,6 @@ def _pieces(op: Op) -> list[Op]:
     pieces.append(piece("softmax", (matrix,), (wide,)))
     if narrow:
         pieces.append(piece("cast", (wide,), (matrix,)))
-    pieces.append(piece("values", (matrix, v), op.writes[:1], dv=d["dv"]))
+    values = piece("values", (matrix, v), op.writes[:1], dv=d["dv"])
+    pieces.append(replace(values, region=op.region))  # what follows attention in its region follows its last kernel
     return pieces

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..estimate import OpEstimate, StageEstimate
+from ..estimate import RUNGS, OpEstimate, StageEstimate
 from ..study.predict import Prediction
 from ..study.target import Target
 from ..units import format_bytes, format_count, format_flops, format_seconds, format_usd
@@ -41,7 +41,7 @@ def _stages(prediction: Prediction) -> Any:
         "FLOP/B",
         "compute",
         "memory",
-        "limit",
+        f"limit ({prediction.estimate.asked.bound})",
         "expected",
         "share",
         "bound",
@@ -70,7 +70,8 @@ def _ops(prediction: Prediction) -> Any:
     rows = []
     for stage in prediction.estimate.stages:
         rows += [_op_row(stage.name, op) for op in stage.ops]
-    columns = ("stage", "operation", "kind", "calls", "FLOPs", "bytes", "compute", "memory", "limit", "bound")
+    rung = "unfused" if prediction.estimate.asked.apart else "fused"  # no other has limits of operations
+    columns = ("stage", "operation", "kind", "calls", "FLOPs", "bytes", "compute", "memory", f"limit ({rung})", "bound")
     return table(columns, rows, left=3)
 
 
@@ -98,18 +99,24 @@ def _summary(prediction: Prediction) -> str:
     for op in e.total.ops:
         kinds[op.op.kind] = kinds.get(op.op.kind, 0.0) + op.limit_s
     largest = sorted(kinds.items(), key=lambda pair: -pair[1])[:3]
-    where = ", ".join(f"{kind} {value / e.total.limit_s:.0%}" for kind, value in largest) if e.total.limit_s else ""
+    whole = sum(kinds.values())
+    where = ", ".join(f"{kind} {value / whole:.0%}" for kind, value in largest) if whole else ""
     params = sum({s.weights_name or s.name: sum(s.weights.values()) for s in e.workload.stages}.values())
     fits = "fits" if m.fits else "DOES NOT FIT"
     return (
         f"limit     {format_seconds(prediction.limit_s)} per run of {prediction.items} {item}"
         f"   where: {where}\n"
+        f"bounds    {_bounds(prediction)}\n"
         f"expected  {format_seconds(prediction.expected_s)}   {e.expected.described()}\n"
         f"memory    {format_bytes(m.peak_bytes)} at the peak ({format_bytes(m.weight_bytes)} weights of "
         f"{format_count(params)} parameters, {format_bytes(m.activation_bytes)} activations in {m.peak_stage}"
         + (f", {format_bytes(m.cache_bytes)} caches" if m.cache_bytes else "")
         + f"); {fits} in {format_bytes(m.available_bytes)}"
     )
+
+
+def _bounds(prediction: Prediction) -> str:
+    return "   ".join(f"{rung} {format_seconds(prediction.bounds.at(rung))}" for rung in RUNGS)
 
 
 def _answers(prediction: Prediction, target: Target | None) -> list[str]:
@@ -136,7 +143,7 @@ def _answers(prediction: Prediction, target: Target | None) -> list[str]:
 def _assumptions(prediction: Prediction) -> list[str]:
     e, a = prediction.estimate, prediction.assumptions()
     lines = [
-        f"FLOPs: {a['flops']}. Limit: {a['limit']}.",
+        f"FLOPs: {a['flops']}. Limit: {a['limit']}. Last-level cache: {a['cache']}.",
         *e.expected.assumptions(),
         f"Attention {a['attention']}. Elementwise {a['elementwise']}. Precision {a['dtype']}. Price: {a['price']}.",
         f"Memory: {a['memory']}.",

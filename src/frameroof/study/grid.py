@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import catalogue
-from ..estimate import DEFAULT_UTILIZATION, Expected, Utilization
+from ..estimate import DEFAULT_UTILIZATION, Expected, Rung, Utilization
 from ..estimate.expected import chosen
 from ..hardware import Node, parse_node
 from ..workload.records import Workload
-from .predict import prepare
+from .predict import asked_of, prepare
 
 if TYPE_CHECKING:
     from ..estimate.grid import Grid
 
 
-def estimate_grid(  # eight arguments: those of `predict`
+def estimate_grid(  # ten arguments: those of `predict`
     model: str | os.PathLike[str] | Workload,
     on: str | Node | Sequence[str | Node] = "H100",
     sizes: Mapping[str, Sequence[int] | Any] | None = None,
@@ -26,7 +26,9 @@ def estimate_grid(  # eight arguments: those of `predict`
     efficiency: str | os.PathLike[str] | Expected | None = None,
     dtype: str | None = None,
     attention: str = "fused",
-    elementwise: str = "fused",
+    elementwise: str | None = None,
+    bound: Rung | None = None,
+    cold: bool = False,
 ) -> Grid:
     """Limit, expected time, peak memory and cost of a model at many sizes on many machines, as arrays.
 
@@ -38,11 +40,13 @@ def estimate_grid(  # eight arguments: those of `predict`
     from ..estimate.grid import estimate_grid as estimated  # NumPy is loaded here
 
     workload = model if isinstance(model, Workload) else catalogue.load(model)
-    prepared, _ = prepare(workload, dtype, attention, elementwise)
+    prepared, _ = prepare(workload, dtype, attention)
     nodes = [one if isinstance(one, Node) else parse_node(one) for one in _several(on)]
     if not nodes:
         raise ValueError("no machine is named; on is one or several, such as ['H100', '8xH200']")
-    return estimated(prepared, nodes, sizes or {}, chosen(utilization, efficiency) or DEFAULT_UTILIZATION)
+    asked = asked_of(bound, elementwise, cold)
+    model_of_time = chosen(utilization, efficiency) or DEFAULT_UTILIZATION
+    return estimated(prepared, nodes, sizes or {}, model_of_time, bound=asked.bound, cold=asked.cold)
 
 
 def _several(on: str | Node | Sequence[str | Node]) -> Sequence[str | Node]:

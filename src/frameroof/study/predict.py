@@ -8,16 +8,43 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import catalogue
-from ..estimate import DEFAULT_UTILIZATION, Cost, Estimate, Expected, Memory, Utilization, cost_of, estimate, memory_of
+from ..estimate import (
+    DEFAULT_UTILIZATION,
+    RUNGS,
+    Cost,
+    Estimate,
+    Expected,
+    Ladder,
+    Memory,
+    Rung,
+    Utilization,
+    cost_of,
+    estimate,
+    memory_of,
+)
 from ..estimate.cost import LLM_SOURCE
 from ..estimate.expected import chosen
+from ..estimate.ladder import Asked
 from ..hardware import Node, parse_node
-from ..passes import fuse_elementwise, materialize_attention, set_maths, set_precision
+from ..passes import materialize_attention, set_maths, set_precision
 from ..passes.maths import WORDS, maths_of
+from ..units import format_bytes
 from ..workload.records import Workload
 
 SCHEMA = "frameroof.predict/1"
 FLOP_CONVENTION = "2 per multiply-add; causal attention counts the full square"
+CLAIMS: Mapping[Rung, str] = {
+    "compulsory": "compulsory: every distinct input and weight that is read, once, and what is handed back, over the "
+    "bandwidth",
+    "light": "light: the larger of compulsory traffic and of all FLOPs that are needed, each at the dense peak of its "
+    "own precision; no program of these operations as written is faster",
+    "fused": "fused: the sum over regions of the larger of compute at 100 % of dense peaks and traffic; no program of "
+    "these operations as written is faster that runs each matrix operation as a kernel of its own with its pointwise "
+    "epilogue, one region after another",
+    "unfused": "unfused: the sum over operations, each on its own, of the larger of compute at 100 % of dense peaks "
+    "and traffic; a description of eager code, no bound",
+}
+"""What each rung says."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +58,13 @@ class Prediction:
 
     @property
     def limit_s(self) -> float:
-        """Seconds of one run at the limit."""
+        """Seconds of one run at the limit, the rung that was asked for."""
         return self.estimate.total.limit_s
+
+    @property
+    def bounds(self) -> Ladder:
+        """Seconds of one run by rung: compulsory, light, fused, unfused."""
+        return self.estimate.total.bounds or Ladder()
 
     @property
     def expected_s(self) -> float:
@@ -49,7 +81,8 @@ class Prediction:
         e = self.estimate
         return {
             "flops": FLOP_CONVENTION,
-            "limit": "roofline at 100 % of dense peaks, the larger of compute and memory for each operation, summed",
+            "limit": CLAIMS[e.asked.bound],
+            "cache": _cache(e),
             **_expected(e.expected),
             **self.choices,
             "sizes": dict(e.sizes),
@@ -69,6 +102,9 @@ class Prediction:
             "model": e.workload.name,
             "hardware": {"name": e.node.name, "device": e.node.device.name, "count": e.node.count},
             "item": e.workload.item,
+            "rung": e.asked.bound,
+            "cold": e.asked.cold,
+            "bounds": _bounds(total.bounds),
             "total": _sums(total),
             "throughput": {"items_per_hour": self.cost.items_per_hour},
             "cost": {
@@ -94,6 +130,19 @@ class Prediction:
         return data
 
 
+def _cache(e: Estimate) -> str:
+    """What the last-level cache takes off the limits."""
+    size = e.node.device.cache_bytes
+    if e.asked.cold or not size:
+        return "cold: nothing is taken off" if e.asked.cold else "none known: nothing is taken off"
+    text = f"{format_bytes(size)} of each device: what passes between regions costs what is beyond it"
+    return f"{text}; inputs, weights and what is handed back have it taken off once a run"
+
+
+def _bounds(bounds: Ladder | None) -> dict[str, float]:
+    return {f"{rung}_s": (bounds or Ladder()).at(rung) for rung in RUNGS}
+
+
 def _expected(expected: Expected) -> dict[str, Any]:
     """What expected times rest on; a uniform model also as the text that it always was."""
     uniform = {"utilization": str(expected)} if isinstance(expected, Utilization) else {}
@@ -108,7 +157,7 @@ def _memory(workload: Workload) -> str:
 
 def _sums(part: Any) -> dict[str, Any]:
     names = ("flops", "vector_flops", "bytes", "intensity", "compute_s", "memory_s", "limit_s", "expected_s")
-    return {name: getattr(part, name) for name in names}
+    return {**{name: getattr(part, name) for name in names}, "bounds": _bounds(part.bounds)}
 
 
 def _op(stage: str, op: Any) -> dict[str, Any]:
@@ -146,27 +195,46 @@ def prepare(
     """
     if attention not in ("fused", "baseline"):
         raise ValueError(f"attention is fused or baseline, not {attention!r}")
-    if elementwise not in ("fused", "eager"):
-        raise ValueError(f"elementwise is fused or eager, not {elementwise!r}")
+    _check_elementwise(elementwise)
     choices = {
         "dtype": dtype or workload.dtype,
         "attention": "fused: bytes linear in sequence length"
         if attention == "fused"
         else "baseline: the similarity matrix is written and read",
-        "elementwise": "fused into its producer (ideal)"
+        "elementwise": "fused within its region (ideal)"
         if elementwise == "fused"
         else "eager: each operation reads and writes",
     }
-    made, asked = workload.remembered, (prepare, dtype, attention, elementwise)
+    made, asked = workload.remembered, (prepare, dtype, attention)
     if asked not in made:
-        made[asked] = _passed(workload, dtype, attention, elementwise)
+        made[asked] = _passed(workload, dtype, attention)
     prepared = set_maths(made[asked], maths)
     return prepared, {**choices, "maths": WORDS[maths_of(prepared)]}
 
 
-def _passed(workload: Workload, dtype: str | None, attention: str, elementwise: str) -> Workload:
-    if elementwise == "fused":
-        workload = fuse_elementwise(workload)
+def _check_elementwise(elementwise: str) -> None:
+    if elementwise not in ("fused", "eager"):
+        raise ValueError(f"elementwise is fused or eager, not {elementwise!r}")
+
+
+def asked_of(bound: Rung | None = None, elementwise: str | None = None, cold: bool = False) -> Asked:
+    """What was asked for: eager elementwise work is the rung *unfused*, and *fused* the rung where nothing is said.
+
+    Raises `ValueError`, a sentence, for a choice that is none and for two that contradict each other.
+    """
+    if elementwise is not None:
+        _check_elementwise(elementwise)
+    if bound is None:
+        return Asked("unfused" if elementwise == "eager" else "fused", cold)
+    asked = Asked(bound, cold)
+    if elementwise is not None and asked.apart != (elementwise == "eager"):
+        raise ValueError(
+            f"elementwise {elementwise} and the bound {bound} contradict each other: eager code is what unfused is"
+        )
+    return asked
+
+
+def _passed(workload: Workload, dtype: str | None, attention: str) -> Workload:
     if dtype is not None and dtype != workload.dtype:
         workload = set_precision(workload, dtype)
     if attention == "baseline":
@@ -174,7 +242,7 @@ def _passed(workload: Workload, dtype: str | None, attention: str, elementwise: 
     return workload
 
 
-def predict(  # ten arguments: one an option of the command
+def predict(  # twelve arguments: one an option of the command
     model: str | os.PathLike[str] | Workload,
     on: str | Node = "H100",
     *,
@@ -183,8 +251,10 @@ def predict(  # ten arguments: one an option of the command
     utilization: Utilization | float | None = None,
     efficiency: str | os.PathLike[str] | Expected | None = None,
     attention: str = "fused",
-    elementwise: str = "fused",
+    elementwise: str | None = None,
     maths: str | None = None,
+    bound: Rung | None = None,
+    cold: bool = False,
     usd_per_device_hour: float | None = None,
 ) -> Prediction:
     """Limit, expected time, memory and cost of a model on a machine; nothing is run.
@@ -194,18 +264,21 @@ def predict(  # ten arguments: one an option of the command
     ``height``, ``steps`` …; pixels, frames, tokens). `dtype` quantizes (see `passes.precision`).
     Expected times are limits over one share, unless `utilization` (a share, by kind where it is a
     `Utilization`) or `efficiency` (a file of ``--efficiency``, or any `estimate.Expected`) is given.
-    `attention` is ``fused`` or ``baseline``, `elementwise` ``fused`` or ``eager``. `maths` is what multiplies fp32:
-    ``torch``, ``strict`` or ``tf32`` (see `dtypes.unit_of`); by default as the workload has it, torch.
-    Times are seconds, memory bytes, prices US dollars. Raises `ValueError`, a sentence, for anything that is not
-    admissible. Method: the roofline of Williams et al. (2009) for every operation, summed.
+    `attention` is ``fused`` or ``baseline``. `maths` is what multiplies fp32: ``torch``, ``strict`` or ``tf32`` (see
+    `dtypes.unit_of`); by default as the workload has it, torch. `bound` is the rung that is the limit: ``compulsory``,
+    ``light``, ``fused`` (the default) or ``unfused``, which `elementwise` ``eager`` chooses too; `cold` takes nothing
+    off for the last-level cache. Times are seconds, memory bytes, prices US dollars. Raises `ValueError`, a sentence,
+    for anything that is not admissible. Method: the roofline of Williams et al. (2009) for every region, summed
+    (docs/design/0007-limits.rst).
     """
     if usd_per_device_hour is not None and not 0 < usd_per_device_hour < 1e6:
         raise ValueError(f"a price is US dollars per device and hour, above 0, not {usd_per_device_hour:g}")
     expected = chosen(utilization, efficiency) or DEFAULT_UTILIZATION
     workload = model if isinstance(model, Workload) else catalogue.load(model)
     node = on if isinstance(on, Node) else parse_node(on)
-    prepared, choices = prepare(workload, dtype, attention, elementwise, maths)
-    result = estimate(prepared, node, sizes, expected)
+    asked = asked_of(bound, elementwise, cold)
+    prepared, choices = prepare(workload, dtype, attention, "eager" if asked.apart else "fused", maths)
+    result = estimate(prepared, node, sizes, expected, bound=asked.bound, cold=asked.cold)
     if not result.total.expected_s > 0:
         raise ValueError(f"{workload.name} computes nothing at these sizes, so that it has no rate and no cost")
     items = result.sizes.get("batch", 1)

@@ -155,7 +155,8 @@ def predict(
     if node.count > 1:
         raise ValueError(f"A stream runs on one device here; {node.name} has {node.count}.")
     workload, choices = prepare(_workload(s), dtype)
-    found = {e.name: e for e in estimate(workload, node, s.workload_sizes(s.blocks), expected).stages}
+    run = estimate(workload, node, s.workload_sizes(s.blocks), expected, cold=True)
+    found = {e.name: e for e in run.stages}
     parts = {name: Part.of(name, e) for name, e in found.items()}
     parts["block"] = replace(parts["step"], name="block").plus(parts["step"], s.steps)
     parts["decode"] = _steady_decode(workload, node, s, expected)
@@ -175,7 +176,10 @@ def predict(
         layer=_layer(found["step"]),
         copies=_copies(s, node, bits, expected),
         when=_when(s, parts),
-        assumptions=(*_assumptions(s, choices), *estimate(workload, node, s.workload_sizes(s.blocks)).assumptions),
+        assumptions=(
+            *_assumptions(s, choices),
+            *run.assumptions,
+        ),
     )
 
 
@@ -207,7 +211,7 @@ def _steady_decode(workload: Workload, node: Node, s: Sizes, expected: Expected)
     """What one more block adds to decoding."""
     only = replace(workload, stages=tuple(stage for stage in workload.stages if stage.name == "vae_decode"))
     less, more = (
-        Part.of("decode", estimate(only, node, s.workload_sizes(blocks), expected).stages[0])
+        Part.of("decode", estimate(only, node, s.workload_sizes(blocks), expected, cold=True).stages[0])
         for blocks in (STEADY - 1, STEADY)
     )
     return more.plus(less, -1)

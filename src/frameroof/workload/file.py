@@ -40,6 +40,7 @@ MOST_DEVICES = 100_000
 """Devices of a plan."""
 _MARKS = {"": "", CHIP: "~", GIVEN: "+", AGAIN: "="}
 _TRAFFIC = {**{mark: traffic for traffic, mark in _MARKS.items()}, "~~": CHIP}
+"""``~~`` is what files of version 1 have where fusing was a pass."""
 _TAKEN = ("min", "max", "ceil")
 
 
@@ -113,10 +114,9 @@ def _number(value: Poly) -> str | int:
 
 
 def tensor_text(tensor: Tensor) -> str:
-    """One tensor as text: ``w:bf16[320,4,3,3]``, with a mark at the end for its traffic (`_MARKS`); ``~~`` is fused."""
+    """One tensor as text: ``w:bf16[320,4,3,3]``, with a mark at the end for its traffic (`_MARKS`)."""
     shape = ",".join(map(str, tensor.shape))
-    mark = "~~" if tensor.fused else _MARKS[tensor.traffic]
-    return f"{'w:' if tensor.weight else ''}{tensor.dtype}[{shape}]{mark}"
+    return f"{'w:' if tensor.weight else ''}{tensor.dtype}[{shape}]{_MARKS[tensor.traffic]}"
 
 
 def tensor_of(text: str) -> Tensor:
@@ -131,7 +131,7 @@ def tensor_of(text: str) -> Tensor:
     if shape.count(",") >= MOST_RANK:
         raise ValueError(f"{quoted(text)} has too many dimensions; a tensor has at most {MOST_RANK}")
     dims = tuple(poly(dim) for dim in shape.split(",")) if shape else ()
-    return Tensor(dims, dtype, text.startswith("w:"), _TRAFFIC[mark], mark == "~~")
+    return Tensor(dims, dtype, text.startswith("w:"), _TRAFFIC[mark])
 
 
 def _pack_stage(stage: Stage) -> _Stage:

@@ -45,15 +45,12 @@ class Tensor:
       write of what is handed back;
     - ``again``: an input or a weight that a region before it has read;
     - "": it passes from one region to another; of a weight that nothing is known of, as ``given``.
-
-    `fused` says that a pass took the bytes of an operand of the first kind away.
     """
 
     shape: tuple[Poly, ...]
     dtype: str
     weight: bool = False
     traffic: str = ""
-    fused: bool = False
 
     @property
     def fusable(self) -> bool:
@@ -159,13 +156,20 @@ class Op:
         basis = self.reads[:1] if read else self.writes[:1]
         return basis[0].elements * each if basis else Poly()
 
+    @property
+    def unused(self) -> bool:
+        """Whether only outputs that nobody reads need it."""
+        return bool(self.attrs.get("unused"))
+
     def bits(self) -> Poly:
-        """Bits read and written by one call."""
-        moved = Poly()
-        for tensor in (*self.reads, *self.writes):
-            if not tensor.fused:
-                moved = moved + tensor.bits
-        return moved
+        """Bits read and written by one call that runs alone."""
+        return sum((t.bits for t in (*self.reads, *self.writes)), Poly())
+
+    def moved_bits(self) -> Poly:
+        """Those of them that leave the chip where its region is one kernel; none where nobody needs it."""
+        if self.unused:
+            return Poly()
+        return sum((t.bits for t in (*self.reads, *self.writes) if not t.fusable), Poly())
 
     def weight_bits(self) -> Poly:
         """Bits of weights read by one call."""

@@ -6,51 +6,111 @@ table is made once for a stage and kept with it; an evaluation is then a few mul
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
-from .expr import ONE, Monomial, Poly, check_reach, check_value, largest, value_of
+from .expr import Monomial, Poly, check_reach, check_value, largest, value_of
 from .records import COLLECTIVE, MATRIX_KINDS, Op, Stage
+
+Operands = tuple[tuple[int, int], ...]
+"""Places of sizes in bits, each with how many operands have it."""
+
+
+class Places(NamedTuple):
+    """Where the quantities of one call stand among the values of a table.
+
+    How often it runs, and what the others are multiplied by (that, or 1 where sizes are sums over all calls); matrix
+    FLOPs, those of them that are executed, and other FLOPs; bits that leave the chip where regions are one kernel each,
+    all that are read and written, and those of them that must move whatever the program does: in regions, and apart.
+    """
+
+    calls: int
+    times: int
+    flops: int
+    executed: int
+    vector: int
+    moved: int
+    every: int
+    given: int
+    given_apart: int
 
 
 class Row(NamedTuple):
-    """One operation, its unit ("" without matrix work), and where its quantities stand among its table's values.
+    """One operation, its unit ("" without matrix work), where its quantities stand, and its other operands' sizes.
 
-    `at` are the places of six quantities of one call: how often it runs, what the others are multiplied by (that, or 1
-    where sizes are sums over all calls), matrix FLOPs, those of them that are executed, other FLOPs, and bits. Rows
-    with one number `alike` differ in nothing but what they are called: their limits are one.
+    `between` are operands that pass from one region to another, `chip` those that stay on the chip within one. Rows
+    with one number `alike` differ in nothing but what they are called and in their region: alone, their limits are one.
     """
 
     op: Op
     unit: str
-    at: tuple[int, ...]
+    at: Places
+    between: Operands
+    chip: Operands
     alike: int
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """All places among the values that it uses."""
+        return (*self.at, *(at for at, _ in (*self.between, *self.chip)))
+
+
+def split(op: Op) -> tuple[Poly, Counter[Poly], Counter[Poly]]:
+    """Bits of an operation that must move whatever the program does, and sizes in bits of its other operands.
+
+    First those that pass from one region to another, then those that stay on the chip. What devices send each other
+    passes a link: a collective has none of them.
+    """
+    given, between, chip = Poly(), Counter[Poly](), Counter[Poly]()
+    for tensor in () if op.kind == COLLECTIVE else (*op.reads, *op.writes):
+        if tensor.given:
+            given = given + tensor.bits
+        else:
+            (chip if tensor.fusable else between)[tensor.bits] += 1
+    return given, between, chip
+
+
+def regions_of(ops: Sequence[Op]) -> tuple[tuple[int, ...], ...]:
+    """Rows by region, in the order in which regions begin; a row of region 0, and a collective, is one of its own."""
+    found: dict[Any, list[int]] = {}
+    for row, op in enumerate(ops):
+        own = not op.region or op.kind == COLLECTIVE
+        found.setdefault(("row", row) if own else op.region, []).append(row)
+    return tuple(map(tuple, found.values()))
 
 
 class Table:
-    """The rows of a stage, and the distinct polynomials that they use."""
+    """The rows of a stage, its regions, and the distinct polynomials that they use."""
 
     def __init__(self, stage: Stage) -> None:
         self._monomials: dict[Monomial, int] = {}
         self._polys: dict[Poly, int] = {}
         self._alike: dict[Any, int] = {}
         self.rows = tuple(map(self._row, stage.ops))
-        self.distinct = tuple({row.alike: row for row in self.rows if row.op.kind != COLLECTIVE}.values())
+        self.regions = regions_of(stage.ops)
         self._sums = [(poly, [(c, self._of(m)) for m, c in poly.terms.items()]) for poly in self._polys]
         self._minima = [factor for factor in {f for m in self._monomials for f in m} if not factor.isidentifier()]
 
     def _of(self, monomial: Monomial) -> int:
         return self._monomials.setdefault(monomial, len(self._monomials))
 
+    def _place(self, poly: Poly) -> int:
+        return self._polys.setdefault(poly, len(self._polys))
+
     def _row(self, op: Op) -> Row:
         matrix = op.kind in MATRIX_KINDS
         executed = op.executed_flops() if matrix else Poly()
-        times = ONE if op.attrs.get("total") else op.count
-        polys = (op.count, times, op.flops(), executed, op.vector_flops(), op.bits())
-        unit, at = op.unit if matrix else "", tuple(self._polys.setdefault(p, len(self._polys)) for p in polys)
+        given, between, chip = split(op)
+        polys = (op.count, op.times, op.flops(), executed, op.vector_flops(), op.moved_bits(), op.bits())
+        kept = Poly() if op.unused else given
+        at = Places(*map(self._place, (*polys, kept, given)))
+        beside, kept_on = (tuple((self._place(p), n) for p, n in each.items()) for each in (between, chip))
+        unit = op.unit if matrix else ""
         sends = (op.name, op.reads, op.writes) if op.kind == COLLECTIVE else ()
-        return Row(op, unit, at, self._alike.setdefault((unit, at, sends), len(self._alike)))
+        alike = self._alike.setdefault((unit, at, beside, kept_on, op.unused, sends), len(self._alike))
+        return Row(op, unit, at, beside, kept_on, alike)
 
     def at(self, env: Mapping[str, Any]) -> list[Any]:
         """The values that rows point at, for sizes `env` (`Stage.bind`): integers, or arrays over a loop's turns.

@@ -26,10 +26,14 @@ Clock = Literal["kernel", "wall"]
 
 
 class Formulas:
-    """The polynomials of an operation, each made when it is first asked for, once for many sizes."""
+    """The polynomials of an operation, each made when it is first asked for, once for many sizes.
 
-    def __init__(self, op: Op) -> None:
+    Its bits are those that leave the chip as a part of its region, or, not `fused`, where it runs on its own.
+    """
+
+    def __init__(self, op: Op, fused: bool = True) -> None:
         self.op = op
+        self.fused = fused
 
     @cached_property
     def flops(self) -> Poly:
@@ -45,7 +49,7 @@ class Formulas:
 
     @cached_property
     def bits(self) -> Poly:
-        return self.op.bits()
+        return self.op.moved_bits() if self.fused else self.op.bits()
 
     @cached_property
     def batch(self) -> Poly:

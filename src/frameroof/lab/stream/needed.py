@@ -21,7 +21,7 @@ from ...stream import StreamConfig
 from ...stream.cost import workload
 from ...stream.engine import Files, Maker
 from ...study.characterize.classes import class_of
-from ...study.predict import prepare
+from ...study.predict import asked_of, prepare
 from ...study.stream import PARTS, Part, copied, copies, part_of
 from ...trace.classify import CLASSES
 from ...workload.records import Op
@@ -54,9 +54,10 @@ class Needed:
         return replace(self.c, cache="ring", context="after", recache="needed", tabulate=True, moving_sinks=False)
 
     def counted(self, stage: str, c: StreamConfig | None = None, **how: str | None) -> StageEstimate:
-        """One run of a stage of `stream.cost`; `how` goes to `prepare` (dtype, elementwise)."""
+        """One run of a stage of `stream.cost`; `how` goes to `prepare` (dtype, elementwise). The cache is cold."""
         made, _ = prepare(_recorded(c or self.lean, stage, self.batch, self.dtype), **how)  # type: ignore[arg-type]
-        return estimate(made, self.node).total
+        bound = asked_of(elementwise=how.get("elementwise")).bound
+        return estimate(made, self.node, bound=bound, cold=True).total
 
     @cached_property
     def step(self) -> StageEstimate:
@@ -76,7 +77,7 @@ class Needed:
             return made().vae.to("meta")  # type: ignore[misc]
 
         made, _ = prepare(workload(self.lean, "decode", self.batch, self.dtype, vae))
-        return estimate(made, self.node).total
+        return estimate(made, self.node, cold=True).total
 
     def filling(self, frames: int) -> StageEstimate:
         """A step while so many frames are attended."""

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from ... import catalogue
 from ...estimate.expected import Bounds, Clock, Expected, Work, check_device, total_s, units_of
 from ...estimate.expected.efficiency import Efficiency, Table, stated
-from ...estimate.limits import OpEstimate, Pass, bounds_of, estimate_stage
+from ...estimate.ladder import Asked
+from ...estimate.limits import OpEstimate, bounds_of, estimate_stage
+from ...estimate.stages import Pass
 from ...hardware import Node, parse_node
 from ...passes import materialize_attention
 from ...roofline import Roofline
@@ -28,6 +30,8 @@ from .source import CALLS, Attention, How, Row, work_frame
 from .suite import GOLDEN, model
 
 SIDES = (64, 128, 256, 512, 768, 1024, 1536, 2048)
+EAGER = Asked("unfused", cold=True)
+"""The rung of its times: eager operations, each on its own, with a cold cache."""
 LEAN = "lean"  # baseline attention whose matrix is passed over four times
 SPLIT = "split"  # flash attention that splits the keys of short queries
 SMALLEST = {"stable-diffusion-1.5": 64}
@@ -219,7 +223,7 @@ class Predicted:
         return self._made[key]
 
     def _estimated(self, run: Pass) -> tuple[OpEstimate, ...]:
-        return estimate_stage(run, self._where, self.expected).ops
+        return estimate_stage(run, self._where, self.expected, EAGER).ops
 
     def calls(self, model: str, attention: Attention | str, sizes: Mapping[str, int]) -> pl.DataFrame:
         """See `Source.calls`. Calls that a folded table cannot tell apart follow one another."""

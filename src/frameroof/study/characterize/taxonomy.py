@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...estimate.expected import Work
-from ...estimate.limits import Pass
+from ...estimate.stages import Pass
 from ...workload.fold import unfold
 from .claims import claim, counted, number, statement
 from .predicted import parameters_of, passes_of, workload_of

@@ -181,7 +181,7 @@ class _Full:
     @staticmethod
     def of(models: _Models) -> _Full:
         workloads = (models.base, models.small, _until_first_token("llama3.1-8b"))
-        base, small, plain = (predict(w, parse_node("n300"), utilization=FULL) for w in workloads)
+        base, small, plain = (predict(w, parse_node("n300"), utilization=FULL, cold=True) for w in workloads)
         return _Full(base, small, plain)
 
 

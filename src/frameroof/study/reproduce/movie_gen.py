@@ -255,6 +255,7 @@ def _full(workload: Workload, on: str, steps: int, batch: int = 1) -> Prediction
         parse_node(on),
         sizes={"steps": steps, "batch": batch},
         utilization=HALF,
+        cold=True,
         usd_per_device_hour=Assumed.usd_per_gpu_hour,
     )
 
