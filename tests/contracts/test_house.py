@@ -197,7 +197,7 @@ SHIPPED = [
     ROOT / "CHANGELOG.md",
 ]
 UNSEEN = re.compile(
-    r"shared/|\bfacts/|\bseeds/|index ids?\b|\blent\b|\b[Ii]ssue \d|/work/|\.library|/tmp/wt|issues show"
+    r"shared/|\bfacts/|\bseeds/|index ids?\b|\blent\b|\b[Ii]ssue \d|/work/|(?<!torch)\.library|/tmp/wt|issues show"
 )
 
 

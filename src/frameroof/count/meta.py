@@ -6,8 +6,9 @@ layer: for operations whose outputs are new tensors, the second call allocates t
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -85,3 +86,20 @@ def autocast_on_meta() -> Iterator[None]:
         yield
     finally:
         autocast.__init__ = before
+
+
+@contextmanager
+def nothing_compiled() -> Iterator[None]:
+    """Within, `torch.compile` returns what it is given, and what it has made before runs as it was written."""
+    before = torch.compile
+    loaded = "torch._dynamo" in sys.modules  # nothing is compiled yet where it is not, and it takes seconds to load
+
+    def as_it_is(model: Any = None, **options: Any) -> Any:
+        return as_it_is if model is None else model
+
+    torch.compile = as_it_is
+    try:
+        with torch.compiler.set_stance("force_eager") if loaded else nullcontext():
+            yield
+    finally:
+        torch.compile = before

@@ -19,10 +19,11 @@ from .batch_of_one import INDICATOR, INDICATOR_LET, align_batches, align_sometim
 from .dataflow import given_caches, hold_tables, mark_buffers, mark_roles
 from .eager import merge_eager_attention
 from .fit import Fitter, NoPolynomial
+from .flex import flex_attention_recorded
 from .given import NESTED, check_result
 from .held import held_candidates
 from .known import values_kept
-from .meta import autocast_on_meta
+from .meta import autocast_on_meta, nothing_compiled
 from .recorder import CannotCount, Trace, line_of, record
 from .sample import beyond, points_when, sample_points, variables, when_values
 from .traced import Recorded, Traced, traced_of
@@ -36,7 +37,8 @@ def trace(build: Builder, values: Mapping[str, int], dtype: str = "bf16") -> Tra
 
     Raises `CannotCount`, which names the line, where the builder fails or its module does not run without data.
     """
-    with meta_device(dtype), values_kept(), autocast_on_meta():
+    notes: dict[str, None] = {}
+    with meta_device(dtype), values_kept(), autocast_on_meta(), nothing_compiled(), flex_attention_recorded(notes):
         try:
             made = build(**values)
         except KeyboardInterrupt:
@@ -50,6 +52,7 @@ def trace(build: Builder, values: Mapping[str, int], dtype: str = "bf16") -> Tra
         raise CannotCount(str(error)) from error
     module, args, kwargs = made
     result = record(module, args, kwargs)
+    result.notes.update(notes)
     merge_eager_attention(result)
     mark_buffers(result)
     mark_roles(result)

@@ -21,9 +21,10 @@ from torch.utils._pytree import tree_leaves
 from ..dtypes import name_of
 from . import known, rules, values
 from .causal import causal_biases, flash_attention
+from .flex import flex_attention_recorded
 from .given import NESTED
 from .left import left_behind
-from .meta import autocast_on_meta, run_on_meta
+from .meta import autocast_on_meta, nothing_compiled, run_on_meta
 
 _HEADS = ("heads", "num_heads", "num_attention_heads", "n_heads", "n_head")
 _NORM_CLASS = re.compile(r"(layer|group|rms|batch|instance)_?norm", re.IGNORECASE)
@@ -334,6 +335,8 @@ def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
             known.Values(),
             autocast_on_meta(),
             causal_biases(),
+            nothing_compiled(),
+            flex_attention_recorded(recorder.trace.notes),
             _hooks(recorder),
             recorder,
         ):

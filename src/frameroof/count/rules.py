@@ -14,6 +14,7 @@ import torch
 
 from ..rules import convolution_dims
 from ..workload.records import MATRIX_KINDS
+from . import flex
 from .causal import causal_attrs, flash_attention
 
 Dims = dict[str, int]
@@ -130,6 +131,7 @@ RULES: dict[Any, Rule] = {
     aten.baddbmm.default: _addmm,
     aten.convolution.default: _convolution,
     aten.scaled_dot_product_attention.default: _sdpa,
+    flex.OPERATOR: flex.rule,
     aten.embedding.default: _kind("embedding"),
     aten._softmax.default: _softmax,
     aten._log_softmax.default: _softmax,

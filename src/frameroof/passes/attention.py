@@ -48,9 +48,10 @@ def _pieces(op: Op) -> list[Op]:
     matrix = Tensor((d["b"] * d["heads"], d["q"], d["kv"]), q.dtype)
     wide = replace(matrix, dtype="fp32")
     attrs = {name: value for name, value in op.attrs.items() if name not in ("causal", "align")}
+    whole = {name: size for name, size in d.items() if name != "twice_pairs"}  # what a mask hides is computed
 
     def piece(name: str, reads: tuple[Tensor, ...], writes: tuple[Tensor, ...], **dims: Poly) -> Op:
-        sizes = {**d, "d": ZERO, "dv": ZERO, **dims}
+        sizes = {**whole, "d": ZERO, "dv": ZERO, **dims}
         return Op(
             op.path,
             "attention",
@@ -63,7 +64,7 @@ def _pieces(op: Op) -> list[Op]:
         )
 
     pieces = [piece("scores", (q, k), (matrix,), d=d["d"]), piece("scale", (matrix,), (matrix,))]
-    if masks or op.attrs.get("causal"):
+    if masks or op.attrs.get("causal") or "twice_pairs" in d:
         mask = masks[0] if masks else Tensor((d["q"], d["kv"]), q.dtype)
         pieces.append(piece("mask", (matrix, mask), (matrix,)))
     narrow = q.dtype != "fp32"

@@ -88,8 +88,9 @@ class Op:
     `path` is the module path; alike layers are folded as ``blocks.[0-29].attn1.to_q``. `dims` are
     the sizes that the kind's FLOP rule needs: linear and matmul ``b m n k``; convolutions ``n``
     (output elements; input elements when transposed) and ``k`` (multiply-adds for each); attention
-    ``b heads kv_heads q kv d dv``. `attrs`: attention has ``causal``, ``align`` where it is causal
-    (`rules.ALIGNMENTS`), ``role`` (self or cross) and
+    ``b heads kv_heads q kv d dv``, and under a mask that is known ``twice_pairs``: twice the pairs of a query and a key
+    that it leaves, over batch and heads (twice, so that a triangle has whole numbers). `attrs`: attention has
+    ``causal``, ``align`` where it is causal (`rules.ALIGNMENTS`), ``role`` (self or cross) and
     ``axis`` (temporal, spatial or full; video only); a pointwise piece of a norm has ``part``; an
     operation whose size differs from call to call has ``total``: its sizes are sums over its calls;
     a ``piece`` of an attention is one kernel of its baseline form; matrix work on fp32 has ``maths`` where it is not
@@ -135,7 +136,10 @@ class Op:
 
     def executed_flops(self) -> Poly:
         """Matrix FLOPs that a kernel must execute: of causal attention those under its mask, aligned as ``align``
-        says; a file that does not say it was recorded from torch's `is_causal`."""
+        says; a file that does not say it was recorded from torch's `is_causal`. Of another mask, ``twice_pairs``."""
+        if self.kind == "attention" and (pairs := self.dims.get("twice_pairs")) is not None:
+            left: Poly = rules.attention_flops(1, 1, pairs, self.dims["d"], self.dims["dv"]) // 2
+            return left
         if self.kind != "attention" or not self.attrs.get("causal"):
             return self.flops()
         d, align = self.dims, self.attrs.get("align", rules.UPPER_LEFT)
