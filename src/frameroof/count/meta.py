@@ -1,7 +1,8 @@
 """Run an operation on meta tensors, remembering what shape each call gives.
 
 A meta kernel costs hundreds of microseconds in Python and a model repeats the same call in every
-layer: for operations whose outputs are new tensors, the second call allocates them at once.
+layer: for operations whose outputs are new tensors, the second call allocates them at once. Where the result is laid
+out as the operands are, as of pointwise operations and norms, the same call at another size does, too.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from typing import Any
 
 import torch
@@ -18,6 +20,9 @@ from . import rules
 Spec = tuple[tuple[int, ...], tuple[int, ...], torch.dtype]
 
 _REMEMBERED: dict[Any, Spec] = {}
+_ALIKE: dict[Any, torch.dtype] = {}
+"""Calls without the shape of their operands -> the type of a result that is laid out as these are."""
+_NORMS = {torch.ops.aten.group_norm.default, torch.ops.aten.layer_norm.default}
 _LIMIT = 200_000
 
 
@@ -37,14 +42,20 @@ def run_on_meta(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return func(*args, **kwargs)
     if spec is not None:
         return torch.empty_strided(spec[0], spec[1], dtype=spec[2], device="meta")
+    alike = _alike(func, args, kwargs)
+    if alike in _ALIKE:
+        return torch.empty_strided(args[0].shape, args[0].stride(), dtype=_ALIKE[alike], device="meta")
     out = func(*args, **kwargs)
     if isinstance(out, torch.Tensor) and out.device.type == "meta" and out.storage_offset() == 0:
         if len(_REMEMBERED) > _LIMIT:
             _REMEMBERED.clear()
         _REMEMBERED[key] = (tuple(out.shape), tuple(out.stride()), out.dtype)
+        if alike is not None and out.shape == args[0].shape and out.stride() == args[0].stride():
+            _ALIKE[alike] = out.dtype
     return out
 
 
+@cache
 def _repeatable(func: Any) -> bool:
     """Operations of one new output that depends on its inputs' shapes alone."""
     schema = func._schema
@@ -54,6 +65,39 @@ def _repeatable(func: Any) -> bool:
 
 
 _MAY_ALIAS = {"view_as_complex", "view_as_real", "native_dropout", "dropout", "to", "contiguous", "reshape"}
+
+
+def _alike(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """The call without the shape of its operands, if its result has that shape whatever it is; else None.
+
+    Pointwise operations of operands of one shape do, and norms of their first; all in the order of their dimensions.
+    """
+    if not args or not isinstance(args[0], torch.Tensor) or not _in_order(args[0]):
+        return None
+    first, norm = args[0], func in _NORMS
+    if not norm and torch.Tag.pointwise not in func.tags:
+        return None
+    rest: list[Any] = [*kwargs]
+    for each in (*args[1:], *kwargs.values()):
+        if isinstance(each, torch.memory_format):
+            return None
+        if norm or not isinstance(each, torch.Tensor):
+            rest.append(_key(each))
+        elif each.shape == first.shape and each.stride() == first.stride():
+            rest.append(each.dtype)
+        else:
+            return None
+    return func, first.dtype, first.dim(), tuple(rest), torch.get_default_dtype()
+
+
+def _in_order(tensor: torch.Tensor) -> bool:
+    """Whether a tensor has elements, all of them next to each other in the order of its dimensions."""
+    wanted = 1
+    for size, stride in zip(reversed(tensor.shape), reversed(tensor.stride()), strict=True):
+        if stride != wanted:
+            return False
+        wanted *= size
+    return wanted > 0 and tensor.dim() > 0
 
 
 def _key(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -38,6 +39,30 @@ def trace(build: Builder, values: Mapping[str, int], dtype: str = "bf16") -> Tra
     Raises `CannotCount`, which names the line, where the builder fails or its module does not run without data.
     """
     notes: dict[str, None] = {}
+    with collector_paused():
+        module, args, kwargs = _built(build, values, dtype, notes)
+        result = record(module, args, kwargs)
+        result.notes.update(notes)
+        merge_eager_attention(result)
+        mark_buffers(result)
+        mark_roles(result)
+    return result
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Within, Python does not look for garbage in cycles: a trace makes a million objects and hardly any of those."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _built(build: Builder, values: Mapping[str, int], dtype: str, notes: dict[str, None]) -> tuple[Any, Any, Any]:
+    """What the builder makes at these sizes, checked; what it assumes is added to `notes`."""
     with meta_device(dtype), values_kept(), autocast_on_meta(), nothing_compiled(), flex_attention_recorded(notes):
         try:
             made = build(**values)
@@ -51,12 +76,7 @@ def trace(build: Builder, values: Mapping[str, int], dtype: str = "bf16") -> Tra
     except ValueError as error:
         raise CannotCount(str(error)) from error
     module, args, kwargs = made
-    result = record(module, args, kwargs)
-    result.notes.update(notes)
-    merge_eager_attention(result)
-    mark_buffers(result)
-    mark_roles(result)
-    return result
+    return module, args, kwargs
 
 
 @contextmanager

@@ -194,14 +194,14 @@ class Recorder(TorchDispatchMode):
             if out is not NotImplemented:
                 return out
         _WHOLE.add(func)
-        inputs = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+        inputs = known.tensors(args, kwargs)
         reads = [self._raw(t) for t in inputs]
         if func is rules.aten.scaled_dot_product_attention.default:
             out = _attention_output(*args[:3])
         else:
             out = run_on_meta(func, args, kwargs)
         known.follow(func, args, kwargs, inputs, out)
-        outputs = [t for t in tree_leaves(out) if isinstance(t, torch.Tensor)]
+        outputs = known.tensors(out)
         if any(t.is_nested for t in outputs):
             raise NotImplementedError(NESTED)
         self._note(func, (args, kwargs, out), inputs, reads, outputs)

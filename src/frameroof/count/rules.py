@@ -7,6 +7,7 @@ output: nothing is silently zero. Matrix rules are checked against torch's own c
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -218,6 +219,7 @@ def base_name(func: Any) -> str:
     return str(func._opname)
 
 
+@cache
 def is_pointwise(func: Any) -> bool:
     """Whether each output element depends on one element of each input: fit for fusion."""
     return torch.Tag.pointwise in func.tags or base_name(func) in _POINTWISE_TOO
