@@ -68,6 +68,11 @@ def test_a_product_that_grows_before_it_is_summed_is_no_epilogue():
     assert said(ops) == ["1 matmul ++>.", "2 mul .+>~", "2 sum ~>+"]
 
 
+def test_a_norm_keeps_its_modulation_though_a_product_makes_the_scale():
+    ops = run(lambda x, c, w: F.layer_norm(x, (8,)) * (1 + c @ w), (64, 8), (1, 8), (8, 8))
+    assert said(ops) == ["1 layer_norm +>~", "2 matmul ++>~", "2 add ~>.", "1 mul ~.>+"]
+
+
 def test_an_epilogue_cannot_wait_for_what_comes_after_it():
     """y = silu(a) @ p needs a in memory: a * y cannot be in the kernel that made a."""
     ops = run(lambda x, w, p: (a := x @ w) * (F.silu(a) @ p), (4, 8), (8, 8), (8, 8))

@@ -14,7 +14,7 @@ from itertools import combinations
 
 from ..workload.groups import Groups
 from ..workload.records import MATRIX_KINDS
-from .flow import Flow, bits_of, disjoint
+from .flow import Flow, Value, bits_of, disjoint
 from .recorder import RawTensor
 
 LONGEST_EPILOGUE = 64
@@ -120,17 +120,27 @@ class _Kernels:
                 readers = [i for i, _ in flow.readers.get(raw.value, ())]
                 if raw.value in flow.handed or any(self.of[i] >= 0 for i in readers):
                     total += bits_of(raw)
-        return total + self._read(kernel[1:], inside) + self._read(rest, {kernel[0], *outside}, inside)
+        return total + self._read(kernel[1:], inside, 2) + self._read(rest, inside | outside, 0)
 
-    def _read(self, members: Sequence[int], made: set[int], also: set[int] = frozenset()) -> int:  # type: ignore[assignment]
-        """Bits of what operations read that neither they nor those of `also` make, each operand once."""
+    def _read(self, members: Sequence[int], known: set[int], loose: int) -> int:
+        """Bits of what operations read that none of the `known` makes, each operand once.
+
+        What other operations without matrix work make counts `loose` times: a region of its own would write and read
+        it for a kernel, and keep it on chip for the rest of its region.
+        """
         flow = self.flow
-        operands: dict[tuple[tuple[int, int], tuple[int, ...], tuple[int, ...]], int] = {}
+        operands: dict[tuple[Value, tuple[int, ...], tuple[int, ...]], int] = {}
         for at in members:
             for raw, values in zip(flow.ops[at].reads, flow.sources[at], strict=True):
-                if not any(s in made or s in also for _, s in values):
-                    operands[raw.value, raw.shape, raw.place] = bits_of(raw)
+                if not any(s in known for _, s in values):
+                    times = loose if values and not any(map(self._in_memory, values)) else 1
+                    operands[raw.value, raw.shape, raw.place] = bits_of(raw) * times
         return sum(operands.values())
+
+    def _in_memory(self, value: Value) -> bool:
+        """Whether a value is written in any case: by a kernel, for one, or to be handed back."""
+        writer = self.of[value[1]] >= 0
+        return writer or value in self.flow.handed or any(self.of[i] >= 0 for i, _ in self.flow.readers.get(value, ()))
 
 
 def _apart(flow: Flow, kernels: Sequence[int]) -> tuple[list[int], list[int]]:
