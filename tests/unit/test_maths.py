@@ -80,7 +80,9 @@ def test_maths_are_kept_in_files_and_touch_nothing_but_fp32():
     strict = set_maths(both(), "strict")
     assert (strict.passes, set_maths(strict, "torch").stages) == (("maths strict",), both().stages)
     assert set_maths(strict, "tf32").passes == ("maths tf32",)
-    assert set_maths(both("bf16"), "strict").stages == both("bf16").stages
+    half = set_maths(both("bf16"), "strict")
+    assert estimate(half, NODE).total.limit_s == estimate(both("bf16"), NODE).total.limit_s
+    assert predict(half, NODE, dtype="fp32").limit_s == predict(strict, NODE).limit_s  # a later pass changes nothing
     again = loads(dumps(strict))
     assert estimate(again, NODE).total.compute_s == estimate(strict, NODE).total.compute_s
     with pytest.raises(ValueError, match=r"^maths is torch, strict or tf32, not 'fast'$"):
@@ -140,6 +142,9 @@ def test_the_command_takes_them():
         seconds[choice[-1], choice[0]] = msgspec.json.decode(ended.stdout)["total"]["limit_s"]
     assert seconds["tf32", "fp32"] == pytest.approx(seconds["tf32", "tf32"])
     assert seconds["tf32", "fp32"] < seconds["torch", "fp32"] < seconds["strict", "fp32"]
+    words = " ".join(said("predict", "sdxl-base", "--dtype", "vae_decode=fp32", "--maths", "strict").stdout.split())
+    assert "Maths strict: operands in fp32" in words
+    assert "Maths" not in said("predict", "sdxl-base").stdout  # none of its products is in fp32
     wrong = said("predict", "sdxl-base", "--maths", "fast")
     assert (wrong.returncode, "maths is torch, strict or tf32, not 'fast'" in wrong.stderr) == (2, True)
 

@@ -43,10 +43,17 @@ def maths_of(workload: Workload) -> str:
 
 
 def _told(op: Op, maths: str) -> Op:
-    if op.kind not in MATRIX_KINDS or not DTYPES[op.compute_dtype].wished:
+    """All matrix work is told, for a later pass may put other work in fp32."""
+    if op.kind not in MATRIX_KINDS:
         return op
     attrs = {name: value for name, value in op.attrs.items() if name != "maths"}
     return replace(op, attrs=attrs if maths == TORCH else {**attrs, "maths": maths})
+
+
+def matters(workload: Workload) -> bool:
+    """Whether some of its matrix work has operands in fp32."""
+    ops = (op for stage in workload.stages for op in stage.ops if op.kind in MATRIX_KINDS)
+    return any(DTYPES[op.compute_dtype].wished for op in ops)
 
 
 def held_as(workload: Workload, dtype: str) -> Workload:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..estimate import RUNGS, OpEstimate, StageEstimate
+from ..passes.maths import matters
 from ..study.predict import Prediction
 from ..study.target import Target
 from ..units import format_bytes, format_count, format_flops, format_seconds, format_usd
@@ -145,6 +146,7 @@ def _assumptions(prediction: Prediction) -> list[str]:
     lines = [
         f"FLOPs: {a['flops']}. Limit: {a['limit']}. Last-level cache: {a['cache']}.",
         *e.expected.assumptions(),
+        *([f"Maths {a['maths']}."] if matters(e.workload) else []),
         f"Attention {a['attention']}. Elementwise {a['elementwise']}. Precision {a['dtype']}. Price: {a['price']}.",
         f"Memory: {a['memory']}.",
         *(f"{text}." for text in a["machine"]),
