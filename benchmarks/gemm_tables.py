@@ -32,6 +32,7 @@ import polars as pl
 import frameroof
 from frameroof.estimate import estimate_grid
 from frameroof.hardware import Device, Node, device
+from frameroof.roofline import Roofline
 from frameroof.workload.expr import ONE, poly
 from frameroof.workload.recipe import Size
 from frameroof.workload.records import Op, Stage, Tensor, Workload
@@ -141,7 +142,7 @@ def rows_of(system: str, file: str, table: pl.DataFrame) -> Iterator[tuple[Rows,
         if types[0] not in on.dense_flops or not good.any():
             continue
         sizes, time_s = sizes[good].astype(np.int64), time_s[good]
-        compute_s = 2.0 * sizes.prod(axis=1, dtype=np.float64) / on.peak(types[0])
+        compute_s = Roofline(on).limit(flops=2.0 * sizes.prod(axis=1, dtype=np.float64), unit=types[0]).compute_s
         found = (limits(types, on, sizes, cold) for cold in (False, True))
         yield Rows(system, file, name, part["row"].to_numpy()[good], sizes, time_s, *found, compute_s), bad
 
