@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from datetime import date
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -49,16 +49,25 @@ SYSTEMS = {
     "rtx_pro_6000_server": "RTX PRO 6000 Blackwell (Workstation)",  # the same chip, with the higher clock
 }
 """Folders of the wheel, and whose limits they are put beside."""
+
+
+class Operands(NamedTuple):
+    """The types of a product's input and weight."""
+
+    input: str
+    weight: str
+
+
 FORMATS = {
-    "bfloat16": ("bf16", "bf16"),
-    "fp8": ("fp8", "fp8"),
-    "fp8_block": ("fp8", "fp8"),
-    "nvfp4": ("fp4", "fp4"),
-    "sq": ("int8", "int8"),
-    "int8_wo": ("bf16", "int8"),
-    "int4_wo": ("bf16", "fp4"),  # four bits, as wide
+    "bfloat16": Operands("bf16", "bf16"),
+    "fp8": Operands("fp8", "fp8"),
+    "fp8_block": Operands("fp8", "fp8"),
+    "nvfp4": Operands("fp4", "fp4"),
+    "sq": Operands("int8", "int8"),
+    "int8_wo": Operands("bf16", "int8"),
+    "int4_wo": Operands("bf16", "fp4"),  # four bits, as wide
 }
-"""Names of the tables, and the types of input and weight; results are written in bf16. Scales count no bytes."""
+"""Names of the tables, and what they multiply; results are written in bf16. Scales count no bytes."""
 OUT = "bf16"
 FILE = re.compile(r"systems/data/(\w+)/gemm/(.+)/gemm_perf\.parquet$")
 BANDS = (0.0, 0.1, 1.0, 4.0, 16.0, 64.0, 128.0, 1024.0, float("inf"))
@@ -114,7 +123,7 @@ def product(given: str, weight: str) -> Workload:
     return Workload("product", {name: Size(1, most=MOST_SIZE) for name in "mnk"}, (Stage("product", (op,)),))
 
 
-def limits(types: tuple[str, str], on: Device, sizes: np.ndarray, cold: bool) -> np.ndarray:
+def limits(types: Operands, on: Device, sizes: np.ndarray, cold: bool) -> np.ndarray:
     """Seconds of each row of (m, n, k) on a device, distinct sizes once."""
     distinct, at = np.unique(sizes, axis=0, return_inverse=True)
     columns = dict(zip("mnk", distinct.T.copy(), strict=True))
@@ -139,10 +148,10 @@ def rows_of(system: str, file: str, table: pl.DataFrame) -> Iterator[tuple[Rows,
         sizes, time_s = part.select("m", "n", "k").to_numpy(), part["latency"].to_numpy() / 1e3
         good = (sizes > 0).all(axis=1) & np.isfinite(time_s) & (time_s > 0)
         bad = [{"file": file, "row": int(at), "format": name} for at in part["row"].to_numpy()[~good]]
-        if types[0] not in on.dense_flops or not good.any():
+        if types.input not in on.dense_flops or not good.any():
             continue
         sizes, time_s = sizes[good].astype(np.int64), time_s[good]
-        compute_s = Roofline(on).limit(flops=2.0 * sizes.prod(axis=1, dtype=np.float64), unit=types[0]).compute_s
+        compute_s = Roofline(on).limit(flops=2.0 * sizes.prod(axis=1, dtype=np.float64), unit=types.input).compute_s
         found = (limits(types, on, sizes, cold) for cold in (False, True))
         yield Rows(system, file, name, part["row"].to_numpy()[good], sizes, time_s, *found, compute_s), bad
 
