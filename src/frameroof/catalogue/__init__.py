@@ -110,5 +110,7 @@ def load(name: str | os.PathLike[str]) -> Workload:
     """
     text = os.fspath(name)
     if text.endswith((".json", ".json.gz")) or os.sep in text:
+        if Path(text).is_dir():
+            raise ValueError(f"{text} is a folder: count it first, frameroof count {text} --out NAME.workload.json")
         return load_file(text)
     return load_file(str(resources.files(__name__).joinpath(canonical(text) + SUFFIX)))

@@ -70,6 +70,7 @@ def _pixels(config: Mapping[str, Any], scale: int, side: int = 0) -> Size:
 
 
 PIPELINES = {"AmusedPipeline": recipe}
+COMPONENTS = {"UVit2DModel": uvit}
 
 
 def recipes() -> tuple[Recipe, ...]:

@@ -86,6 +86,7 @@ def recipe(name: str, components: Components, setting: Setting = BASE) -> Recipe
 
 
 PIPELINES = {"AnimateDiffPipeline": recipe}
+COMPONENTS = {"UNetMotionModel": unet}
 
 
 def recipes() -> tuple[Recipe, ...]:

@@ -98,6 +98,7 @@ def recipe(name: str, components: Components, setting: Setting = BASE) -> Recipe
 
 
 PIPELINES = {"CogVideoXPipeline": recipe}
+COMPONENTS = {"CogVideoXTransformer3DModel": transformer, "AutoencoderKLCogVideoX": vae_decode}
 
 
 def recipes() -> tuple[Recipe, ...]:

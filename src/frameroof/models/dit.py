@@ -64,6 +64,7 @@ def _pixels(config: Mapping[str, Any], scale: int, side: int = 0) -> Size:
 
 
 PIPELINES = {"DiTPipeline": recipe}
+COMPONENTS = {"DiTTransformer2DModel": dit}
 
 
 def recipes() -> tuple[Recipe, ...]:

@@ -105,6 +105,7 @@ PIPELINES = {
     "Flux2Pipeline": partial(recipe, preset=FLUX2),
     "Flux2KleinPipeline": partial(recipe, preset=FLUX2),
 }
+COMPONENTS = {"FluxTransformer2DModel": flux1, "Flux2Transformer2DModel": flux2}
 
 
 def recipes() -> tuple[Recipe, ...]:

@@ -113,6 +113,7 @@ def recipe(name: str, components: Components, setting: Setting = BASE) -> Recipe
 
 
 PIPELINES = {"HunyuanVideoPipeline": recipe}
+COMPONENTS = {"HunyuanVideoTransformer3DModel": transformer, "AutoencoderKLHunyuanVideo": vae_decode_span}
 
 
 def recipes() -> tuple[Recipe, ...]:

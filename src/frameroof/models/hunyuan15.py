@@ -168,6 +168,7 @@ def recipe(name: str, components: Components, setting: Setting = BASE) -> Recipe
 
 
 PIPELINES = {"HunyuanVideo15Pipeline": recipe}
+COMPONENTS = {"HunyuanVideo15Transformer3DModel": transformer, "AutoencoderKLHunyuanVideo15": vae_decode}
 
 
 def recipes() -> tuple[Recipe, ...]:

@@ -95,6 +95,7 @@ def _of_catalogue(name: str) -> Recipe:
 
 
 PIPELINES = {"LTXPipeline": recipe}
+COMPONENTS = {"LTXVideoTransformer3DModel": transformer, "AutoencoderKLLTXVideo": vae_decode}
 
 
 def recipes() -> tuple[Recipe, ...]:

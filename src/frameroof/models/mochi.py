@@ -140,6 +140,7 @@ def recipe(name: str, components: Components, setting: Setting = BASE) -> Recipe
 
 
 PIPELINES = {"MochiPipeline": recipe}
+COMPONENTS = {"MochiTransformer3DModel": transformer, "AutoencoderKLMochi": vae_decode}
 
 
 def recipes() -> tuple[Recipe, ...]:

@@ -59,6 +59,7 @@ def recipe(name: str, components: Components, setting: Setting = BASE) -> Recipe
 
 
 PIPELINES = {"TextToVideoSDPipeline": recipe}
+COMPONENTS = {"UNet3DConditionModel": unet}
 
 
 def recipes() -> tuple[Recipe, ...]:

@@ -91,6 +91,7 @@ PIPELINES = {
     "PixArtSigmaPipeline": recipe,
     "PixArtAlphaPipeline": partial(recipe, preset=ALPHA),
 }
+COMPONENTS = {"PixArtTransformer2DModel": pixart}
 
 
 def recipes() -> tuple[Recipe, ...]:

@@ -67,6 +67,7 @@ def recipe(name: str, components: Components, preset: Preset = BASE) -> Recipe:
 
 
 PIPELINES = {"QwenImagePipeline": recipe}
+COMPONENTS = {"QwenImageTransformer2DModel": qwen_image}
 
 
 def recipes() -> tuple[Recipe, ...]:

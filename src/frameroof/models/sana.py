@@ -80,6 +80,7 @@ def _pixels(config: Mapping[str, Any], scale: int, side: int = 0) -> Size:
 
 
 PIPELINES = {"SanaPipeline": recipe}
+COMPONENTS = {"SanaTransformer2DModel": sana}
 
 
 def recipes() -> tuple[Recipe, ...]:

@@ -76,6 +76,7 @@ def _pixels(config: Mapping[str, Any], scale: int, side: int = 0) -> Size:
 
 
 PIPELINES = {"StableDiffusion3Pipeline": recipe}
+COMPONENTS = {"SD3Transformer2DModel": mmdit}
 
 
 def recipes() -> tuple[Recipe, ...]:

@@ -111,6 +111,7 @@ PIPELINES = {
     "StableDiffusionPipeline": recipe,
     "StableDiffusionXLPipeline": recipe,
 }
+COMPONENTS = {"UNet2DConditionModel": unet}
 
 
 def recipes() -> tuple[Recipe, ...]:

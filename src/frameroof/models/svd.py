@@ -105,6 +105,7 @@ def recipe(name: str, components: Components, setting: Setting = BASE) -> Recipe
 
 
 PIPELINES = {"StableVideoDiffusionPipeline": recipe}
+COMPONENTS = {"UNetSpatioTemporalConditionModel": unet, "AutoencoderKLTemporalDecoder": vae_decode}
 
 
 def recipes() -> tuple[Recipe, ...]:

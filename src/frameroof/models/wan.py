@@ -225,6 +225,7 @@ def _of_catalogue(name: str) -> Recipe:
 
 
 PIPELINES = {"WanPipeline": recipe, "WanImageToVideoPipeline": recipe}
+COMPONENTS = {"WanTransformer3DModel": transformer, "AutoencoderKLWan": vae_decode}
 
 
 def recipes() -> tuple[Recipe, ...]:
