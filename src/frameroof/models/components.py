@@ -15,7 +15,7 @@ from ..outside import MOST_QUOTED, clean
 from ..workload.recipe import Builder, Part, Recipe, Size, Sizes
 from .autoencoders import decoder
 from .common import Components
-from .folder import _collected
+from .folder import collected
 from .text_encoders import TRUNKS, seen, text_encoder
 
 DECODERS = ("AutoencoderKL", "AutoencoderKLFlux2", "AutoencoderDC", "AutoencoderKLQwenImage")
@@ -32,7 +32,7 @@ def builder_of(cls: str, config: Mapping[str, Any]) -> Builder | None:
         from .stable_diffusion import unet
 
         return unet(cls, config, pooled=_pooled(config))
-    if (make := _collected("COMPONENTS").get(cls)) is not None:
+    if (make := collected("COMPONENTS").get(cls)) is not None:
         made: Builder = make(cls, config)
         return made
     if cls in DECODERS or (cls == "VQModel" and config.get("lookup_from_codebook")):
@@ -52,7 +52,8 @@ def _pooled(config: Mapping[str, Any]) -> int:
 def one_by_one(name: str, components: Components, why: str) -> Recipe:
     """A recipe of every component whose class is known, each run once; `why` begins the refusal where none is.
 
-    Sizes of one name are one parameter; where components do not admit the same, each has its own.
+    Sizes of one name are one parameter; where components do not admit the same, each has its own. That refusal is a
+    `ValueError`, a sentence.
     """
     built: dict[str, Builder] = {}
     notes = [ONCE] if len(components) > 1 else []

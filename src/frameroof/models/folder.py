@@ -32,7 +32,7 @@ def folder_recipe(folder: Path) -> Recipe:
     cls = index.get("_class_name")
     if not isinstance(cls, str):
         raise ValueError(f"{folder}: model_index.json names no pipeline as its _class_name")
-    pipelines = _collected("PIPELINES")
+    pipelines = collected("PIPELINES")
     components = {}
     for name, entry in index.items():
         if name.startswith("_") or not isinstance(entry, list) or len(entry) != 2 or entry[1] is None:
@@ -80,7 +80,7 @@ def _hinted(cls: str, known: Collection[str]) -> str:
     return clean(cls, MOST_QUOTED) + (f" (close: {', '.join(near)})" if near else "")
 
 
-def _collected(table: str) -> dict[str, Any]:
+def collected(table: str) -> dict[str, Any]:
     """What the families put into their tables of this name."""
     from . import FAMILIES
 
