@@ -75,6 +75,8 @@ class Seconds(NamedTuple):
 
     limit: Floats
     expected: Floats
+    sums: tuple[Floats, ...] = ()
+    """Of all regions, each a sum of convex or of concave functions of the sizes: compute, the longer, room."""
 
 
 class Compiled:
@@ -93,7 +95,8 @@ class Compiled:
                 key, factor = region.reduced()
                 merged[key] = merged.get(key, 0) + factor
         self.monomials: dict[Monomial, int] = {}
-        self._lay_out(list(merged.items()), more)
+        self._buffers: dict[tuple[str, int], Floats] = {}
+        self._lay_out(sorted(merged.items(), key=_order), more)
 
     def _lay_out(self, regions: list[tuple[Any, int]], more: Sequence[Poly]) -> None:
         parts = [(at, part, n) for at, ((found, _, _), n) in enumerate(regions) for part in found]
@@ -118,6 +121,8 @@ class Compiled:
             for monomial in p.terms:
                 self.monomials.setdefault(monomial, len(self.monomials))
         self._matrices = {name: self._matrix(polys) for name, polys in self.columns.items()}
+        orders = [_order(region) for region in regions]
+        self._both, self._roomy = (sum(order <= most for order in orders) for most in (BOTH, ROOMY))
         self._plain = all(p == ONE for name in ("calls", "each") for p in self.columns[name])
         self.units = [unit for _, unit, _ in work]
         self._by_part = _joined([at for at, _, _ in work], len(parts))
@@ -127,6 +132,13 @@ class Compiled:
         self._passed = np.zeros((len(operands), len(regions)))
         for operand, at, n in passed:
             self._passed[operand, at] += n
+        self._traffic = np.vstack([self._passed, self._matrices["given"]])
+        self._quick = self._by_part is self._by_region is None and self.asked.bound in ("fused", "unfused")
+        if self._quick:
+            products = np.array([bool(p) for p in self.columns["work"]])
+            self.units = [unit if product else "" for unit, product in zip(self.units, products, strict=True)]
+            self._matrices["longer"] = np.where(products, self._matrices["work"], self._matrices["vector"])
+            self._matrices["other"] = self._matrices["vector"][:, : self._both]
 
     def _matrix(self, polys: Sequence[Poly]) -> Floats:
         matrix = np.zeros((len(self.monomials), len(polys)))
@@ -154,12 +166,72 @@ class Compiled:
         """The polynomials that were compiled beside the regions."""
         return values @ self._matrices["more"]
 
-    def amounts(self, values: Floats) -> dict[str, Floats]:
-        """FLOPs and bits of parts, regions and operands at every size: the same on all machines."""
-        left = {"more", *(("calls", "each") if self._plain else ())}
-        return {name: values @ matrix for name, matrix in self._matrices.items() if name not in left}
+    @property
+    def quick(self) -> bool:
+        """Whether its seconds come with their sums."""
+        return self._quick
 
-    def seconds(self, found: Mapping[str, Floats], rates: Rates, seen: list[Any]) -> Seconds:
+    def amounts(self, values: Floats, quick: bool = False) -> dict[str, Floats]:
+        """FLOPs and bits of parts, regions and operands at every size: the same on all machines.
+
+        `quick` ones are for `seconds`, until they are asked for again.
+        """
+        left = {"more", *(("calls", "each") if self._plain else ())}
+        quick = quick and self._quick
+        left |= {"work", "vector"} if quick else {"longer", "other"}
+        named = {name: matrix for name, matrix in self._matrices.items() if name not in left}
+        if not quick:
+            return {name: values @ matrix for name, matrix in named.items()} | {"values": values}
+        found = {name: np.matmul(values, m, out=self._buffer(name, values, m.shape[1])) for name, m in named.items()}
+        operands = self._passed.shape[0]
+        traffic = self._buffer("traffic", values, operands + values.shape[1])
+        traffic[:, operands:] = values
+        return found | {"values": values, "traffic": traffic}
+
+    def _buffer(self, name: str, values: Floats, columns: int) -> Floats:
+        """Memory that is used again: new memory costs more than what is computed into it."""
+        key = name, len(values)
+        if key not in self._buffers:
+            self._buffers[key] = np.empty((len(values), columns))
+        return self._buffers[key]
+
+    def seconds(self, found: Mapping[str, Floats], rates: Rates) -> Seconds:
+        """At every size on one machine, of `quick` amounts."""
+        return self._quickly(found, rates) if self._quick else self.compared(found, rates, [])
+
+    def _quickly(self, found: Mapping[str, Floats], rates: Rates) -> Seconds:
+        """The formulas of `region_of` in as few passes over as little memory as there can be; times are in bits."""
+        many = len(self.units)
+        compute, longer, memory = (self._buffer(name, found["values"], many) for name in ("c", "longest", "m"))
+        each = [rates.per_flop_s(unit) if unit else rates.per_vector_s for unit in self.units]
+        np.multiply(found["longer"], np.array(each) / rates.per_bit_s, out=compute)
+        if self._both:
+            both = compute[:, : self._both]
+            np.maximum(both, found["other"] * (rates.per_vector_s / rates.per_bit_s), out=both)
+        np.maximum(compute, found["moved"], out=longer)
+        ones = np.ones(many)
+        expected, limit = longer @ self._slower, longer @ ones
+        sums: tuple[Floats, ...] = compute @ ones, limit
+        if rates.cache_bits:
+            self._beyond(found, rates, found["traffic"][:, : self._passed.shape[0]])
+            np.matmul(found["traffic"], self._traffic, out=memory)
+            np.maximum(compute, memory, out=longer)
+            limit = longer @ ones
+            room = longer[:, : self._roomy]
+            room -= compute[:, : self._roomy]
+            room_bits = np.minimum(room, found["given"][:, : self._roomy], out=room) @ ones[: self._roomy]
+            sums = *sums, limit, room_bits
+            limit = limit - np.minimum(room_bits, rates.cache_bits)
+        return Seconds(limit * rates.per_bit_s, expected * rates.per_bit_s, sums)
+
+    def _beyond(self, found: Mapping[str, Floats], rates: Rates, out: Floats) -> None:
+        """Into `out`: bits of every operand that passes between regions beyond the cache."""
+        np.subtract(found["size"], rates.cache_bits * (1.0 if self._plain else found["calls"]), out=out)
+        np.maximum(out, 0.0, out=out)
+        if not self._plain:
+            out *= found["each"]
+
+    def compared(self, found: Mapping[str, Floats], rates: Rates, seen: list[Any]) -> Seconds:
         """At every size on one machine; into `seen` the difference of every two numbers that were compared."""
         of_part = [
             _summed(found["work"] * np.array([rates.per_flop_s(unit) for unit in self.units]), self._by_part),
@@ -168,19 +240,14 @@ class Compiled:
         ]
         matrix_s, vector_s, cold_s = (_summed(each, self._by_region) for each in of_part)
         given_s = found["given"] * rates.per_bit_s
-        memory_s = given_s + self._passed_s(found, rates, seen) if rates.cache_bits else cold_s
+        memory_s = cold_s
+        if rates.cache_bits:
+            beyond = np.empty_like(found["size"])
+            self._beyond(found, rates, beyond)
+            seen.append(found["size"] - rates.cache_bits * (1.0 if self._plain else found["calls"]))
+            memory_s = given_s + (beyond @ self._passed) * rates.per_bit_s
         limit_s = self._limit_s((matrix_s, vector_s, memory_s, given_s), rates, seen)
         return Seconds(limit_s, self._expected_s(of_part, (matrix_s, vector_s, cold_s), seen))
-
-    def _passed_s(self, found: Mapping[str, Floats], rates: Rates, seen: list[Any]) -> Floats:
-        """What passes between regions beyond the cache."""
-        beyond = found["size"] - rates.cache_bits * (1.0 if self._plain else found["calls"])
-        seen.append(beyond)
-        beyond = np.maximum(beyond, 0.0)
-        if not self._plain:
-            beyond = beyond * found["each"]
-        total: Floats = (beyond @ self._passed) * rates.per_bit_s
-        return total
 
     def _limit_s(self, sums: tuple[Floats, ...], rates: Rates, seen: list[Any]) -> Floats:
         matrix_s, vector_s, memory_s, given_s = sums
@@ -212,6 +279,16 @@ class Compiled:
         compute = np.where((matrix_s >= vector_s)[:, own], of_part[0], of_part[1])
         found: Floats = np.where((compute_s >= cold_s)[:, own], compute, of_part[2]) @ self._slower
         return found
+
+
+BOTH, ROOMY, REST = range(3)
+
+
+def _order(region: tuple[Any, int]) -> int:
+    """Those first that do both kinds of arithmetic, of which either may be the longer; then what has given bytes."""
+    (parts, given, _), _ = region
+    both = any(vector and any(p for _, p in work) for _, (work, vector, _) in parts)
+    return BOTH if both else ROOMY if given else REST
 
 
 def _joined(owners: Sequence[int], count: int) -> Floats | None:

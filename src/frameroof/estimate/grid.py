@@ -18,8 +18,8 @@ from ..passes import set_maths, with_plan
 from ..roofline import Roofline
 from ..workload.expr import expr, names_in, poly
 from ..workload.records import COLLECTIVE, Stage, Workload
-from .by_size import BySize, Shared, Sizes
-from .compiled import Compiled
+from .by_size import CELLS, BySize, Shared, Sizes
+from .compiled import Compiled, Seconds
 from .cost import cost_of
 from .expected import DEFAULT_UTILIZATION, Expected, check_device
 from .ladder import Asked, Rates, Rung
@@ -27,6 +27,8 @@ from .memory import resident_bytes
 
 Floats = NDArray[np.float64]
 CHUNK = 512  # configurations at a time: the working set then stays in cache
+ROUNDING = 1e-12  # what two numbers may differ by that are the same
+WIDE = 16 * CHUNK  # whose sizes are bound at a time: an expression costs some microseconds, whatever its length
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,8 @@ def estimate_grid(
     shares = [[float(plan.stages[at].share) for plan in planned] for at in range(len(stages))]
     limit, times = np.zeros((len(nodes), count)), np.zeros((len(nodes), count))
     held = np.zeros(count)
-    for start in range(0, count, CHUNK):
-        part = slice(start, start + CHUNK)
+    for start in range(0, count, WIDE):
+        part = slice(start, start + WIDE)
         chunk = {name: array[part] for name, array in values.items()}
         for (stage, by_size), share in zip(stages, shares, strict=True):
             machines = list(zip(rooflines, share, strict=True))
@@ -122,6 +124,10 @@ class Sums:
     expected: Floats
     held: Floats
 
+    def of(self, part: slice) -> Sums:
+        """Those of some configurations."""
+        return Sums(self.limit[:, part], self.expected[:, part], self.held[part])
+
 
 class _Stage:
     """One compiled stage, and what it holds."""
@@ -133,14 +139,26 @@ class _Stage:
                 raise ValueError(f"{op.path}: a grid has no collectives; `estimate` takes one configuration at a time")
         bits = BITS[stage.dtype or base]
         held = [h.elements * bits + h.fixed_bytes * 8 for h in stage.held]
-        self.of = Compiled(stage, expected, asked, held)
+        made, key = stage.remembered, (Compiled, asked, bits, tuple(map(expected.share, stage.ops)))
+        if key not in made:
+            made[key] = Compiled(stage, expected, asked, held)
+        self.of: Compiled = made[key]
 
     def add(self, sizes: Sizes, machines: Sequence[Shared], out: Sums) -> None:
         """Add this stage's seconds at every size, and raise the memory held to its activations."""
         repeat = np.broadcast_to(np.asarray(expr(self.stage.repeat)(sizes), dtype=float), out.held.shape)
-        if not self.stage.loop:
-            self._once(self.stage.bind(sizes), repeat, machines, out)
-            return
+        bound = sizes if self.stage.loop else self.stage.bind(sizes)
+        named = {name: np.asarray(bound[name]) for name in (bound if self.stage.loop else self.of.names)}
+        for start in range(0, len(repeat), CHUNK):
+            part = slice(start, start + CHUNK)
+            env = {name: value[part] if value.ndim else value for name, value in named.items()}
+            if self.stage.loop:
+                self._loop(env, repeat[part], machines, out.of(part))
+            else:
+                self._once(env, repeat[part], machines, out.of(part))
+
+    def _loop(self, sizes: Sizes, repeat: Floats, machines: Sequence[Shared], out: Sums) -> None:
+        assert self.stage.loop
         turns = np.broadcast_to(np.asarray(expr(self.stage.loop[1])(sizes)), out.held.shape)
         if not (self._affine() and self._by_ends(sizes, repeat, turns, machines, out)):
             self._by_turns(sizes, repeat, turns, machines, out)
@@ -175,21 +193,17 @@ class _Stage:
     ) -> bool:
         """The sum over a loop from its first and last turn; False, and nothing done, where that is not it.
 
-        Everything that is compared is a straight line, or made of some by comparisons before it: where no comparison
-        comes out otherwise at the last turn than at the first, the seconds are a straight line, and their sum is the
-        number of turns times the mean of the ends.
+        Where the seconds are a straight line over the turns, their sum is as many turns times the mean of the ends.
         """
         ends = [self._bound(sizes, np.maximum(turn, 0)) for turn in (np.zeros_like(turns), turns - 1)]
         values = [self.of.values(env, len(turns)) for env in ends]
-        amounts = [self.of.amounts(each) for each in values]
-        found = []
-        for roofline, share in machines:
-            seen: tuple[list[Any], list[Any]] = [], []
-            rates = Rates(roofline, share, self.cold)
-            pair = [self.of.seconds(a, rates, s) for a, s in zip(amounts, seen, strict=True)]
-            if any((first * last < 0).any() for first, last in zip(*seen, strict=True)):
-                return False
-            found.append([(first + last) / 2 * share for first, last in zip(*pair, strict=True)])
+        rates = [Rates(roofline, share, self.cold) for roofline, share in machines]
+        means = self._means_quickly(values, rates) if self.of.quick else self._means(values, rates)
+        if means is None:
+            return False
+        found = [
+            (limit * share, expected * share) for (limit, expected), (_, share) in zip(means, machines, strict=True)
+        ]
         for at, (limit, expected) in enumerate(found):
             out.limit[at] += limit * repeat * turns
             out.expected[at] += expected * repeat * turns
@@ -197,28 +211,73 @@ class _Stage:
             self._hold(value, repeat * turns, out)
         return True
 
+    def _means(self, values: list[Floats], rates: list[Rates]) -> list[tuple[Floats, Floats]] | None:
+        """Limits and expected times at the mean of the ends, by machine; None where they are not straight lines.
+
+        Everything that is compared is a straight line, or made of some by comparisons before it: no comparison may come
+        out otherwise at the last turn than at the first.
+        """
+        amounts = [self.of.amounts(each) for each in values]
+        means = []
+        for rate in rates:
+            seen: tuple[list[Any], list[Any]] = [], []
+            first, last = (self.of.compared(a, rate, s) for a, s in zip(amounts, seen, strict=True))
+            if any((a * b < 0).any() for a, b in zip(*seen, strict=True)):
+                return None
+            means.append(((first.limit + last.limit) / 2, (first.expected + last.expected) / 2))
+        return means
+
+    def _means_quickly(self, values: list[Floats], rates: list[Rates]) -> list[tuple[Floats, Floats]] | None:
+        """The same by what lies between: a convex (or concave) function that is there the mean of its ends is straight.
+
+        So are sums of them, and each of their parts. What is compared in the end is made of sums that were seen to be
+        straight before it.
+        """
+        between = (values[0] + values[1]) / 2
+        found: list[list[Seconds]] = []
+        for each in (*values, between):
+            amounts = self.of.amounts(each, quick=True)
+            found.append([self.of.seconds(amounts, rate) for rate in rates])
+        means = []
+        for first, last, middle in zip(*found, strict=True):
+            limit, expected = (first.limit + last.limit) / 2, (first.expected + last.expected) / 2
+            sums = ((a + b) / 2 for a, b in zip(first.sums, last.sums, strict=True))
+            pairs = zip((limit, expected, *sums), (middle.limit, middle.expected, *middle.sums), strict=True)
+            if any((np.abs(mean - seen) > ROUNDING * np.abs(seen)).any() for mean, seen in pairs):
+                return None
+            means.append((limit, expected))
+        return means
+
     def _by_turns(
         self, sizes: Sizes, repeat: Floats, turns: NDArray[np.int64], machines: Sequence[Shared], out: Sums
     ) -> None:
         """The sum over a loop turn by turn; turns whose sizes do not change (a full window) are one."""
         used = self.of.names
         waiting: tuple[Mapping[str, Any], Floats] | None = None
-        for turn in range(int(turns.max())):
-            env, weight = self._bound(sizes, np.full_like(turns, turn)), repeat * (turn < turns)
-            if waiting and all(np.array_equal(env[name], waiting[0][name]) for name in used):
-                waiting = (env, waiting[1] + weight)
-                continue
-            if waiting:
-                self._once(*waiting, machines, out)
-            waiting = (env, weight)
+        last, step = int(turns.max()), max(1, CELLS // len(turns))
+        for start in range(0, last, step):
+            many = np.arange(start, min(start + step, last), dtype=np.int64)[:, None]
+            bound = self._bound(
+                sizes, np.minimum(many, np.maximum(turns - 1, 0))
+            )  # beyond its turns one weighs nothing
+            named = {name: np.asarray(bound[name]) for name in used}
+            for at, turn in enumerate(many[:, 0]):
+                env = {name: value[at] if value.ndim == 2 else value for name, value in named.items()}
+                weight = repeat * (turn < turns)
+                if waiting and all(np.array_equal(env[name], waiting[0][name]) for name in used):
+                    waiting = (env, waiting[1] + weight)
+                    continue
+                if waiting:
+                    self._once(*waiting, machines, out)
+                waiting = (env, weight)
         if waiting:
             self._once(*waiting, machines, out)
 
     def _once(self, env: Mapping[str, Any], weight: Floats, machines: Sequence[Shared], out: Sums) -> None:
         values = self.of.values(env, len(weight))
-        amounts = self.of.amounts(values)
+        amounts = self.of.amounts(values, quick=True)
         for at, (roofline, share) in enumerate(machines):
-            found = self.of.seconds(amounts, Rates(roofline, share, self.cold), [])
+            found = self.of.seconds(amounts, Rates(roofline, share, self.cold))
             out.limit[at] += found.limit * weight * share
             out.expected[at] += found.expected * weight * share
         self._hold(values, weight, out)

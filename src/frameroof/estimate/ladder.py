@@ -182,8 +182,7 @@ def ladder_of(fused: Level, unfused: Level, rates: Rates) -> tuple[Any, Any, Any
     whole = _sum(fused.sums)
     compulsory_s = larger(0.0, whole.given_s - rates.cache_s)
     light_s = larger(compulsory_s, larger(whole.matrix_s, whole.vector_s))
-    fused_s = larger(light_s, fused.seconds)  # so by the formulas; here despite rounding
-    return compulsory_s, light_s, fused_s, larger(fused_s, unfused.seconds)
+    return compulsory_s, light_s, fused.seconds, unfused.seconds
 
 
 def _sum(parts: Sequence[Amounts]) -> Amounts:

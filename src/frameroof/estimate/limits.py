@@ -9,6 +9,7 @@ limited by the pairs that its mask leaves (`rules.causal_pairs`), while its FLOP
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from ..hardware import Node
@@ -110,7 +111,8 @@ def estimate_stage(run: Pass, where: Where, expected: Expected, asked: Asked = F
         )
         for at, (row, (calls, flops, vector, bits), s) in enumerate(zip(table.rows, counts, spent, strict=True))
     )  # fmt: skip
-    return StageEstimate(run.stage.name, run.runs, rows, Ladder(*rungs), asked)
+    bounds = Ladder(*accumulate(rungs, max))  # at most the next by the formulas; here despite rounding
+    return StageEstimate(run.stage.name, run.runs, rows, bounds, asked)
 
 
 def _bounds(table: Table, spent: Sequence[_Times], asked: Asked) -> list[Bound]:
