@@ -127,6 +127,8 @@ class Roofline:
 
 def larger(a: Any, b: Any) -> Any:
     """The larger of two numbers, or of each pair in arrays."""
+    if type(a) is type(b) is float:
+        return a if a >= b else b
     if isinstance(a, (float, int)) and isinstance(b, (float, int)):
         return a if a >= b else b
     import numpy as np
@@ -136,6 +138,8 @@ def larger(a: Any, b: Any) -> Any:
 
 def smaller(a: Any, b: Any) -> Any:
     """The smaller of two numbers, or of each pair in arrays."""
+    if type(a) is type(b) is float:
+        return a if a <= b else b
     if isinstance(a, (float, int)) and isinstance(b, (float, int)):
         return a if a <= b else b
     import numpy as np

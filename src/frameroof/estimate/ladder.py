@@ -16,12 +16,12 @@ moves s of every tensor: of the whole work its cache holds C / s.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 from ..roofline import Roofline, larger, smaller
-from ..workload.table import Row
+from ..workload.table import Kernels, Row
 
 Rung = Literal["compulsory", "light", "fused", "unfused"]
 RUNGS: tuple[Rung, ...] = get_args(Rung)
@@ -142,25 +142,31 @@ def region_of(matrix_s: Any, vector_s: Any, memory_s: Any, given_s: Any) -> Regi
 
 
 class Level:
-    """One rung that is a sum over regions, `groups` of rows: the whole, and each row's part of it.
+    """One rung that is a sum over kernels: the whole, and of the distinct ones each row's part of it.
 
-    `cold`: nothing is taken off for a cache.
+    `rows` are those of the first of each; `cold`: nothing is taken off for a cache.
     """
 
-    def __init__(self, groups: Sequence[Sequence[int]], rows: Sequence[Amounts], cache_s: float, cold: bool) -> None:
-        self.groups, self.rows, self.cold = groups, rows, cold
-        self.sums = [_sum([rows[at] for at in group]) for group in groups]
+    def __init__(self, kernels: Kernels, rows: Mapping[int, Amounts], cache_s: float, cold: bool) -> None:
+        self.kernels, self.rows, self.cold = kernels, rows, cold
+        self.sums = [_sum([rows[at] for at in group]) for group in kernels.first]
         self.regions = [
             region_of(s.matrix_s, s.vector_s, s.cold_s if cold else s.memory_s, s.given_s) for s in self.sums
         ]
-        room_s = sum((region.room_s for region in self.regions), 0.0)
+        room_s = sum((n * region.room_s for n, region in zip(kernels.many, self.regions, strict=True)), 0.0)
         off_s = 0.0 if cold else smaller(cache_s, room_s)
-        self.seconds = sum((region.seconds for region in self.regions), 0.0) - off_s
+        whole_s = sum((n * region.seconds for n, region in zip(kernels.many, self.regions, strict=True)), 0.0)
+        self.seconds = whole_s - off_s
         self._kept = off_s / larger(room_s, TINY)
         """The share of the room that the cache takes off."""
 
+    def all(self) -> Amounts:
+        """The sum over all kernels."""
+        each = zip(self.kernels.many, self.sums, strict=True)
+        return _sum([Amounts(*(n * part for part in found)) for n, found in each])
+
     def parts(self, group: int) -> list[tuple[Any, Any, Any]]:
-        """Of each member of a region: its part of the region's compute, its memory, and its part of the whole.
+        """Of each member of a distinct kernel: its part of the region's compute, its memory, and its part of the whole.
 
         What the cache takes off inputs and weights is taken off the memory of regions that it shortens.
         """
@@ -169,7 +175,7 @@ class Level:
         by_compute = region.compute_s >= region.memory_s
         off = self._kept * region.room_s / larger(whole.given_s, TINY)
         found = []
-        for at in self.groups[group]:
+        for at in self.kernels.first[group]:
             row = self.rows[at]
             compute_s = _either(by_matrix, row.matrix_s, row.vector_s)
             memory_s = (row.cold_s if self.cold else row.memory_s) - off * row.given_s
@@ -179,7 +185,7 @@ class Level:
 
 def ladder_of(fused: Level, unfused: Level, rates: Rates) -> tuple[Any, Any, Any, Any]:
     """Seconds of each rung of one pass, in the order of `RUNGS`."""
-    whole = _sum(fused.sums)
+    whole = fused.all()
     compulsory_s = larger(0.0, whole.given_s - rates.cache_s)
     light_s = larger(compulsory_s, larger(whole.matrix_s, whole.vector_s))
     return compulsory_s, light_s, fused.seconds, unfused.seconds

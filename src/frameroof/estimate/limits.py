@@ -18,7 +18,7 @@ from ..passes.parallel import with_plan
 from ..roofline import Bound, Limit, Roofline, bound_of, larger
 from ..workload.expr import Poly
 from ..workload.records import COLLECTIVE, Op, Workload
-from ..workload.table import Row, Table, table_of
+from ..workload.table import Kernels, Row, Table, table_of
 from .communication import ring_bytes
 from .expected import DEFAULT_UTILIZATION, Bounds, Expected, Formulas, Work, check_device, total_s, units_of
 from .ladder import FUSED, RUNGS, Amounts, Asked, Ladder, Level, Rates, Rung, amounts_of, ladder_of
@@ -118,16 +118,16 @@ def estimate_stage(run: Pass, where: Where, expected: Expected, asked: Asked = F
 def _bounds(table: Table, spent: Sequence[_Times], asked: Asked) -> list[Bound]:
     """Which of the two each row's region is bound by; of what the cache takes off down to its compute, compute."""
     found: list[Bound] = ["compute"] * len(spent)
-    for group in _groups(table, asked):
+    for group in _kernels(table, asked.apart).groups:
         memory_s = sum(spent[at].memory_s for at in group) * (1 - ROUNDING)
         for at in group:
             found[at] = bound_of(sum(spent[row].compute_s for row in group), memory_s)
     return found
 
 
-def _groups(table: Table, asked: Asked) -> Sequence[Sequence[int]]:
+def _kernels(table: Table, apart: bool) -> Kernels:
     """Rows that are one kernel."""
-    return [(at,) for at in range(len(table.rows))] if asked.apart else table.regions
+    return table.apart if apart else table.regions
 
 
 def _values(table: Table, run: Pass) -> list[Any]:
@@ -167,22 +167,19 @@ def _seconds(
             if row.alike not in found:
                 own = row.op.kind == COLLECTIVE
                 found[row.alike] = _sent(run, row, where) if own else amounts_of(row, values, rate, apart)
-        groups = _groups(table, Asked("unfused" if apart else "fused"))
-        rows = [found[row.alike] for row in table.rows]
-        levels[apart] = Level(groups, rows, rate.cache_s, cold=not rate.cache_bits)
+        kernels = _kernels(table, apart)
+        rows = {at: found[table.rows[at].alike] for group in kernels.first for at in group}
+        levels[apart] = Level(kernels, rows, rate.cache_s, cold=not rate.cache_bits)
     chosen = levels[asked.apart]
-    cold = chosen if chosen.cold else Level(chosen.groups, chosen.rows, 0.0, cold=True)
+    cold = chosen if chosen.cold else Level(chosen.kernels, chosen.rows, 0.0, cold=True)
+    known = [
+        [_Times(*map(run.seconds, (*warm, cold_s))) for warm, (_, _, cold_s) in zip(a, b, strict=True)]
+        for a, b in ((chosen.parts(at), cold.parts(at)) for at in range(len(chosen.sums)))
+    ]
     spent: list[_Times] = [_Times(0.0, 0.0, 0.0, 0.0)] * len(table.rows)
-    known: dict[int, _Times] = {}
-    for group, members in enumerate(chosen.groups):
-        alike = table.rows[members[0]].alike
-        if len(members) == 1 and alike in known:
-            spent[members[0]] = known[alike]
-            continue
-        for at, warm, (_, _, cold_s) in zip(members, chosen.parts(group), cold.parts(group), strict=True):
-            spent[at] = _Times(*map(run.seconds, (*warm, cold_s)))
-        if len(members) == 1:
-            known[alike] = spent[members[0]]
+    for group, which in zip(chosen.kernels.groups, chosen.kernels.which, strict=True):
+        for at, each in zip(group, known[which], strict=True):
+            spent[at] = each
     return spent, ladder_of(levels[False], levels[True], rate)
 
 
@@ -204,7 +201,7 @@ def _expected(
         else:
             work = Work(Formulas(row.op, not asked.apart), run.env)
             due.append(run.seconds(total_s(expected, work, bounds_of(work, where))))
-    for group in () if asked.apart else table.regions:
+    for group in () if asked.apart else table.regions.groups:
         if any(due[at] < spent[at].limit_s for at in group):
             whole = sum(due[at] for at in group)
             beyond = max(0.0, whole - sum(spent[at].limit_s for at in group))

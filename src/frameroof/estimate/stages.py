@@ -118,4 +118,6 @@ class Pass:
 
     def seconds(self, value: Any) -> float:
         """Seconds of all calls in a turn, summed over turns and repeats: those of one device, its share of them."""
+        if type(value) is float:
+            return value * self.runs * self.share
         return float(self.total(value)) * self.share

@@ -81,6 +81,19 @@ def regions_of(ops: Sequence[Op]) -> tuple[tuple[int, ...], ...]:
     return tuple(map(tuple, found.values()))
 
 
+class Kernels(NamedTuple):
+    """Rows that are one kernel each: all groups of them, and the distinct ones.
+
+    `which` is for every group its number among the distinct ones, `first` the rows of the first of each of those, and
+    `many` how many groups there are of it.
+    """
+
+    groups: tuple[tuple[int, ...], ...]
+    which: tuple[int, ...]
+    first: tuple[tuple[int, ...], ...]
+    many: tuple[int, ...]
+
+
 class Table:
     """The rows of a stage, its regions, and the distinct polynomials that they use."""
 
@@ -89,9 +102,20 @@ class Table:
         self._polys: dict[Poly, int] = {}
         self._alike: dict[Any, int] = {}
         self.rows = tuple(map(self._row, stage.ops))
-        self.regions = regions_of(stage.ops)
+        self.regions = self._kernels(regions_of(stage.ops))
+        self.apart = self._kernels(tuple((at,) for at in range(len(self.rows))))
         self._sums = [(poly, [(c, self._of(m)) for m, c in poly.terms.items()]) for poly in self._polys]
         self._minima = [factor for factor in {f for m in self._monomials for f in m} if not factor.isidentifier()]
+
+    def _kernels(self, groups: tuple[tuple[int, ...], ...]) -> Kernels:
+        first: dict[Any, tuple[int, ...]] = {}
+        alike = [tuple(self.rows[at].alike for at in group) for group in groups]
+        for kind, group in zip(alike, groups, strict=True):
+            first.setdefault(kind, group)
+        place = {kind: at for at, kind in enumerate(first)}
+        which = tuple(place[kind] for kind in alike)
+        many = Counter(which)
+        return Kernels(groups, which, tuple(first.values()), tuple(many[at] for at in range(len(first))))
 
     def _of(self, monomial: Monomial) -> int:
         return self._monomials.setdefault(monomial, len(self._monomials))
