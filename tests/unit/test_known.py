@@ -107,3 +107,41 @@ def test_autocast_on_the_tensors_own_device():
     assert [op.kind for op in trace(lambda: build(forward), {}).ops].count("linear") == 1
     with pytest.raises(RuntimeError), torch.autocast(device_type="meta"):
         pass  # as PyTorch has it, outside of a count
+
+
+class Routed(nn.Module):
+    """Four experts of 16 x 32, of which each token goes to two, sorted as HiDream does or masked as Mixtral does."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.gate = nn.Linear(16, 4, bias=False)
+        self.experts = nn.ModuleList(nn.Linear(16, 32, bias=False) for _ in range(4))
+        self.how = how
+
+    def forward(self, x: Any) -> Any:
+        chosen = self.gate(x).softmax(-1).topk(2).indices
+        out = x.new_zeros(len(x), 32)
+        if self.how == "sorted":
+            order = chosen.flatten().argsort()
+            ends = chosen.flatten().bincount().cpu().numpy().cumsum(0)
+            parts = [order[a:b] // 2 for a, b in zip((0, *ends), ends, strict=False)]
+        else:
+            hit = F.one_hot(chosen, 4).permute(2, 1, 0)
+            parts = [torch.where(hit[e])[1] for e in (hit.sum((-1, -2)) > 0).nonzero().flatten().tolist()]
+        for expert, tokens in zip(self.experts, parts, strict=True):
+            out.index_add_(0, tokens, expert(x[tokens]))
+        return out
+
+
+@pytest.mark.parametrize("how", ["sorted", "masked"])
+def test_tokens_are_sent_to_experts_evenly(how):
+    workload = count(lambda tokens=64: (Routed(how), (torch.empty(tokens, 16),), {}), fixed=True)
+    each = [op for op in workload.stages[0].ops if op.path.startswith("experts")]
+    assert sum(int(op.flops()({}) * op.times({})) for op in each) == 2 * 64 * 2 * 16 * 32
+    assert {int(op.dims["m"]({})) for op in each} == {32}
+    assert any(note.startswith("what topk chooses by activations") for note in workload.notes)
+
+
+def test_lists_of_values_are_noted():
+    workload = count(lambda: (Reads(by_list), (torch.empty(8, 16), torch.tensor([3, 5])), {}), fixed=True)
+    assert any("those of the values that the builder gave" in note for note in workload.notes)

@@ -20,10 +20,11 @@ from torch.utils._pytree import tree_map
 
 MOST_INTEGERS = 1 << 16  # elements of an integer or Boolean tensor whose values are kept
 MOST_FLOATS = 1 << 12  # of another
+SPREAD = "what topk chooses by activations, such as experts for tokens, is taken to be spread evenly over what there is"
 NOTE = "sizes that the forward reads from values are those of the values that the builder gave"
 
 aten = torch.ops.aten
-_ATTRIBUTE = "_frameroof_known"  # (value, [whether it still holds]); the list is shared by views
+_ATTRIBUTE = "_frameroof_known"  # (value, [whether it still holds]); the list is shared by views, longer if assumed
 _READS = {
     "nonzero",
     "bincount",
@@ -68,6 +69,27 @@ def keep_inputs(real: torch.Tensor, twin: torch.Tensor) -> None:
         keep(twin, real.detach().cpu().to(twin.dtype))
 
 
+def note_of(args: Any, kwargs: Any = None) -> str:
+    """Where the values that a call asks for come from: the builder, or what is assumed of `topk`."""
+    return SPREAD if any(map(_assumed, tensors(args, kwargs))) else NOTE
+
+
+def _assumed(tensor: torch.Tensor) -> bool:
+    found = getattr(tensor, _ATTRIBUTE, None)
+    return found is not None and len(found[1]) > 1
+
+
+def spread(func: Any, args: Sequence[Any], out: Any) -> None:
+    """Give what `topk` chooses by unknown values along the last dimension the indices of an even choice."""
+    if func._opname != "topk" or out[1].device.type != "meta" or value_of(out[1]) is not None:
+        return
+    if not out[1].numel() or out[1].numel() > MOST_INTEGERS or args[0].shape[:-1] != out[1].shape[:-1]:
+        return
+    with _disable_current_modes():
+        even = torch.arange(out[1].numel()).view(out[1].shape) % args[0].shape[-1]
+    keep(out[1], even, [True, True])
+
+
 def _small(tensor: torch.Tensor) -> bool:
     floating = tensor.is_floating_point() or tensor.is_complex()
     return tensor.numel() <= (MOST_FLOATS if floating else MOST_INTEGERS)
@@ -93,7 +115,8 @@ def answer(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     out = _on_cpu(func, args, kwargs)
     if name in _ASKS or to_cpu or not tensors(out):
         return out.clone() if isinstance(out, torch.Tensor) else out
-    return tree_map(lambda t: _twin(t) if isinstance(t, torch.Tensor) else t, out)
+    alive = [True, True] if any(map(_assumed, tensors(args, kwargs))) else None
+    return tree_map(lambda t: _twin(t, alive) if isinstance(t, torch.Tensor) else t, out)
 
 
 def chosen(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
@@ -144,7 +167,7 @@ def follow(func: Any, args: Sequence[Any], kwargs: dict[str, Any], inputs: Seque
             continue  # changed in place, and so are its values
         shared = next((t for t in inputs if _same(value_of(t), value)), None)
         known = getattr(shared, _ATTRIBUTE, None)
-        keep(tensor, value, known[1] if known else None)
+        keep(tensor, value, known[1] if known else [True, True] if any(map(_assumed, inputs)) else None)
 
 
 def _same(one: torch.Tensor | None, other: torch.Tensor) -> bool:
@@ -177,19 +200,24 @@ def _on_cpu(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return func(*tree_map(moved, args), **tree_map(moved, kwargs))
 
 
-def _twin(value: torch.Tensor) -> torch.Tensor:
+def _twin(value: torch.Tensor, alive: list[bool] | None = None) -> torch.Tensor:
     with _disable_current_modes():
         made = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
-    keep(made, value)
+    keep(made, value, alive)
     return made
 
 
 class Values(TorchFunctionMode):
-    """Keeps what `torch.tensor` is given, and gives NumPy and lists what is known."""
+    """Keeps what `torch.tensor` is given, and gives NumPy and lists what is known; `notes` is told of that."""
+
+    def __init__(self, notes: dict[str, None] | None = None) -> None:
+        super().__init__()
+        self.notes = {} if notes is None else notes
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in _OUTSIDE and (value := value_of(args[0])) is not None and args[0].device.type == "meta":
+            self.notes[note_of(args[0])] = None
             with _disable_current_modes():
                 return func(value.clone(), *args[1:], **kwargs)
         out = func(*args, **kwargs)

@@ -185,7 +185,7 @@ class Recorder(TorchDispatchMode):
                 return answer[0]
         found = known.answer(func, args, kwargs)
         if found is not known.MISSING:
-            self.trace.notes[known.NOTE] = None
+            self.trace.notes[known.note_of(args, kwargs)] = None
             return found
         func, args, kwargs = known.chosen(func, args, kwargs)
         if func not in _WHOLE and not rules.is_known(func) and func.namespace != "prim":
@@ -201,6 +201,7 @@ class Recorder(TorchDispatchMode):
         else:
             out = run_on_meta(func, args, kwargs)
         known.follow(func, args, kwargs, inputs, out)
+        known.spread(func, args, out)
         outputs = known.tensors(out)
         if any(t.is_nested for t in outputs):
             raise NotImplementedError(NESTED)
@@ -332,7 +333,7 @@ def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         with (
             torch.inference_mode(),
             torch.device("meta"),
-            known.Values(),
+            known.Values(recorder.trace.notes),
             autocast_on_meta(),
             causal_biases(),
             nothing_compiled(),
