@@ -62,7 +62,7 @@ def recipe_of(  # six arguments: two are keywords only, for the command line
 
 
 def _with_default(size: Size, default: int) -> Size:
-    return Size(default, size.step, size.offset, size.least, size.most, size.doc)
+    return replace(size, default=default)
 
 
 def _mark(traced: Traced, spec: Sizes) -> Builder:
@@ -121,7 +121,8 @@ class _Probe:
                 if not values or not self.follows(name, step, start, values):
                     continue
                 most = start if below else None
-                size = Size(start, step, start % step, self._least(name, step, start, below), most)
+                seen = (min(start, *values), max(start, *values))
+                size = Size(start, step, start % step, self._least(name, step, start, below), most, verified=seen)
                 if step == 1:
                     return self._for_default(name, _Rule(size, ((1, 0),), 0, below))
                 coarse = coarse or _Rule(size, (), 0, below)
@@ -158,7 +159,8 @@ class _Probe:
         except (CannotCount, StructureChanges):
             return None
         most = start if below else None
-        size = Size(start, least=self._small(name, found, start, sorted(every)), most=most)
+        least = self._small(name, found, start, sorted(every))
+        size = Size(start, least=least, most=most, verified=(tried[0], max(start, *values)))
         return _Rule(size, tuple(found), step if often else 0, below)
 
     def _for_default(self, name: str, rule: _Rule) -> _Rule:

@@ -269,7 +269,7 @@ def _fitted(spec: Sizes, traced: Traced) -> Recorded:
         name="",
         ops=tuple(ops),
         let=let,
-        limits=dict(spec.sizes),
+        limits=_verified(spec, [*points, *([far] if far and len(traces) > len(points) else [])]),
         weights=traces[0].params,
         held=tuple(replace(h, row=where[h.row]) for h in held),
         held_exact=reached,
@@ -278,6 +278,17 @@ def _fitted(spec: Sizes, traced: Traced) -> Recorded:
         uncounted=dict(traces[0].uncounted),
     )
     return stage, list(dict.fromkeys(note for t in traces for note in t.notes))
+
+
+def _verified(spec: Sizes, points: Sequence[Mapping[str, int]]) -> dict[str, Size]:
+    """The sizes with the range of what was traced: at these points, and while the sizes were found."""
+    found: dict[str, Size] = {}
+    for name, size in spec.sizes.items():
+        seen = [*(size.verified or ()), *(point[name] for point in points)]
+        seen = [value for value in seen if value >= size.lowest]
+        fixed = size.most == size.lowest or not seen
+        found[name] = replace(size, verified=None if fixed else (min(seen), max(seen)))
+    return found
 
 
 def _occurring(rows: Sequence[Row], when: Mapping[str, str]) -> list[str]:

@@ -9,6 +9,7 @@ import msgspec
 from ..study.counts import StageCount, counts
 from ..units import format_bytes, format_count, format_flops
 from ..workload.records import Workload
+from ..workload.verified import verified
 from .console import console, table
 from .json import print_json
 
@@ -29,6 +30,9 @@ def print_counted(workload: Workload, out: Path | None, as_json: bool) -> None:
         f"total {format_flops(total.flops)}, {format_bytes(total.bytes)}, {format_count(total.params)} parameters"
     )
     page.print(f"{data.assumptions.flops}; bytes: {data.assumptions.bytes}", style="dim")
+    if ranges := verified(workload):
+        said = ", ".join(f"{name} {low} to {high}" for name, (low, high) in ranges.items())
+        page.print(f"verified: {said}", style="dim")
     for note in workload.notes:
         page.print(note, style="dim")
     for entry in data.uncounted:

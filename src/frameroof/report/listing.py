@@ -10,6 +10,7 @@ import msgspec
 from ..catalogue import Entry
 from ..units import format_count
 from ..workload.records import Workload
+from ..workload.verified import verified
 from .console import console, table
 from .json import print_json
 
@@ -32,8 +33,9 @@ def print_model(workload: Workload, as_json: bool) -> None:
         return
     out = console()
     out.print(f"{workload.title or workload.name}", style="bold")
-    sizes = [(n, str(s.default), _admissible(s), s.doc) for n, s in workload.params.items()]
-    out.print(table(("size", "default", "admissible", ""), sizes, left=4))
+    sizes = [(n, s["default"], s["admissible"], _range(s["verified"])) for n, s in data["sizes"].items()]
+    rows = [(n, str(default), *said, workload.params[n].doc) for n, default, *said in sizes]
+    out.print(table(("size", "default", "admissible", "verified", ""), rows, left=5))
     stages = [(s["name"], s["repeat"], format_count(s["params"]), str(s["operations"])) for s in data["stages"]]
     out.print(table(("stage", "runs", "parameters", "operations"), stages, left=2))
     for heading, lines in (
@@ -48,12 +50,16 @@ def print_model(workload: Workload, as_json: bool) -> None:
 
 
 def _model(workload: Workload) -> dict[str, Any]:
+    ranges = verified(workload)
     return {
         "name": workload.name,
         "title": workload.title,
         "item": workload.item,
         "dtype": workload.dtype,
-        "sizes": {n: {"default": s.default, "admissible": _admissible(s)} for n, s in workload.params.items()},
+        "sizes": {
+            n: {"default": s.default, "admissible": _admissible(s), "verified": ranges.get(n)}
+            for n, s in workload.params.items()
+        },
         "stages": [
             {
                 "name": s.name,
@@ -68,6 +74,10 @@ def _model(workload: Workload) -> dict[str, Any]:
         "uncounted": workload.uncounted,
         "made_by": dict(workload.made_by),
     }
+
+
+def _range(ends: tuple[int, int] | None) -> str:
+    return f"{ends[0]} to {ends[1]}" if ends else ""
 
 
 def _admissible(size: Any) -> str:

@@ -11,6 +11,7 @@ from ..dtypes import COMPUTED
 from ..estimate import estimate
 from ..hardware import Node, devices
 from ..workload.records import Workload
+from ..workload.verified import outside
 from .predict import FLOP_CONVENTION, prepare
 
 SCHEMA = "frameroof.count/1"
@@ -100,7 +101,7 @@ def counts(workload: Workload, sizes: Mapping[str, int] | None = None) -> Counte
         assumptions=Basis(
             flops=FLOP_CONVENTION,
             bytes=f"attention {choices['attention']}; elementwise {choices['elementwise']}",
-            model=list(workload.notes),
+            model=[*workload.notes, *outside(workload, result.sizes)],
         ),
         uncounted=[Uncounted(name=n, count=c) for n, c in workload.uncounted.items()],
     )

@@ -30,6 +30,7 @@ from ..passes import materialize_attention, set_maths, set_precision
 from ..passes.maths import WORDS, maths_of
 from ..units import format_bytes
 from ..workload.records import Workload
+from ..workload.verified import outside
 
 SCHEMA = "frameroof.predict/1"
 FLOP_CONVENTION = "2 per multiply-add; causal attention counts the full square"
@@ -91,7 +92,7 @@ class Prediction:
             "memory": _memory(e.workload),
             "llm_users": LLM_SOURCE,
             "machine": list(e.assumptions),
-            "model": list(e.workload.notes),
+            "model": [*e.workload.notes, *outside(e.workload, e.sizes)],
         }
 
     def to_dict(self, ops: bool = False) -> dict[str, Any]:

@@ -63,6 +63,7 @@ class _Size(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     least: int | None = None
     most: int | None = None
     doc: str = ""
+    verified: tuple[int, int] | None = None
 
 
 class _Stage(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
@@ -162,7 +163,7 @@ def _pack_stage(stage: Stage) -> _Stage:
 
 
 def _pack_size(size: Size) -> _Size:
-    return _Size(size.default, size.step, size.offset, size.least, size.most, size.doc)
+    return _Size(size.default, size.step, size.offset, size.least, size.most, size.doc, size.verified)
 
 
 def _size(packed: _Size) -> Size:
@@ -170,7 +171,9 @@ def _size(packed: _Size) -> Size:
         raise ValueError(f"a size's step is at least 1, not {packed.step}")
     if packed.least is not None and packed.most is not None and packed.least > packed.most:
         raise ValueError(f"a size's least, {packed.least}, is above its most, {packed.most}")
-    return Size(packed.default, packed.step, packed.offset, packed.least, packed.most, packed.doc)
+    if packed.verified is not None and packed.verified[0] > packed.verified[1]:
+        raise ValueError(f"a size is verified from {packed.verified[0]} to {packed.verified[1]}, which is no range")
+    return Size(packed.default, packed.step, packed.offset, packed.least, packed.most, packed.doc, packed.verified)
 
 
 def _param(name: str, packed: _Size) -> Size:

@@ -27,6 +27,8 @@ class Size:
     least: int | None = None
     most: int | None = None
     doc: str = ""
+    verified: tuple[int, int] | None = None
+    """The smallest and the largest value at which traces agreed with the record; None where that is not known."""
 
     @property
     def lowest(self) -> int:
