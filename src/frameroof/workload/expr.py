@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -270,6 +270,15 @@ class Poly:
 
 
 ONE = Poly({(): 1})
+
+
+def total(polys: Iterable[Poly]) -> Poly:
+    """The sum of some polynomials, without one for each sum on the way."""
+    out: dict[Monomial, int] = {}
+    for each in polys:
+        for m, c in each.terms.items():
+            out[m] = out.get(m, 0) + c
+    return Poly(out)
 
 
 def names_in(factor: str) -> frozenset[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import rules
 from ..dtypes import BITS, ORDER, TORCH, unit_of
-from .expr import ONE, Poly, expr
+from .expr import ONE, Poly, expr, total
 from .recipe import Size
 
 MATRIX_KINDS = ("linear", "matmul", "attention", "conv1d", "conv2d", "conv3d")
@@ -70,15 +70,20 @@ class Tensor:
     @property
     def bits(self) -> Poly:
         """Size in bits (a four-bit type has half bytes)."""
-        return self.elements * BITS[self.dtype]
+        return _bits(self.shape, self.dtype)
+
+
+@lru_cache(maxsize=16384)
+def _bits(shape: tuple[Poly, ...], dtype: str) -> Poly:
+    return _product(shape) * BITS[dtype]
 
 
 @lru_cache(maxsize=16384)
 def _product(shape: tuple[Poly, ...]) -> Poly:
-    total = ONE
+    product = ONE
     for dim in shape:
-        total = total * dim
-    return total
+        product = product * dim
+    return product
 
 
 @dataclass(frozen=True)
@@ -167,17 +172,17 @@ class Op:
 
     def bits(self) -> Poly:
         """Bits read and written by one call that runs alone."""
-        return sum((t.bits for t in (*self.reads, *self.writes)), Poly())
+        return total(t.bits for t in (*self.reads, *self.writes))
 
     def moved_bits(self) -> Poly:
         """Those of them that leave the chip where its region is one kernel; none where nobody needs it."""
         if self.unused:
             return Poly()
-        return sum((t.bits for t in (*self.reads, *self.writes) if not t.fusable), Poly())
+        return total(t.bits for t in (*self.reads, *self.writes) if not t.fusable)
 
     def weight_bits(self) -> Poly:
         """Bits of weights read by one call."""
-        return sum((t.bits for t in self.reads if t.weight), Poly())
+        return total(t.bits for t in self.reads if t.weight)
 
     @property
     def unit(self) -> str:

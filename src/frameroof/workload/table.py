@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
-from .expr import Monomial, Poly, check_reach, check_value, largest, value_of
+from .expr import Monomial, Poly, check_reach, check_value, largest, total, value_of
 from .records import COLLECTIVE, MATRIX_KINDS, Op, Stage
 
 Operands = tuple[tuple[int, int], ...]
@@ -63,13 +63,14 @@ def split(op: Op) -> tuple[Poly, Counter[Poly], Counter[Poly]]:
     First those that pass from one region to another, then those that stay on the chip. What devices send each other
     passes a link: a collective has none of them.
     """
-    given, between, chip = Poly(), Counter[Poly](), Counter[Poly]()
+    given: list[Poly] = []
+    between, chip = Counter[Poly](), Counter[Poly]()
     for tensor in () if op.kind == COLLECTIVE else (*op.reads, *op.writes):
         if tensor.given:
-            given = given + tensor.bits
+            given.append(tensor.bits)
         else:
             (chip if tensor.fusable else between)[tensor.bits] += 1
-    return given, between, chip
+    return total(given), between, chip
 
 
 def regions_of(ops: Sequence[Op]) -> tuple[tuple[int, ...], ...]:
@@ -101,6 +102,7 @@ class Table:
         self._monomials: dict[Monomial, int] = {}
         self._polys: dict[Poly, int] = {}
         self._alike: dict[Any, int] = {}
+        self._known: dict[Any, Row] = {}
         self.rows = tuple(map(self._row, stage.ops))
         self.regions = self._kernels(regions_of(stage.ops))
         self.apart = self._kernels(tuple((at,) for at in range(len(self.rows))))
@@ -124,6 +126,14 @@ class Table:
         return self._polys.setdefault(poly, len(self._polys))
 
     def _row(self, op: Op) -> Row:
+        """Of rows that are told apart by their paths alone the first is worked out; operands are shared objects."""
+        operands = tuple(map(id, op.reads)), tuple(map(id, op.writes))
+        key = (op.kind, op.name, *operands, tuple(op.dims.items()), tuple(op.attrs.items()), op.count)
+        if key not in self._known:
+            self._known[key] = self._made(op)
+        return self._known[key]._replace(op=op)
+
+    def _made(self, op: Op) -> Row:
         matrix = op.kind in MATRIX_KINDS
         executed = op.executed_flops() if matrix else Poly()
         given, between, chip = split(op)
