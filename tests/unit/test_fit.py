@@ -55,3 +55,10 @@ def test_the_fewest_terms_are_found_first():
     points = [{"h": h, "w": w} for h, w in ((2, 3), (3, 5), (5, 2), (7, 11))]
     assert Fitter(points).fit([p["h"] * p["w"] for p in points]) == poly("h*w")
     assert Fitter(points).fit([4 * p["h"] - 3 for p in points]) == poly("4*h-3")
+
+
+def test_three_terms_are_found_among_many_sizes_that_may_be_squared():
+    """A batch of sequences of text, one more token and patches: of hundreds of products few are looked at in threes."""
+    p = poly("b*h2*w2+b*s+b")
+    points = [{**point, "w2": 3 * i % 17 + 2} for i, point in enumerate(POINTS)]
+    assert Fitter(points, squared=("b", "h", "w", "s")).fit([p(point) for point in points]) == p

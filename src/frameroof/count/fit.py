@@ -124,10 +124,12 @@ class Fitter:
 
     def _combination(self, y: Ints, terms: int) -> Poly | None:
         """Exactly `terms` monomials with integer coefficients, by least squares over all choices."""
-        count = len(self.monomials)
-        if terms == 3 and count > MOST_FOR_THREE:
-            return None
-        index = np.array(list(combinations(range(count), terms)))
+        tried: Sequence[int] = range(len(self.monomials))
+        if terms == 3 and len(tried) > MOST_FOR_THREE:  # of many sizes those products that hold no square
+            tried = [i for i, m in enumerate(self.monomials) if len(set(m)) == len(m)]
+            if len(tried) > MOST_FOR_THREE:
+                return None
+        index = np.array(list(combinations(tried, terms)))
         if not len(index):
             return None
         scale = np.maximum(1, np.abs(self.table).max(axis=1)).astype(float)
