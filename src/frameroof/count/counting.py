@@ -80,7 +80,7 @@ def recipe_for(model: Any, inputs: Any, sizes: Mapping[str, int], dtype: str | N
     """
     from torch import nn
 
-    from .given import check_model
+    from .given import check_model, check_named
     from .probe import recipe_of
 
     check_model(model)
@@ -99,6 +99,7 @@ def recipe_for(model: Any, inputs: Any, sizes: Mapping[str, int], dtype: str | N
         from .load import load_builder
 
         build, base = load_builder(what), dtype or "bf16"
+        check_named(what, build)
         name = what.rpartition(":")[0].rpartition("/")[2].removesuffix(".py")
     else:
         return _of_catalogue(what, sizes, dtype, parametric=looks is not None)

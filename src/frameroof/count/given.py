@@ -31,6 +31,15 @@ def check_model(model: Any) -> None:
         raise ValueError(f"a {type(model).__name__} is no module, builder or name of a model")
 
 
+def check_named(what: str, found: Any) -> None:
+    """`ValueError` for what a text such as ``my_file.py:build`` names, if that is no builder."""
+    check_model(found)
+    if isinstance(found, nn.Module):
+        raise ValueError(
+            f"{what} is a {type(found).__name__} without inputs; {TRIPLE}: name a function that returns these"
+        )
+
+
 def check_result(result: Any) -> None:
     """`ValueError` for what a builder returned, if that is not ``(module, args, kwargs)``."""
     if not isinstance(result, (tuple, list)) or len(result) != 3:

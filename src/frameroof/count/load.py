@@ -6,11 +6,13 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
 from ..files import MOST_PYTHON, check_file
 from ..workload.recipe import Builder
+from .ends import Ends, ends_refused
 
 
 def load_builder(spec: str) -> Builder:
@@ -40,9 +42,10 @@ def _from_file(path: Path) -> Any:
     sys.modules[path.stem] = module
     sys.path.insert(0, str(path.parent.resolve()))
     try:
-        found.loader.exec_module(module)
-    except Exception as error:
-        raise ValueError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+        with ends_refused():
+            found.loader.exec_module(module)
+    except (Exception, SystemExit, Ends) as error:
+        raise ValueError(f"{path} cannot be imported: {_where(error)}{type(error).__name__}: {error}") from error
     finally:
         sys.path.pop(0)
     return module
@@ -51,11 +54,20 @@ def _from_file(path: Path) -> Any:
 def _from_package(name: str) -> Any:
     sys.path.insert(0, "")
     try:
-        return importlib.import_module(name)
-    except Exception as error:
-        raise ValueError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
+        with ends_refused():
+            return importlib.import_module(name)
+    except (Exception, SystemExit, Ends) as error:
+        raise ValueError(f"{name} cannot be imported: {_where(error)}{type(error).__name__}: {error}") from error
     finally:
         sys.path.pop(0)
+
+
+def _where(error: BaseException) -> str:
+    """The line that ends the process where one would; what else fails says it itself."""
+    if isinstance(error, Exception):
+        return ""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "/frameroof/count/" not in f.filename]
+    return f"{frames[-1].filename}:{frames[-1].lineno}: `{frames[-1].line}`: " if frames else ""
 
 
 def size_defaults(build: Builder) -> dict[str, int]:

@@ -19,6 +19,7 @@ from .align import Row, StructureChanges
 from .batch_of_one import INDICATOR, INDICATOR_LET, align_batches, align_sometimes
 from .dataflow import given_caches, hold_tables, mark_buffers, mark_roles
 from .eager import merge_eager_attention
+from .ends import ends_refused
 from .fit import Fitter, NoPolynomial
 from .flex import flex_attention_recorded
 from .given import NESTED, check_result
@@ -65,7 +66,8 @@ def _built(build: Builder, values: Mapping[str, int], dtype: str, notes: dict[st
     """What the builder makes at these sizes, checked; what it assumes is added to `notes`."""
     with meta_device(dtype), values_kept(), autocast_on_meta(), nothing_compiled(), flex_attention_recorded(notes):
         try:
-            made = build(**values)
+            with ends_refused():
+                made = build(**values)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a builder may end the process, or raise what is no Exception

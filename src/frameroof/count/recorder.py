@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 from ..dtypes import name_of
 from . import known, rules, values
 from .causal import causal_biases, flash_attention
+from .ends import Ends, ends_refused
 from .flex import flex_attention_recorded
 from .given import NESTED
 from .left import left_behind
@@ -337,12 +338,13 @@ def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
             autocast_on_meta(),
             causal_biases(),
             nothing_compiled(),
+            ends_refused(),
             flex_attention_recorded(recorder.trace.notes),
             _hooks(recorder),
             recorder,
         ):
             out = module(*args, **kwargs)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, Ends) as error:
         raise CannotCount(f"{type(module).__name__} cannot run on meta tensors: {line_of(error)}") from error
     end = len(recorder.trace.ops)
     for tensor in left_behind(module, (args, kwargs), out):
@@ -375,6 +377,7 @@ def _training(module: nn.Module) -> str:
 def line_of(error: BaseException) -> str:
     """Where an error was raised, outside of torch and of this package, and what it says."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "/torch/" not in f.filename]
+    frames = [f for f in frames if not f.filename.startswith("<frozen")]
     frames = [f for f in frames if "/frameroof/count/" not in f.filename] or frames
     text = str(error).strip().split("\n")[0] or type(error).__name__
     if not frames:
