@@ -7,6 +7,7 @@ from torch import nn
 
 from frameroof.count.record import record_stage, trace
 from frameroof.count.traffic import mark_traffic
+from frameroof.workload.recipe import Size, sizes
 
 CODE = {"": ".", "chip": "~", "given": "+", "again": "="}
 
@@ -56,6 +57,11 @@ def test_what_matrix_work_stands_between_is_written():
     assert said(ops) == ["1 layer_norm +>.", "2 matmul .+>~", "2 add =~>+"]
 
 
+def test_the_same_operations_before_and_after_matrix_work_are_two_regions():
+    ops = run(lambda x, w: (x - (F.layer_norm(x, (8,)) @ w).cumsum(0)).softmax(-1), (4, 8), (8, 8))
+    assert said(ops) == ["1 layer_norm +>.", "2 matmul .+>.", "3 cumsum .>~", "3 sub =~>~", "3 _softmax ~>+"]
+
+
 def test_a_norm_by_hand_is_no_epilogue_where_it_would_write_more():
     """The kernel could square h, but h would be written all the same, and the squares too."""
     ops = run(lambda x, w: (h := x @ w) * torch.rsqrt(h.pow(2).mean(-1, keepdim=True)), (4, 8), (8, 8))
@@ -73,6 +79,12 @@ def test_a_norm_keeps_its_modulation_though_a_product_makes_the_scale():
     assert said(ops) == ["1 layer_norm +>~", "2 matmul ++>~", "2 add ~>.", "1 mul ~.>+"]
 
 
+def test_a_kernel_takes_nothing_that_a_region_would_have_to_write_for_it():
+    """Bits of an element: with the norm 16 written, 16 read and 32 handed back; as an epilogue 32, 32 and 32."""
+    ops = run(lambda x, w, v: F.layer_norm(v.float(), (8,)) * (x @ w), (64, 8), (8, 8), (64, 8))
+    assert said(ops) == ["1 _to_copy +>~", "1 layer_norm ~>~", "2 matmul ++>.", "1 mul ~.>+"]
+
+
 def test_an_epilogue_cannot_wait_for_what_comes_after_it():
     """y = silu(a) @ p needs a in memory: a * y cannot be in the kernel that made a."""
     ops = run(lambda x, w, p: (a := x @ w) * (F.silu(a) @ p), (4, 8), (8, 8), (8, 8))
@@ -84,6 +96,8 @@ def test_parts_of_one_tensor_are_each_read_and_overlapping_ones_once():
     assert said(halves)[:2] == ["1 matmul ++>+", "2 matmul +=>+"]
     windows = run(lambda x: x[:, :-1] - x[:, 1:], (4, 9))
     assert said(windows) == ["1 sub +~>+"]
+    one_in_common = run(lambda x: x[:5].sum() + x[4:].sum(), (9,))
+    assert said(one_in_common) == ["1 sum +>~", "1 sum ~>~", "1 add ~~>+"]
 
 
 def test_a_concatenation_of_what_was_made_is_written_by_who_makes_it():
@@ -91,6 +105,13 @@ def test_a_concatenation_of_what_was_made_is_written_by_who_makes_it():
     assert said(ops) == ["1 matmul ++>.", "2 matmul =+>.", "0 cat ~~>~", "3 matmul .=>+"]
     given = run(lambda x, y: torch.cat([x, y]), (4, 8), (4, 8))
     assert said(given) == ["1 cat ++>+"]
+
+    def partly(x, w, cache):
+        cache[:, :1] = x @ w
+        return torch.cat([cache, x @ w], 1).softmax(-1)
+
+    *_, cat, _ = run(partly, (2, 1, 8), (8, 8), (2, 64, 8))
+    assert said([cat]) == ["3 cat +.>~"]  # what was given must be copied
 
 
 def test_a_cache_is_read_as_it_was_given_but_for_the_new_entry():
@@ -138,6 +159,38 @@ def test_what_a_forward_leaves_in_objects_is_handed_back():
 
     ops = marked(lambda: (Keeps(), (torch.empty(4), Cache()), {}))
     assert said(ops) == ["1 mul +>+", "1 mul ~>+", "1 add ~>+"]
+
+
+def test_a_buffer_that_is_changed_is_handed_back():
+    class Counts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("seen", torch.empty(4))
+
+        def forward(self, x):
+            self.seen.add_(x)
+            return x * 2
+
+    assert said(marked(lambda: (Counts(), (torch.empty(4),), {}))) == ["1 add_ ++>+", "1 mul ~>+"]
+
+
+def test_an_operand_moves_what_it_moves_where_it_moves_the_least():
+    """Of one frame the zeros are written over whole, so that nobody reads them."""
+
+    class Padded(nn.Module):
+        def forward(self, x, y):
+            y[:1] = x
+            out = torch.zeros_like(y)
+            out[:1] = x
+            return out
+
+    @sizes(let={"t": "frames"}, frames=Size(5))
+    def build(frames=5):
+        return Padded(), (torch.empty(1, 8), torch.empty(frames, 8)), {}
+
+    zeros = next(op for op in record_stage("x", build).ops if op.name == "zeros_like")
+    assert zeros.writes[0].traffic == "chip"
+    assert "unused" not in zeros.attrs
 
 
 def test_layers_are_folded_with_their_regions_and_the_first_apart():
