@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from frameroof import analyze, catalogue
-from frameroof.estimate import estimate, memory_of
+from frameroof.estimate import RUNGS, estimate, memory_of
 from frameroof.gap import find_gap
 from frameroof.hardware import device, parse_node
 from frameroof.study import stream
@@ -57,14 +57,14 @@ def plain(value: Any) -> Any:
 
 
 def predicted(model: str) -> Tree:
-    """One workload of the catalogue, with every choice of passes, by stage and machine."""
+    """One workload of the catalogue, with every choice of passes, by stage and machine: `SECONDS`, then every rung."""
     found: Tree = {}
     loaded = catalogue.load(model)
     for attention in ("fused", "baseline"):
         for elementwise in ("fused", "eager"):
             for dtype in DTYPES:
                 workload, _ = prepare(loaded, dtype, attention)
-                asked = asked_of(elementwise=elementwise, cold=True)
+                asked = asked_of(elementwise=elementwise)
                 found[f"{attention}, {elementwise}, {dtype or 'default'}"] = _estimated(workload, asked)
     return found
 
@@ -79,7 +79,7 @@ def _estimated(workload: Any, asked: Any) -> Tree:
         for count in COUNTS:
             where = f"{count}x{machine}"
             try:
-                result = estimate(workload, parse_node(where), bound=asked.bound, cold=asked.cold)
+                result = estimate(workload, parse_node(where), bound=asked.bound)
             except ValueError:
                 stages[f"{where} refuses"] = True
                 continue
@@ -87,7 +87,8 @@ def _estimated(workload: Any, asked: Any) -> Tree:
                 row = stages[stage.name]
                 counts = {"flops": stage.flops, "vector_flops": stage.vector_flops, "bytes": stage.bytes}
                 assert row.setdefault("counts", counts) == counts, "counts do not depend on the machine"
-                row[where] = [plain(getattr(stage, name)) for name in SECONDS]
+                rungs = [stage.bounds.at(rung) for rung in RUNGS]
+                row[where] = plain([*(getattr(stage, name) for name in SECONDS), *rungs])
     return stages
 
 
