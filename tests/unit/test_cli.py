@@ -26,6 +26,23 @@ def test_predict_prints_a_table_and_json(saved):
     assert data["ops"]
 
 
+def test_the_rung_and_the_cache_are_asked_for_by_name(saved):
+    def asked(*more):
+        return json.loads(run("predict", saved, "--on", "H100", "--json", *more).stdout)
+
+    fused, cold, eager = asked(), asked("--cold"), asked("--elementwise", "eager")
+    assert (fused["rung"], fused["cold"], cold["cold"], eager["rung"]) == ("fused", False, True, "unfused")
+    for rung in ("compulsory", "light", "fused", "unfused"):
+        one = asked("--bound", rung)
+        assert one["rung"] == rung
+        assert one["bounds"] == one["total"]["bounds"] == fused["bounds"]
+        assert one["total"]["limit_s"] == one["stages"][0]["limit_s"] == fused["bounds"][f"{rung}_s"]
+    assert list(fused["bounds"].values()) == sorted(fused["bounds"].values())
+    assert cold["bounds"]["fused_s"] > fused["bounds"]["fused_s"]
+    assert eager["total"]["limit_s"] == fused["bounds"]["unfused_s"]
+    assert "limit (light)" in run("predict", saved, "--on", "H100", "--bound", "light").stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -40,6 +57,8 @@ def test_predict_prints_a_table_and_json(saved):
         (["predict", "SAVED", "--utilization", "1.2"], "at most 1"),
         (["predict", "SAVED", "--price", "-1"], "above 0"),
         (["predict", "SAVED", "--attention", "flash3"], "fused or baseline"),
+        (["predict", "SAVED", "--bound", "best"], "a bound is compulsory, light, fused or unfused, not 'best'"),
+        (["predict", "SAVED", "--bound", "light", "--elementwise", "eager"], "contradict each other"),
         (["predict", "SAVED", "--target", "many"], "many"),
         (["predict", "missing.workload.json"], "cannot be read"),
         (["hardware", "H1000"], "no device"),

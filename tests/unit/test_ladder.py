@@ -150,6 +150,9 @@ def test_sizes_that_are_sums_over_calls_have_the_cache_taken_off_each():
     assert ps(stage(summed), cache=2000)[2] == 1000
     assert ps(stage(summed), cache=2500)[2] == 0
 
+    grid = [estimate_grid(stage(summed), [machine(cache)], {}).limit_s[0, 0] for cache in (2000, 2500)]
+    assert grid == pytest.approx([1e-9, 0.0])
+
 
 @pytest.mark.parametrize("devices", [2, 4])
 def test_each_device_has_its_own_cache_and_moves_its_share(devices):
@@ -282,6 +285,16 @@ def test_each_rung_is_at_most_the_next_and_what_a_slow_sum_says(made, m, cache):
         assert isclose(sum(row.limit_s for row in sums.ops), sums.limit_s, rel_tol=1e-9, abs_tol=1e-18)
         assert sums.expected_s >= sums.limit_s * (1 - 1e-9)
         assert all(row.expected_s >= row.limit_s * (1 - 1e-9) for row in sums.ops)
+
+
+def test_a_region_of_two_shares_that_changes_sides_in_a_loop_is_not_taken_from_its_ends():
+    grows = tensor("k", "int8")
+    region = (part("matmul", (), (chip(10),), 1, flops=32_000), part("elementwise", (chip(10), grows), (chip(1),), 1))
+    made = workload(Stage("s", region, {"k": "500*i+n"}, loop=("i", "9")), n=0)
+    grid = estimate_grid(made, [machine()], {"n": [0]}, Utilization(1.0, {"elementwise": 0.5}))
+    turns = [500 * turn for turn in range(9)]
+    assert grid.limit_s[0, 0] * 1e12 == pytest.approx(sum(max(2000, k) for k in turns))
+    assert grid.expected_s[0, 0] * 1e12 == pytest.approx(sum(2000 if k <= 2000 else 2 * k for k in turns))
 
 
 MODELS = st.sampled_from([Utilization(0.5), Utilization(0.5, {"matmul": 0.25, "copy": 0.9})])

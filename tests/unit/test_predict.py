@@ -183,8 +183,9 @@ def test_copies_of_a_predicted_workload_start_anew(tiny):
     assert predict(tiny, "H100", dtype="weights=fp8").memory.weight_bytes == before
 
 
+@pytest.mark.parametrize("cells", [0, 6 * 4])
 @pytest.mark.parametrize("repeat", ["1", "n"])
-def test_turns_at_once_are_turns_one_by_one(monkeypatch, repeat):
+def test_turns_at_once_are_turns_one_by_one(monkeypatch, repeat, cells):
     """Sizes that follow the turn, that do not, and both in one operation; called once and often."""
     varied, fixed = tensor("k,64"), tensor("512,64")
     ops = (
@@ -197,7 +198,7 @@ def test_turns_at_once_are_turns_one_by_one(monkeypatch, repeat):
     )
     loop = Stage("s", ops, {"k": "1000*i+n"}, repeat=repeat, loop=("i", "11"), share=Fraction(1, 3))
     once = estimate(workload(loop, n=7), parse_node("H100")).stages
-    monkeypatch.setattr(stages, "MOST_CELLS", 0)
+    monkeypatch.setattr(stages, "MOST_CELLS", cells)
     again = estimate(workload(loop, n=7), parse_node("H100")).stages
     for one, other in zip(once[0].ops, again[0].ops, strict=True):
         a, b = ({n: getattr(row, n) for n in row.__struct_fields__ if n not in ("op", "bound")} for row in (one, other))
