@@ -62,3 +62,14 @@ def test_three_terms_are_found_among_many_sizes_that_may_be_squared():
     p = poly("b*h2*w2+b*s+b")
     points = [{**point, "w2": 3 * i % 17 + 2} for i, point in enumerate(POINTS)]
     assert Fitter(points, squared=("b", "h", "w", "s")).fit([p(point) for point in points]) == p
+
+
+def test_a_factor_may_occur_twice_where_its_size_may_be_squared():
+    def rule(point):
+        return 3 * (point["h"] + 3) ** 2 * (point["t"] + 1)
+
+    samples = [rule(point) for point in POINTS]
+    found = Fitter(POINTS, squared=("h",)).fit(samples)
+    assert found({"h": 100, "t": 50}) == 3 * 103**2 * 51
+    with pytest.raises(NoPolynomial):
+        Fitter(POINTS).fit(samples)

@@ -37,7 +37,8 @@ class Fitter:
     def __init__(self, points: Sequence[Mapping[str, int]], squared: Sequence[str] = ()) -> None:
         self.points = points
         self.names = [n for n in points[0] if len({p[n] for p in points}) > 1]
-        self.monomials = _monomials(self.names, (*_SQUARED, *squared))
+        self.squared = (*_SQUARED, *squared)
+        self.monomials = _monomials(self.names, self.squared)
         columns = [[_value(m, p) for p in points] for m in self.monomials]
         self.table: Ints = np.array(columns, dtype=np.int64)
         self._known: dict[tuple[int, ...], Poly | None] = {}
@@ -69,7 +70,8 @@ class Fitter:
     def _product(self, y: Ints) -> Poly | None:
         """A number times one factor ``slope*x + shift`` of each of some families: ``3*(h-2)*(w-2)``.
 
-        Factors are tried one after another; the rest must divide by each at every point, so few are ever followed.
+        A family that may be squared has up to two: ``(n-2)*(n-2)`` of a square picture. Factors are tried one after
+        another; the rest must divide by each at every point, so few are ever followed.
         """
         if not y.all():
             return None
@@ -91,7 +93,8 @@ class Fitter:
                         return found
             return search(rest, left[1:], made)
 
-        found = search(y, tuple(families), Poly({(): 1}))
+        twice = tuple(name for name in families if name in self.squared)
+        found = search(y, (*families, *twice), Poly({(): 1}))
         return (
             found
             if found is not None and 2 * len(families) + 2 <= len({tuple(p.items()) for p in self.points})
