@@ -36,7 +36,7 @@ class Row:
 def align(traces: list[Trace], fitter: Fitter) -> list[Row]:
     """The table of operations with polynomial sizes, in the order of the first trace."""
     order = {id(op): i for i, op in enumerate(traces[0].ops)}
-    rows = [row for key, lists in _grouped(traces) for row in _rows(key, lists, fitter)]
+    rows = [row for key, lists in _grouped(traces) for row in _split(key, lists, fitter)]
     rows.sort(key=lambda row: order.get(id(row.raws[0][0]), 0) if row.raws[0] else 0)
     return _with_regions(rows, len(traces))
 
@@ -77,6 +77,28 @@ def _collect(
     return table
 
 
+def _split(key: tuple[Any, ...], lists: list[list[RawOp]], fitter: Fitter) -> list[Row]:
+    """Rows of calls of one name at one path; those that follow no rule together, by the weights that they read.
+
+    A recurrent layer multiplies its input once and its state at every step: one path, one name, two weights.
+    """
+    try:
+        return list(_rows(key, lists, fitter))
+    except StructureChanges:
+        parts = [_by_weights(ops) for ops in lists]
+        names = dict.fromkeys(weights for part in parts for weights in part)
+        if len(names) < 2:
+            raise
+        return [row for name in names for row in _rows(key, [part.get(name, []) for part in parts], fitter)]
+
+
+def _by_weights(ops: list[RawOp]) -> dict[tuple[int, ...], list[RawOp]]:
+    found: dict[tuple[int, ...], list[RawOp]] = {}
+    for op in ops:
+        found.setdefault(tuple(raw.value[0] for raw in op.reads if raw.weight), []).append(op)
+    return found
+
+
 def _rows(key: tuple[Any, ...], lists: list[list[RawOp]], fitter: Fitter) -> Iterator[Row]:
     lengths = [len(ops) for ops in lists]
     if len(set(lengths)) == 1:
@@ -88,12 +110,16 @@ def _rows(key: tuple[Any, ...], lists: list[list[RawOp]], fitter: Fitter) -> Ite
                 raise
     head, period = _repetition(lists) if max(lengths) > 1 else (0, 0)
     if period:
-        for j in range(head):
-            yield _row([[ops[j]] for ops in lists], fitter)
-        for k in range(period):
-            yield _row([ops[head + k :: period] for ops in lists], fitter)
-    else:
-        yield _total(key, lists, fitter)
+        try:
+            yield from [
+                *(_row([[ops[j]] for ops in lists], fitter) for j in range(head)),
+                *(_row([ops[head + k :: period] for ops in lists], fitter) for k in range(period)),
+            ]
+            return
+        except StructureChanges:  # such as a concatenation of as many tensors as the loop has turns
+            if any(op.dims for ops in lists for op in ops):
+                raise
+    yield _total(key, lists, fitter)
 
 
 def _repetition(lists: list[list[RawOp]]) -> tuple[int, int]:

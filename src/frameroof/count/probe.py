@@ -15,6 +15,7 @@ from . import floors
 from .align import StructureChanges, align
 from .fit import Fitter
 from .load import size_defaults
+from .loops import fewer_steps, holds
 from .record import Progress, declared, record_stage, trace
 from .recorder import CannotCount, Trace
 from .traced import Traced, give
@@ -42,27 +43,24 @@ def recipe_of(  # six arguments: two are keywords only, for the command line
     Raises `ValueError`, a sentence, for a size that the builder does not have or admit, and `CannotCount` where it
     does not run.
     """
-    spec, notes = declared(build), list[str]()
+    spec, notes, defaults = declared(build), list[str](), dict(chosen or {})
     traced = Traced(build, dtype, trace)
     if not spec.sizes and not parametric:
-        defaults = {**size_defaults(build)}
-        unknown = sorted(set(chosen or {}) - set(defaults))
+        own = size_defaults(build)
+        unknown = sorted(set(defaults) - set(own))
         if unknown:
-            raise ValueError(f"the builder has no size {unknown[0]!r}; it has: {', '.join(defaults) or 'none'}")
-        spec = Sizes({n: Size((chosen or {}).get(n, v), least=1) for n, v in defaults.items()})
+            raise ValueError(f"the builder has no size {unknown[0]!r}; it has: {', '.join(own) or 'none'}")
+        spec = Sizes({n: Size(defaults.get(n, v), least=1) for n, v in own.items()})
     elif not spec.sizes:
-        spec, notes = discover(traced, {**size_defaults(build), **(chosen or {})}, progress)
+        defaults = {**size_defaults(build), **defaults}
+        spec, notes = discover(traced, defaults, progress)
     for size, value in (chosen or {}).items():
         if size not in spec.sizes:
             raise ValueError(f"the builder has no size {size!r}; it has: {', '.join(spec.sizes) or 'none'}")
         spec.sizes[size].check(size, value)
-    params = {n: _with_default(s, (chosen or {}).get(n, s.default)) for n, s in spec.sizes.items()}
-    marked = _mark(traced, replace(spec, sizes=params))
+    params = {n: replace(s, default=defaults.get(n, s.default)) for n, s in spec.sizes.items()}
+    marked = _mark(traced, spec if traced.stage else replace(spec, sizes=params))
     return Recipe(name, name, params, (Part("forward", marked),), item="run", dtype=dtype, notes=tuple(notes))
-
-
-def _with_default(size: Size, default: int) -> Size:
-    return replace(size, default=default)
 
 
 def _mark(traced: Traced, spec: Sizes) -> Builder:
@@ -230,7 +228,20 @@ def _below(start: int, step: int) -> list[int]:
 
 
 def discover(traced: Traced, base: Mapping[str, int], progress: Progress) -> tuple[Sizes, list[str]]:
-    """Sizes that a builder without a declaration takes, and a sentence for each that stays fixed."""
+    """Sizes that a builder without a declaration takes, and a sentence for each that stays fixed.
+
+    Where that is enough, they are found at fewer steps of a loop, and their defaults are these.
+    """
+    few = fewer_steps(traced, base)
+    if few != base:
+        spec, notes = _found(traced, few, progress)
+        if held := holds(traced, spec, base):
+            return held, notes
+        traced.stage = None
+    return _found(traced, base, progress)
+
+
+def _found(traced: Traced, base: Mapping[str, int], progress: Progress) -> tuple[Sizes, list[str]]:
     probe = _Probe(traced, base)
     rules: dict[str, _Rule] = {}
     notes: list[str] = []

@@ -384,4 +384,6 @@ def line_of(error: BaseException) -> str:
         return text
     last = frames[-1]
     remedy = f"; {values.REMEDY}" if values.asks_for_a_value(error) else ""
+    if any(f.filename.endswith("/torch/nn/utils/rnn.py") for f in traceback.extract_tb(error.__traceback__)):
+        remedy = f"; {values.PACKED}"
     return f"{last.filename}:{last.lineno} in {last.name}: `{last.line}`: {type(error).__name__}: {text}{remedy}"

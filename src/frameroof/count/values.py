@@ -26,6 +26,8 @@ REMEDY = (
     'or make it with device="cpu" where the module allows it'
 )
 
+PACKED = "packed sequences are not recorded: give the padded batch to the layer, without lengths"
+
 
 def assumed(tensor: torch.Tensor) -> tuple[bool, str] | None:
     """The value that a yes-or-no question about a mask is answered with, and the note; None if unknown."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..workload.expr import expr
+from ..dtypes import BITS
+from ..workload.expr import Poly, expr
 from ..workload.recipe import Part, Recipe, Size, Sizes
-from ..workload.records import MATRIX_KINDS, Stage, Workload
+from ..workload.records import MATRIX_KINDS, Op, Stage, Workload
 from .batch_of_one import INDICATOR
 from .record import declared, meta_device, trace
 from .recorder import Trace
@@ -78,19 +80,12 @@ def stage_totals(stage: Stage, spec: Sizes, values: Mapping[str, int]) -> dict[s
 
 def trace_totals(found: Trace) -> dict[str, int]:
     """The same of a fresh trace."""
-    from ..workload.expr import Poly
-    from ..workload.records import Op, Tensor
-
     flops = bits = 0
     for raw in found.ops:
-        reads, writes = (
-            tuple(Tensor(tuple(Poly.of(d) for d in t.shape), t.dtype) for t in group)
-            for group in (raw.reads, raw.writes)
-        )
-        dims = {name: Poly.of(value) for name, value in raw.dims.items()}
-        op = Op(raw.path, raw.kind, raw.name, reads, writes, dims, raw.attrs)
-        flops += op.flops()({}) if raw.kind in MATRIX_KINDS else 0
-        bits += op.bits()({})
+        if raw.kind in MATRIX_KINDS:
+            dims = {name: Poly.of(value) for name, value in raw.dims.items()}
+            flops += Op(raw.path, raw.kind, raw.name, (), (), dims, raw.attrs).flops()({})
+        bits += sum(prod(t.shape) * BITS[t.dtype] for t in (*raw.reads, *raw.writes))
     return {"flops": flops, "bits": bits, "calls": len(found.ops)}
 
 
