@@ -129,6 +129,31 @@ def test_a_weight_read_again_passes_between_regions():
     assert ps(made, cache=1000) == [4000, 4000, 8000, 8000]
 
 
+def batched(weights=5000):
+    """Of an item 1,000 bytes of input, 2,000 between two regions and 1,000 handed back; so many of weights."""
+    ops = (
+        part("copy", (given_("1000*batch"), given_(weights)), (between("2000*batch"),), 0),
+        part("copy", (between("2000*batch"),), (given_("1000*batch"),), 0),
+    )
+    return workload(Stage("s", ops), batch=1)
+
+
+@pytest.mark.parametrize("weights", [0, 300, 5000])
+@pytest.mark.parametrize("cache", [0, 700, 1500, 10_000])
+def test_no_batch_takes_longer_than_its_items_one_after_another(cache, weights):
+    made = batched(weights)
+    one, two, six = (ps(made, cache, sizes={"batch": n}) for n in (1, 2, 6))
+    assert all(more <= 2 * less for less, more in zip(one, two, strict=True))
+    assert all(more <= 3 * less for less, more in zip(two, six, strict=True))
+    grid = estimate_grid(made, [machine(cache)], {"batch": [1, 2, 6]})
+    assert grid.limit_s[0] * 1e12 == pytest.approx([one[2], two[2], six[2]])
+
+
+def test_every_item_of_a_batch_has_the_cache():
+    # three items: 3,000 + 5,000 + 3,000 bytes of which 3 x 700 are not moved; twice 6,000 between, of which as many
+    assert ps(batched(), 700, sizes={"batch": 3})[2] == 11_000 - 2100 + 2 * (6000 - 2100)
+
+
 def test_what_nobody_needs_costs_nothing_but_where_all_is_run():
     idle = part("matmul", (given_(700),), (between(300),), 0, flops=160_000, unused=True)
     alone, beside = stage(*PRODUCT), stage(*PRODUCT, idle)

@@ -212,7 +212,7 @@ class Compiled:
         ones = np.ones(many)
         expected, limit = longer @ self._slower, longer @ ones
         sums: tuple[Floats, ...] = compute @ ones, limit
-        if rates.cache_bits:
+        if rates.cached:
             self._beyond(found, rates, found["traffic"][:, : self._passed.shape[0]])
             np.matmul(found["traffic"], self._traffic, out=memory)
             np.maximum(compute, memory, out=longer)
@@ -221,7 +221,7 @@ class Compiled:
             room -= compute[:, : self._roomy]
             room_bits = np.minimum(room, found["given"][:, : self._roomy], out=room) @ ones[: self._roomy]
             sums = *sums, limit, room_bits
-            limit = limit - np.minimum(room_bits, rates.cache_bits)
+            limit = limit - np.minimum(room_bits, rates.off_bits)
         return Seconds(limit * rates.per_bit_s, expected * rates.per_bit_s, sums)
 
     def _beyond(self, found: Mapping[str, Floats], rates: Rates, out: Floats) -> None:
@@ -241,7 +241,7 @@ class Compiled:
         matrix_s, vector_s, cold_s = (_summed(each, self._by_region) for each in of_part)
         given_s = found["given"] * rates.per_bit_s
         memory_s = cold_s
-        if rates.cache_bits:
+        if rates.cached:
             beyond = np.empty_like(found["size"])
             self._beyond(found, rates, beyond)
             seen.append(found["size"] - rates.cache_bits * (1.0 if self._plain else found["calls"]))
@@ -252,7 +252,7 @@ class Compiled:
     def _limit_s(self, sums: tuple[Floats, ...], rates: Rates, seen: list[Any]) -> Floats:
         matrix_s, vector_s, memory_s, given_s = sums
         if self.asked.bound in ("compulsory", "light"):
-            traffic_s = given_s.sum(axis=1) - rates.cache_s
+            traffic_s = given_s.sum(axis=1) - rates.off_s
             compute = matrix_s.sum(axis=1), vector_s.sum(axis=1)
             seen += [traffic_s, compute[0] - compute[1], compute[0] - traffic_s, compute[1] - traffic_s]
             least: Floats = np.maximum(traffic_s, 0.0)
@@ -260,11 +260,11 @@ class Compiled:
         region = region_of(matrix_s, vector_s, memory_s, given_s)
         seen += [matrix_s - vector_s, region.compute_s - memory_s, given_s - (region.seconds - region.compute_s)]
         seconds: Floats = region.seconds.sum(axis=1)
-        if not rates.cache_bits:
+        if not rates.cached:
             return seconds
         room_s = region.room_s.sum(axis=1)
-        seen.append(room_s - rates.cache_s)
-        seconds -= np.minimum(room_s, rates.cache_s)
+        seen.append(room_s - rates.off_s)
+        seconds -= np.minimum(room_s, rates.off_s)
         return seconds
 
     def _expected_s(self, of_part: Sequence[Floats], sums: tuple[Floats, ...], seen: list[Any]) -> Floats:

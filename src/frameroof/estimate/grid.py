@@ -17,7 +17,7 @@ from ..hardware import Node
 from ..passes import set_maths, with_plan
 from ..roofline import Roofline
 from ..workload.expr import expr, names_in, poly
-from ..workload.records import COLLECTIVE, Stage, Workload
+from ..workload.records import BATCH, COLLECTIVE, Stage, Workload
 from .by_size import CELLS, BySize, Shared, Sizes
 from .compiled import Compiled, Seconds
 from .cost import cost_of
@@ -149,19 +149,21 @@ class _Stage:
         repeat = np.broadcast_to(np.asarray(expr(self.stage.repeat)(sizes), dtype=float), out.held.shape)
         bound = sizes if self.stage.loop else self.stage.bind(sizes)
         named = {name: np.asarray(bound[name]) for name in (bound if self.stage.loop else self.of.names)}
+        items = np.broadcast_to(np.asarray(sizes.get(BATCH, 1)), out.held.shape)
         for start in range(0, len(repeat), CHUNK):
             part = slice(start, start + CHUNK)
+            rates = [Rates(roofline, share, self.cold, items[part]) for roofline, share in machines]
             env = {name: value[part] if value.ndim else value for name, value in named.items()}
             if self.stage.loop:
-                self._loop(env, repeat[part], machines, out.of(part))
+                self._loop(env, repeat[part], rates, out.of(part))
             else:
-                self._once(env, repeat[part], machines, out.of(part))
+                self._once(env, repeat[part], rates, out.of(part))
 
-    def _loop(self, sizes: Sizes, repeat: Floats, machines: Sequence[Shared], out: Sums) -> None:
+    def _loop(self, sizes: Sizes, repeat: Floats, rates: Sequence[Rates], out: Sums) -> None:
         assert self.stage.loop
         turns = np.broadcast_to(np.asarray(expr(self.stage.loop[1])(sizes)), out.held.shape)
-        if not (self._affine() and self._by_ends(sizes, repeat, turns, machines, out)):
-            self._by_turns(sizes, repeat, turns, machines, out)
+        if not (self._affine() and self._by_ends(sizes, repeat, turns, rates, out)):
+            self._by_turns(sizes, repeat, turns, rates, out)
 
     def _bound(self, sizes: Sizes, turn: NDArray[np.int64]) -> Mapping[str, Any]:
         assert self.stage.loop
@@ -189,7 +191,7 @@ class _Stage:
         return fixed and all(sum(n in bound for n in m) <= 1 for m in monomials)
 
     def _by_ends(
-        self, sizes: Sizes, repeat: Floats, turns: NDArray[np.int64], machines: Sequence[Shared], out: Sums
+        self, sizes: Sizes, repeat: Floats, turns: NDArray[np.int64], rates: Sequence[Rates], out: Sums
     ) -> bool:
         """The sum over a loop from its first and last turn; False, and nothing done, where that is not it.
 
@@ -197,12 +199,11 @@ class _Stage:
         """
         ends = [self._bound(sizes, np.maximum(turn, 0)) for turn in (np.zeros_like(turns), turns - 1)]
         values = [self.of.values(env, len(turns)) for env in ends]
-        rates = [Rates(roofline, share, self.cold) for roofline, share in machines]
         means = self._means_quickly(values, rates) if self.of.quick else self._means(values, rates)
         if means is None:
             return False
         found = [
-            (limit * share, expected * share) for (limit, expected), (_, share) in zip(means, machines, strict=True)
+            (limit * rate.share, expected * rate.share) for (limit, expected), rate in zip(means, rates, strict=True)
         ]
         for at, (limit, expected) in enumerate(found):
             out.limit[at] += limit * repeat * turns
@@ -211,7 +212,7 @@ class _Stage:
             self._hold(value, repeat * turns, out)
         return True
 
-    def _means(self, values: list[Floats], rates: list[Rates]) -> list[tuple[Floats, Floats]] | None:
+    def _means(self, values: list[Floats], rates: Sequence[Rates]) -> list[tuple[Floats, Floats]] | None:
         """Limits and expected times at the mean of the ends, by machine; None where they are not straight lines.
 
         Everything that is compared is a straight line, or made of some by comparisons before it: no comparison may come
@@ -227,7 +228,7 @@ class _Stage:
             means.append(((first.limit + last.limit) / 2, (first.expected + last.expected) / 2))
         return means
 
-    def _means_quickly(self, values: list[Floats], rates: list[Rates]) -> list[tuple[Floats, Floats]] | None:
+    def _means_quickly(self, values: list[Floats], rates: Sequence[Rates]) -> list[tuple[Floats, Floats]] | None:
         """The same by what lies between: a convex (or concave) function that is there the mean of its ends is straight.
 
         So are sums of them, and each of their parts. What is compared in the end is made of sums that were seen to be
@@ -249,7 +250,7 @@ class _Stage:
         return means
 
     def _by_turns(
-        self, sizes: Sizes, repeat: Floats, turns: NDArray[np.int64], machines: Sequence[Shared], out: Sums
+        self, sizes: Sizes, repeat: Floats, turns: NDArray[np.int64], rates: Sequence[Rates], out: Sums
     ) -> None:
         """The sum over a loop turn by turn; turns whose sizes do not change (a full window) are one."""
         used = self.of.names
@@ -268,18 +269,18 @@ class _Stage:
                     waiting = (env, waiting[1] + weight)
                     continue
                 if waiting:
-                    self._once(*waiting, machines, out)
+                    self._once(*waiting, rates, out)
                 waiting = (env, weight)
         if waiting:
-            self._once(*waiting, machines, out)
+            self._once(*waiting, rates, out)
 
-    def _once(self, env: Mapping[str, Any], weight: Floats, machines: Sequence[Shared], out: Sums) -> None:
+    def _once(self, env: Mapping[str, Any], weight: Floats, rates: Sequence[Rates], out: Sums) -> None:
         values = self.of.values(env, len(weight))
         amounts = self.of.amounts(values, quick=True)
-        for at, (roofline, share) in enumerate(machines):
-            found = self.of.seconds(amounts, Rates(roofline, share, self.cold))
-            out.limit[at] += found.limit * weight * share
-            out.expected[at] += found.expected * weight * share
+        for at, rate in enumerate(rates):
+            found = self.of.seconds(amounts, rate)
+            out.limit[at] += found.limit * weight * rate.share
+            out.expected[at] += found.expected * weight * rate.share
         self._hold(values, weight, out)
 
     def _hold(self, values: Floats, weight: Floats, out: Sums) -> None:

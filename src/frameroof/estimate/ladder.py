@@ -11,7 +11,8 @@ or a weight, the write of what is handed back), *between* regions, or on *chip*.
 - unfused: the same with every operation a region of its own, and nothing on chip.
 
 So compulsory <= light <= fused <= unfused (docs/design/0007-limits.rst). A device that does the share s of a stage
-moves s of every tensor: of the whole work its cache holds C / s.
+moves s of every tensor: of the whole work its cache holds C / s. A program may run the n items of a batch one after
+another, each with the whole cache: of all their work it holds n C, so that no batch takes longer than its items do.
 """
 
 from __future__ import annotations
@@ -70,15 +71,25 @@ FUSED = Asked()
 
 
 class Rates:
-    """One device's rates for its share of a stage, per unit of the whole stage's work."""
+    """One device's rates for its share of a stage, per unit of the whole stage's work.
 
-    def __init__(self, roofline: Roofline, share: float, cold: bool = False) -> None:
+    `items` are those of the batch: a number, or one of each configuration of a grid. `cached`: whether a cache takes
+    anything off; `cache_bits` are for operands (an array has configurations as its rows), `off_bits` and `off_s` for
+    sums over them.
+    """
+
+    def __init__(self, roofline: Roofline, share: float, cold: bool = False, items: Any = 1) -> None:
         self._roofline = roofline
         self._per_flop_s: dict[str, float] = {}
+        self.share = share
         _, self.per_vector_s, per_byte_s = roofline.inverse([])
         self.per_bit_s = per_byte_s / 8
-        self.cache_bits = 0.0 if cold else 8 * (roofline.device.cache_bytes or 0) / share
-        self.cache_s = self.cache_bits * self.per_bit_s
+        self.cached = bool(roofline.device.cache_bytes) and not cold
+        self.off_bits: Any = 0.0
+        if self.cached:
+            self.off_bits = 8 * (roofline.device.cache_bytes or 0) / share * items
+        self.cache_bits: Any = self.off_bits[:, None] if getattr(self.off_bits, "ndim", 0) else self.off_bits
+        self.off_s = self.off_bits * self.per_bit_s
 
     def per_flop_s(self, unit: str) -> float:
         """Seconds per matrix FLOP of a unit; `ValueError` as `Roofline.peak`."""
@@ -111,7 +122,7 @@ def amounts_of(row: Row, values: Sequence[Any], rates: Rates, apart: bool) -> Am
     times = values[at.times]
     given_s = values[at.given_apart if apart else at.given] * per_bit_s * times
     memory_s = cold_s = values[at.every if apart else at.moved] * per_bit_s * times
-    if rates.cache_bits:
+    if rates.cached:
         kept = rates.cache_bits * (values[at.calls] if row.op.attrs.get("total") else 1)
         operands = row.between + row.chip if apart else row.between
         passed = sum((n * larger(0.0, values[size] - kept) for size, n in operands), 0.0)
@@ -186,7 +197,7 @@ class Level:
 def ladder_of(fused: Level, unfused: Level, rates: Rates) -> tuple[Any, Any, Any, Any]:
     """Seconds of each rung of one pass, in the order of `RUNGS`."""
     whole = fused.all()
-    compulsory_s = larger(0.0, whole.given_s - rates.cache_s)
+    compulsory_s = larger(0.0, whole.given_s - rates.off_s)
     light_s = larger(compulsory_s, larger(whole.matrix_s, whole.vector_s))
     return compulsory_s, light_s, fused.seconds, unfused.seconds
 

@@ -90,7 +90,7 @@ def estimate_stage(run: Pass, where: Where, expected: Expected, asked: Asked = F
     if not run.runs:
         return StageEstimate(run.stage.name, 0, (), Ladder(), asked)
     table = table_of(run.stage)
-    rates = Rates(where[0], run.share, asked.cold)
+    rates = Rates(where[0], run.share, asked.cold, run.items)
     counts = [[0] * 4 for _ in table.rows]
     times = [[0.0] * len(_Times._fields) for _ in table.rows]
     rungs = [0.0] * len(RUNGS)
@@ -169,7 +169,7 @@ def _seconds(
                 found[row.alike] = _sent(run, row, where) if own else amounts_of(row, values, rate, apart)
         kernels = _kernels(table, apart)
         rows = {at: found[table.rows[at].alike] for group in kernels.first for at in group}
-        levels[apart] = Level(kernels, rows, rate.cache_s, cold=not rate.cache_bits)
+        levels[apart] = Level(kernels, rows, rate.off_s, cold=not rate.cached)
     chosen = levels[asked.apart]
     cold = chosen if chosen.cold else Level(chosen.kernels, chosen.rows, 0.0, cold=True)
     known = [

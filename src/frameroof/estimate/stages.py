@@ -9,7 +9,7 @@ from operator import mul
 from typing import Any
 
 from ..workload.expr import expr
-from ..workload.records import Stage
+from ..workload.records import BATCH, Stage
 from .expected import Formulas, Work
 
 MOST_TURNS = 1_000_000
@@ -61,6 +61,11 @@ class Pass:
             turns = np.arange(self.first, self.first + self.turns, dtype=np.int64)
             inside = {**inside, self.stage.loop[0]: turns}
         return self.stage.bind(inside)
+
+    @property
+    def items(self) -> int:
+        """Items of the batch."""
+        return int(self.values.get(BATCH, 1))
 
     @property
     def runs(self) -> int:

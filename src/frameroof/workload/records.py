@@ -210,6 +210,8 @@ class Held:
     fixed_bytes: Poly
 
 
+BATCH = "batch"
+"""The size that says how many items one run yields."""
 WHOLE = Fraction(1)
 
 
