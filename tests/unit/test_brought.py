@@ -261,3 +261,15 @@ def test_every_size_is_found_and_counted_as_by_hand(build):
         assert found[0] == flops(**sizes), sizes
         if moved is not None:
             assert found[1] == moved(**sizes), sizes
+
+
+def test_the_hop_of_a_window_is_found_from_how_sizes_grow():
+    """Windows of 400 samples, 160 apart: 1 + (n-400)//160 of them, each through a linear layer of 400 x 8."""
+
+    def build(samples: int = 1600) -> Any:
+        forward = lambda m, x: m.proj(x.unfold(-1, 400, 160))  # noqa: E731
+        return Does(forward, proj=nn.Linear(400, 8, bias=False)), (torch.empty(1, samples),), {}
+
+    workload = count(build)
+    for samples in (1600, 1601, 1679, 1680, 1839, 1840, 3333, 16_000):
+        assert at(workload, {"samples": samples})[0] == 2 * (1 + (samples - 400) // 160) * 400 * 8

@@ -26,7 +26,8 @@ def candidates(step: int) -> list[Rule]:
     for d in range(1, step + 1):
         if step % d == 0:
             halves = (d // 2, d // 2 - 1, d // 4, 3 * d // 4, d - 2)
-            others = () if step > WHOLE else range(1, d - 1) if d <= WHOLE // 2 else halves
+            small = () if d < step else halves  # of a long step itself
+            others = small if step > WHOLE else range(1, d - 1) if d <= WHOLE // 2 else halves
             found += dict.fromkeys([(d, 0), (d, d - 1), *((d, a) for a in others)])
     return found
 

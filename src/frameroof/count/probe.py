@@ -7,6 +7,7 @@ none stays fixed, and the workload says which operation did it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -21,6 +22,7 @@ from .recorder import CannotCount, Trace
 from .traced import Traced, give
 
 STEPS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 256)
+TOLD = 3  # steps that two traces tell beside these
 NEAR = (1, 2, 3, 5)  # in steps from the default
 FAR = (2, 4)  # times the default: a division or a branch that is constant nearby shows there
 LARGE = 500  # operations of a trace: a larger module keeps its step, as all that floors need would take minutes
@@ -114,7 +116,7 @@ class _Probe:
         most_traced = self.traced.operations + PATIENCE
         for below in (False, True):
             coarse: _Rule | None = None
-            for step in STEPS:
+            for step in (*STEPS, *self._told(name, start)):
                 values = _below(start, step) if below else _above(start, step)
                 if not values or not self.follows(name, step, start, values):
                     continue
@@ -131,6 +133,21 @@ class _Probe:
             if coarse:
                 return self._for_default(name, coarse)
         return None
+
+    def _told(self, name: str, start: int) -> list[int]:
+        """Longer steps, such as the hop of a window over samples: how far the size moves for one more of another."""
+        try:
+            one, other = self.at(name, start), self.at(name, FAR[-1] * start)
+        except (CannotCount, StructureChanges):
+            return []
+        grown = Counter(
+            round((FAR[-1] - 1) * start / (after - before))
+            for a, b in zip(one.ops, other.ops, strict=False)
+            for x, y in zip(a.reads, b.reads, strict=False)
+            for before, after in zip(x.shape, y.shape, strict=False)
+            if after > before
+        )
+        return [step for step, _ in grown.most_common(TOLD) if STEPS[0] < step < start and step not in STEPS]
 
     def follows(self, name: str, step: int, start: int, values: list[int]) -> bool:
         """Whether every dimension is a polynomial of this size at these values, `step` apart."""
