@@ -176,6 +176,20 @@ def test_blocks_that_are_given_are_kept_as_their_function_says():
     assert op.dims["twice_pairs"] == 2 * 2 * 4 * (136 + 256 + 136)
 
 
+def test_a_mask_cut_to_a_smaller_size_is_that_of_its_function():
+    def build() -> Any:
+        return Attends(made(window, 512)._adjust(200, 200)), tokens(200), {}
+
+    (op,) = trace(build, {}).ops
+    assert op.dims["twice_pairs"] == 2 * 2 * 4 * pairs_of(window, 200, 200)
+
+
+def test_a_module_that_exists_has_real_blocks():
+    module = Attends(create_block_mask(window, None, None, 300, 300, device="cpu"))
+    op = attention(count(module, (torch.zeros(2, 4, 300, 16), torch.zeros(2, 4, 300, 16))).stages[0])
+    assert op.dims["twice_pairs"]({}) == 2 * 2 * 4 * pairs_of(window, 300, 300)
+
+
 def test_what_nobody_knows_is_limited_as_if_nothing_were_kept():
     def build() -> Any:
         learned = torch.empty(32)

@@ -51,8 +51,10 @@ NOTHING = Left(0, "", 0, 0)
 
 
 def follows_function(mask: Any) -> None:
-    """Note that the blocks of a mask are those of its function: they need not be known."""
+    """Note that the blocks of a mask are those of its function: they need not be known, nor those of a part of it."""
     setattr(mask.kv_num_blocks, _FOLLOWS, True)
+    if isinstance(mask.mask_mod, FunctionType):
+        setattr(mask.mask_mod, _FOLLOWS, True)
 
 
 def left_by(mask: Any, dims: list[int]) -> Left | None:
@@ -74,7 +76,7 @@ def _counted(mask: Any, b: int, heads: int, kv_heads: int, q: int, kv: int) -> L
     own = mask.kv_num_blocks.shape[:2]
     ask = _valued(mask.mask_mod, {})
     try:
-        kept = None if getattr(mask.kv_num_blocks, _FOLLOWS, False) else _blocks(mask)
+        kept = None if getattr(mask.kv_num_blocks, _FOLLOWS, False) else _kept(mask)
         looks = [_Look(ask, kept, mask.BLOCK_SIZE, (i, j), (q, kv)) for i in range(own[0]) for j in range(own[1])]
         most = max(ALL_PAIRS, MOST_PAIRS // max(1, 2 * len(looks)))
         rows = [_profile(look.rows, q, kv, most) for look in looks]
@@ -199,6 +201,16 @@ class _Look:
 
 def _number(made: torch.Tensor, dim: int) -> torch.Tensor:
     return made.contiguous().view(torch.uint8).sum(dim, dtype=torch.int32).long()
+
+
+def _kept(mask: Any) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """The blocks of a mask that was given as such; None for a mask cut to a smaller size, whose function tells."""
+    try:
+        return _blocks(mask)
+    except _Unknown:
+        if getattr(mask.mask_mod, _FOLLOWS, False):
+            return None
+        raise
 
 
 def _blocks(mask: Any) -> tuple[torch.Tensor, torch.Tensor]:
