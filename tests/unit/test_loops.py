@@ -83,6 +83,28 @@ def test_a_long_loop_is_traced_once_and_its_rule_found_at_few_steps(monkeypatch)
     assert flops(workload, {"tokens": 500}) == 2 * 2 * lstm(500, 3, inputs=(WIDTH,))
 
 
+class Stacked(nn.Module):
+    """Layers whose steps are stacked under one path: sums of one size, each of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.cells = nn.ModuleList(nn.RNNCell(HIDDEN, HIDDEN) for _ in range(3))
+
+    def forward(self, x_BTC):
+        for cell in self.cells:
+            x_BTC = torch.stack([cell(x_BC) for x_BC in x_BTC.unbind(1)], 1)
+        return x_BTC
+
+
+def test_sums_of_one_size_are_not_folded_into_one():
+    def build(tokens=6):
+        return Stacked(), (torch.empty(2, tokens, HIDDEN),), {}
+
+    ops = frameroof.count(build).stages[0].ops
+    stacks = [op for op in ops if op.name in ("stack", "cat")]
+    assert [op.bits()({"u_tokens": 6}) * op.times({"u_tokens": 6}) for op in stacks] == [2 * 2 * 6 * HIDDEN * 16] * 3
+
+
 def test_a_rule_of_few_steps_that_many_do_not_follow_is_dropped(monkeypatch):
     monkeypatch.setattr(loops, "LONG", 50)
 

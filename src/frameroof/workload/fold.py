@@ -33,7 +33,8 @@ def fold(ops: Sequence[Op]) -> tuple[list[Op], list[int]]:
     regions = _regions(ops, alike)
     groups: dict[Alike, list[int]] = {}
     for i, op in enumerate(ops):
-        groups.setdefault((alike[i], regions.get(op.region)), []).append(i)
+        own = i if op.attrs.get("total") else None  # sums over calls are not those of more calls
+        groups.setdefault((alike[i], regions.get(op.region), own), []).append(i)
     found = ((min(rows), path, count, rows) for same in groups.values() for path, count, rows in _fold_paths(ops, same))
     folded = sorted(found, key=itemgetter(0))
     where = [0] * len(ops)
