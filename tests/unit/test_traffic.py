@@ -85,6 +85,18 @@ def test_a_kernel_takes_nothing_that_a_region_would_have_to_write_for_it():
     assert said(ops) == ["1 _to_copy +>~", "1 layer_norm ~>~", "2 matmul ++>.", "1 mul ~.>+"]
 
 
+def test_a_residual_is_added_by_the_product_that_made_its_other_half():
+    """Added before the norm it would be read there, and the output of the product written and read."""
+
+    def blocks(x, w):
+        for _ in range(3):
+            x = x + F.layer_norm(x, (8,)) @ w
+        return x
+
+    ops = run(blocks, (4, 8), (8, 8))
+    assert said(ops)[3:6] == ["3 layer_norm .>.", "4 matmul .=>~", "4 add .~>."]
+
+
 def test_an_epilogue_cannot_wait_for_what_comes_after_it():
     """y = silu(a) @ p needs a in memory: a * y cannot be in the kernel that made a."""
     ops = run(lambda x, w, p: (a := x @ w) * (F.silu(a) @ p), (4, 8), (8, 8), (8, 8))

@@ -70,9 +70,14 @@ class _Kernels:
             if op.kind in MATRIX_KINDS:
                 self.of[i] = self.level[i] = i
                 matrix.append(i)
+        self._before, self._after = _apart(flow, self.of)
         for i in matrix:
             for member in self._epilogue(i):
                 self.of[member] = i
+
+    def _apart(self, one: int, other: int) -> bool:
+        """Whether matrix work stands between two operations."""
+        return bool(self._after[one] & self._before[other] or self._after[other] & self._before[one])
 
     def _epilogue(self, matrix: int) -> list[int]:
         """The pointwise operations after a matrix operation with which its kernel leaves the least to move."""
@@ -106,41 +111,44 @@ class _Kernels:
 
     def _moved(self, kernel: list[int], rest: list[int]) -> int:
         """Bits that a kernel of these operations moves, and a region with the rest of the candidates."""
-        flow, inside, outside = self.flow, set(kernel), set(rest)
-        total = 0
-        for at in kernel:
-            for raw in flow.ops[at].writes:
-                readers = [i for i, _ in flow.readers.get(raw.value, ()) if i not in inside]
-                if readers or raw.value in flow.handed:
-                    total += bits_of(raw)
-                if any(self.of[i] < 0 for i in readers):
-                    total += bits_of(raw)
-        for at in rest:
-            for raw in flow.ops[at].writes:
-                readers = [i for i, _ in flow.readers.get(raw.value, ())]
-                if raw.value in flow.handed or any(self.of[i] >= 0 for i in readers):
-                    total += bits_of(raw)
-        return total + self._read(kernel[1:], inside, 2) + self._read(rest, inside | outside, 0)
+        inside = set(kernel)
+        total = sum(self._written(raw, inside) for at in kernel for raw in self.flow.ops[at].writes)
+        total += sum(self._written(raw, set()) for at in rest for raw in self.flow.ops[at].writes)
+        made = inside.union(rest)
+        return total + self._read(kernel[1:], made, True) + self._read(rest, made, False)
 
-    def _read(self, members: Sequence[int], known: set[int], loose: int) -> int:
-        """Bits of what operations read that none of the `known` makes, each operand once.
+    def _written(self, raw: RawTensor, kernel: set[int]) -> int:
+        """Bits that are moved for a value which a kernel makes, or one outside of kernels: written, and read elsewhere.
 
-        What other operations without matrix work make counts `loose` times: a region of its own would write and read
-        it for a kernel, and keep it on chip for the rest of its region.
+        What kernels read of it is the same whoever makes it, and not counted.
         """
-        flow = self.flow
+        flow, writer = self.flow, raw.value[1]
+        readers = [i for i, _ in flow.readers.get(raw.value, ()) if i not in kernel]
+        far = readers if kernel else [i for i in readers if self.of[i] >= 0 or self._apart(writer, i)]
+        regions: list[int] = []  # one reader of each region
+        for i in far:
+            if self.of[i] < 0 and all(self._apart(i, other) for other in regions):
+                regions.append(i)
+        return bits_of(raw) * (len(regions) + bool(far or raw.value in flow.handed))
+
+    def _read(self, members: Sequence[int], made: set[int], kernel: bool) -> int:
+        """Bits moved for what operations read that none of those considered makes, each operand once.
+
+        What a region without matrix work would keep on chip for its own has to be written for a kernel.
+        """
         operands: dict[tuple[Value, tuple[int, ...], tuple[int, ...]], int] = {}
         for at in members:
-            for raw, values in zip(flow.ops[at].reads, flow.sources[at], strict=True):
-                if not any(s in known for _, s in values):
-                    times = loose if values and not any(map(self._in_memory, values)) else 1
+            for raw, values in zip(self.flow.ops[at].reads, self.flow.sources[at], strict=True):
+                if not any(s in made for _, s in values):
+                    near = bool(values) and not any(self.of[s] >= 0 or self._apart(s, at) for _, s in values)
+                    times = (1 + (near and not any(map(self._stored, values)))) if kernel else not near
                     operands[raw.value, raw.shape, raw.place] = bits_of(raw) * times
         return sum(operands.values())
 
-    def _in_memory(self, value: Value) -> bool:
-        """Whether a value is written in any case: by a kernel, for one, or to be handed back."""
-        writer = self.of[value[1]] >= 0
-        return writer or value in self.flow.handed or any(self.of[i] >= 0 for i, _ in self.flow.readers.get(value, ()))
+    def _stored(self, value: Value) -> bool:
+        """Whether a value is written in any case: a kernel reads it, or a region far away, or it is handed back."""
+        readers = (i for i, _ in self.flow.readers.get(value, ()))
+        return value in self.flow.handed or any(self.of[i] >= 0 or self._apart(value[1], i) for i in readers)
 
 
 def _apart(flow: Flow, kernels: Sequence[int]) -> tuple[list[int], list[int]]:
