@@ -27,9 +27,9 @@ def verbs() -> dict[str, Any]:
     """Every verb's command by name, in the order of `frameroof -h`."""
     from typer.main import get_command
 
-    from frameroof.cli.app import app
+    from frameroof.cli.app import command_line
 
-    return dict(get_command(app).commands)  # type: ignore[attr-defined]
+    return dict(get_command(command_line()).commands)  # type: ignore[attr-defined]
 
 
 def cli_reference() -> str:

@@ -1,4 +1,4 @@
-"""What the public names share: rooms that can be called, listings that read well, and one sentence for what is missing.
+"""What the public names share: rooms that can be called, names loaded when asked for, listings that read well, and one sentence for what is missing.
 
 `frameroof.count` and `frameroof.models` are functions for whoever uses the package, and rooms of it. Python sets a
 room as an attribute of the package once anything imports it, and would so take the function's place: which of the two
@@ -8,7 +8,8 @@ a name means would hang on what was imported before. So the room itself can be c
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, TypeVar
@@ -31,6 +32,17 @@ def make_callable(room: str, function: Callable[..., Any]) -> None:
 
     Room.__call__.__doc__ = function.__doc__
     sys.modules[room].__class__ = Room
+
+
+def on_demand(room: str, where: Mapping[str, str]) -> Callable[[str], Any]:
+    """`__getattr__` of the module called `room`: each name of `where` comes from that file of it, once it is asked for."""
+
+    def found(name: str) -> Any:
+        if name not in where:
+            raise AttributeError(f"module {room!r} has no attribute {name!r}")
+        return getattr(import_module(f".{where[name]}", room), name)
+
+    return found
 
 
 class Listing(tuple[T, ...]):

@@ -29,9 +29,9 @@ def command() -> Any:
     """The whole command line as one command."""
     from typer.main import get_command
 
-    from frameroof.cli.app import app
+    from frameroof.cli.app import command_line
 
-    return get_command(app)
+    return get_command(command_line())
 
 
 VERBS: dict[str, Any] = dict(command().commands)

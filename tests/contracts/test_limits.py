@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from frameroof.cli.app import app
+from frameroof.cli.app import command_line
 from frameroof.cli.limits import _VERBS, limits
 
 NAMES = re.compile(r"^(MOST|LEAST|SHORTEST|LONGEST|LARGEST|SMALLEST|LIMIT|STEADY)(_|$)")
@@ -52,7 +52,7 @@ def test_what_a_message_quotes_stands_in_the_help(root: Path) -> None:
 
 @pytest.mark.parametrize("verb", sorted(_VERBS))
 def test_help_shows_the_limits_of_its_verb(verb: str) -> None:
-    done = CliRunner().invoke(app, [*verb.split(), "--help"])
+    done = CliRunner().invoke(command_line(), [*verb.split(), "--help"])
     said = " ".join(done.output.split())
     assert limits(verb)
     for text in limits(verb):

@@ -9,7 +9,7 @@ from dataclasses import fields
 
 import pytest
 
-from frameroof.cli.app import app
+from frameroof.cli.app import command_line
 from frameroof.hardware import device
 from frameroof.study.reproduce import Reproduction, Row, reproduce
 from frameroof.study.reproduce.movie_gen import Assumed
@@ -280,12 +280,12 @@ def test_a_rule_says_what_it_is() -> None:
 def test_command(what: str) -> None:
     from typer.testing import CliRunner
 
-    asked = CliRunner().invoke(app, ["reproduce", what, "--json"])
+    asked = CliRunner().invoke(command_line(), ["reproduce", what, "--json"])
     assert asked.exit_code == 0
     data = json.loads(asked.stdout)
     assert data["schema"] == "frameroof.reproduce/1"
     assert [list(r) for r in data["rows"]] == [JSON_KEYS] * len(data["rows"])
-    shown = CliRunner().invoke(app, ["reproduce", what])
+    shown = CliRunner().invoke(command_line(), ["reproduce", what])
     assert shown.exit_code == 0
     assert max(map(len, shown.stdout.splitlines())) <= 160
     for r in data["rows"]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import os
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
 import msgspec
@@ -15,6 +14,7 @@ from ..workload.file import load as load_file
 from ..workload.records import Workload
 
 SUFFIX = ".workload.json"
+FOLDER = Path(__file__).parent
 
 ALIASES = {
     "sd15": "stable-diffusion-1.5",
@@ -78,17 +78,15 @@ class Entry(msgspec.Struct, frozen=True):
 @cache
 def names() -> tuple[str, ...]:
     """The catalogue's names, sorted."""
-    folder = resources.files(__name__)
-    return tuple(sorted(f.name.removesuffix(SUFFIX) for f in folder.iterdir() if f.name.endswith(SUFFIX)))
+    return tuple(sorted(f.removesuffix(SUFFIX) for f in os.listdir(FOLDER) if f.endswith(SUFFIX)))
 
 
 def entries() -> Listing[Entry]:
     """Every model that is known, sorted by name, with its aliases, title, assumptions and sources."""
-    folder = Path(str(resources.files(__name__)))
     also: dict[str, tuple[str, ...]] = {}
     for alias, name in ALIASES.items():
         also[name] = (*also.get(name, ()), alias)
-    read = (msgspec.json.decode((folder / f"{name}{SUFFIX}").read_bytes(), type=Entry) for name in names())
+    read = (msgspec.json.decode((FOLDER / f"{name}{SUFFIX}").read_bytes(), type=Entry) for name in names())
     return Listing(msgspec.structs.replace(one, aliases=also.get(one.name, ())) for one in read)
 
 
@@ -113,4 +111,4 @@ def load(name: str | os.PathLike[str]) -> Workload:
         if Path(text).is_dir():
             raise ValueError(f"{text} is a folder: count it first, frameroof count {text} --out NAME.workload.json")
         return load_file(text)
-    return load_file(str(resources.files(__name__).joinpath(canonical(text) + SUFFIX)))
+    return load_file(FOLDER / f"{canonical(text)}{SUFFIX}")

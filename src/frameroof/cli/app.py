@@ -5,29 +5,31 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 import typer
 
 from ..written import forget
-from .analyze import analyze
-from .characterize import characterize
-from .compare import compare
-from .count import count
-from .gap import gap
-from .hardware import hardware
 from .limits import Verb
-from .models import models
-from .predict import predict
-from .profile import profile
-from .reproduce import reproduce
 from .stops import Stopped, Verbs, code
 from .stops import sentence as stop_sentence
-from .stream import stream
 from .streams import complain
 from .usage import UsageError, sentence
 
 HELP = "How fast an image, video or vision-language model could run, how fast it does run, and what closes the gap."
-VERBS = (predict, analyze, profile, gap, compare, models, hardware, count, reproduce, characterize)
+VERBS = (
+    "predict",
+    "analyze",
+    "profile",
+    "gap",
+    "compare",
+    "models",
+    "hardware",
+    "count",
+    "reproduce",
+    "characterize",
+)
+"""Each is a function of the file beside this one that is called as it is."""
 
 
 def _version(asked: bool) -> None:
@@ -50,7 +52,7 @@ def _options(
 def command_line(words: Sequence[str] = ()) -> typer.Typer:
     """The command with all its verbs; with the one alone that `words` start with, if they do.
 
-    Typer reads the signature of every verb before it runs one: 50 ms, a tenth of the time of a short answer.
+    To load every verb, and to read its signature, takes longer than a short answer.
     """
     made = typer.Typer(
         name="frameroof",
@@ -64,15 +66,13 @@ def command_line(words: Sequence[str] = ()) -> typer.Typer:
     )
     made.callback()(_options)
     first = words[0] if words else ""
-    known = [verb for verb in VERBS if verb.__name__ == first]
-    for verb in known or VERBS:
-        made.command(cls=Verb)(verb)
-    if not known:
+    for verb in [first] if first in VERBS else VERBS:
+        made.command(cls=Verb)(getattr(import_module(f".{verb}", __package__), verb))
+    if first not in VERBS:
+        from .stream import stream
+
         made.add_typer(stream)
     return made
-
-
-app = command_line()
 
 
 def main() -> None:

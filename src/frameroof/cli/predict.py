@@ -48,16 +48,19 @@ def predict(  # more than five arguments: each is an option of the command
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Predict how fast a model could run on a machine, and what it costs; nothing is run."""
-    from ..hardware import load_devices, parse_changes, parse_node, what_if
+    from ..hardware import load_devices, parse_node
     from ..study.predict import predict as run
-    from ..study.target import reach
 
     if price is not None and not 0 < price < 1e6:
         raise ValueError(f"--price is US dollars per device and hour, above 0, not {price:g}")
     node = parse_node(on, load_devices(hardware_file) if hardware_file else ())
+    if set_:
+        from ..hardware import parse_changes, what_if
+
+        node = what_if(node, parse_changes(set_))
     prediction = run(
         model,
-        what_if(node, parse_changes(set_)),
+        node,
         sizes=parse_sizes(size, batch=batch, steps=steps, height=height, width=width, frames=frames),
         dtype=dtype,
         efficiency=expected_of(utilization, efficiency),
@@ -68,7 +71,11 @@ def predict(  # more than five arguments: each is an option of the command
         cold=cold,
         usd_per_device_hour=price,
     )
-    reached = reach(prediction, target) if target else None
+    reached = None
+    if target:
+        from ..study.target import reach
+
+        reached = reach(prediction, target)
     if as_json:
         from ..report.json import print_json
 

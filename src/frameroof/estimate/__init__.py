@@ -5,8 +5,9 @@ A script that measures a GPU asks `expected` where msgspec is missing, which mac
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..public import on_demand
 
 if TYPE_CHECKING:
     from .cost import Cost, cost_of
@@ -58,9 +59,4 @@ __all__ = [
     "parse_utilization",
     "similarity_matrix_bytes",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module 'frameroof.estimate' has no attribute {name!r}")
-    return getattr(import_module(f".{_WHERE[name]}", __name__), name)
+__getattr__ = on_demand(__name__, _WHERE)

@@ -4,10 +4,17 @@ One TOML file per family holds the data, `records.py` says what it means, `load.
 To add a device, add a ``[[device]]`` to its family's file with its source and date.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from ..dtypes import PEAKS as DTYPES
+from ..public import on_demand
 from .load import device, devices, load_devices, parse_node, seed_devices
 from .records import Device, Differing, Link, Node, Price, Provenance, Reading, link_of
-from .whatif import parse_changes, what_if
+
+if TYPE_CHECKING:
+    from .whatif import parse_changes, what_if
 
 __all__ = [
     "DTYPES",
@@ -27,3 +34,4 @@ __all__ = [
     "seed_devices",
     "what_if",
 ]
+__getattr__ = on_demand(__name__, {"parse_changes": "whatif", "what_if": "whatif"})

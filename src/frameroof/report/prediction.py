@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..estimate import RUNGS, OpEstimate, StageEstimate
 from ..passes.maths import matters
 from ..study.predict import Prediction
-from ..study.target import Target
 from ..units import format_bytes, format_count, format_flops, format_seconds, format_usd
 from .console import console, table
+
+if TYPE_CHECKING:
+    from ..study.target import Target
 
 
 def print_prediction(prediction: Prediction, ops: bool = False, target: Target | None = None) -> None:

@@ -26,8 +26,7 @@ from ..estimate.cost import LLM_SOURCE
 from ..estimate.expected import chosen
 from ..estimate.ladder import Asked
 from ..hardware import Node, parse_node
-from ..passes import materialize_attention, set_maths, set_precision
-from ..passes.maths import WORDS, maths_of
+from ..passes.maths import WORDS, maths_of, set_maths
 from ..units import format_bytes
 from ..workload.records import Workload
 from ..workload.verified import outside
@@ -237,8 +236,12 @@ def asked_of(bound: Rung | None = None, elementwise: str | None = None, cold: bo
 
 def _passed(workload: Workload, dtype: str | None, attention: str) -> Workload:
     if dtype is not None and dtype != workload.dtype:
+        from ..passes import set_precision
+
         workload = set_precision(workload, dtype)
     if attention == "baseline":
+        from ..passes import materialize_attention
+
         workload = materialize_attention(workload)
     return workload
 
