@@ -1,4 +1,4 @@
-"""What the public names share: rooms that can be called, names loaded when asked for, listings that read well, and one sentence for what is missing.
+"""What public names share: rooms that can be called, names loaded when asked for, listings, a word on what is missing.
 
 `frameroof.count` and `frameroof.models` are functions for whoever uses the package, and rooms of it. Python sets a
 room as an attribute of the package once anything imports it, and would so take the function's place: which of the two
@@ -35,7 +35,7 @@ def make_callable(room: str, function: Callable[..., Any]) -> None:
 
 
 def on_demand(room: str, where: Mapping[str, str]) -> Callable[[str], Any]:
-    """`__getattr__` of the module called `room`: each name of `where` comes from that file of it, once it is asked for."""
+    """`__getattr__` of the module called `room`: each name of `where` is that file's, loaded when asked for."""
 
     def found(name: str) -> Any:
         if name not in where:

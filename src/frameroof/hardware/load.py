@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -46,6 +47,9 @@ MIB = 1 << 20
 """Bytes of a megabyte of cache: a binary one, as drivers report it (the 50 MB of an H100 are 52,428,800)."""
 LEAST_VALUE, MOST_VALUE = 1e-6, 1e12
 """What a value of a hardware file may be in its unit, such as TFLOP/s or GB."""
+_ENTRY = "\n[[device]]\n"
+_ASCII = {at: None for at in range(128) if not chr(at).isalnum()}
+"""Of ASCII, what is no letter and no digit, to be taken away: quick where text is all ASCII."""
 _NODE_RE = re.compile(r"([+-]?[\d.,_]+)\s*[x×*]\s*(.*)", re.IGNORECASE)
 
 
@@ -105,7 +109,25 @@ def seed_devices() -> tuple[Device, ...]:
 
 @cache
 def _of_file(family: str) -> tuple[Device, ...]:
-    return read_family((Path(__file__).parent / f"{family}.toml").read_text("utf-8"), family)
+    return read_family(_text(family), family)
+
+
+def _text(family: str) -> str:
+    return (Path(__file__).parent / f"{family}.toml").read_text("utf-8")
+
+
+@cache
+def _entries(family: str) -> tuple[str, list[str]]:
+    """What a file says above its entries, and each of them, unread: whoever asks for one device waits for no other."""
+    above, *entries = _text(family).split(_ENTRY)
+    return above, entries
+
+
+@cache
+def _of_entry(family: str, at: int) -> Device:
+    above, entries = _entries(family)
+    (made,) = read_family(above + _ENTRY + entries[at], family)
+    return made
 
 
 def read_family(text: str, family: str) -> tuple[Device, ...]:
@@ -293,13 +315,24 @@ def parse_node(text: str, own: Sequence[Device] = ()) -> Node:
         raise ValueError(f"{quoted(text)}: {error}") from None
 
 
+@lru_cache(maxsize=1024)
 def _find(key: str) -> Device | None:
-    """The device of a name reduced by `_key`. A file is read when its turn comes: its maker's first where the name
-    starts with it, as drivers write it, and none after the one that has it (no two files have one name)."""
+    """The device of a name reduced by `_key`. A file is opened when its turn comes: its maker's first where the name
+    starts with it, as drivers write it, and none after the one that has it (no two files have one name). Of it the
+    entries are read in which the name stands, alone or behind a brand."""
+    brands = (_key(brand) for brand in ("", *chain.from_iterable(_BRANDS.values())))
+    names = [name for brand in brands if key.startswith(brand) and (name := key.removeprefix(brand))]
     for family in sorted((*FAMILIES, "seeds"), key=lambda family: not key.startswith(family)):
-        if found := _names(family).get(key):
-            return found
+        for at, entry in enumerate(_entries(family)[1]):
+            reduced = _key(entry)
+            if any(name in reduced for name in names) and key in _keys(one := _of_entry(family, at)):
+                return one
     return None
+
+
+def _keys(one: Device) -> list[str]:
+    """Every name and alias of a device, alone and behind its brand, reduced by `_key`."""
+    return [_key(brand + name) for name in (one.name, *one.aliases) for brand in ("", *_BRANDS.get(one.vendor, ()))]
 
 
 def _index() -> dict[str, Device]:
@@ -309,23 +342,22 @@ def _index() -> dict[str, Device]:
 
 @cache
 def _names(*families: str) -> dict[str, Device]:
-    """Every name and alias of some families, alone and behind its brand, reduced by `_key`.
+    """Every name of some families, as `_keys` has them.
 
     Raises `ValueError` where two devices claim the same.
     """
     index: dict[str, Device] = {}
     for one in (device for family in families for device in _of_file(family)):
-        for name in (one.name, *one.aliases):
-            for brand in ("", *_BRANDS.get(one.vendor, ())):
-                if index.setdefault(_key(brand + name), one) is not one:
-                    other = index[_key(brand + name)].name
-                    raise ValueError(f"the name {name!r} means both {other} and {one.name}")
+        for key in _keys(one):
+            if index.setdefault(key, one) is not one:
+                raise ValueError(f"the name {key!r} means both {index[key].name} and {one.name}")
     return index
 
 
 def _key(name: str) -> str:
     """`name` reduced to its letters and digits."""
-    return "".join(c for c in name.casefold() if c.isalnum())
+    reduced = name.casefold().translate(_ASCII)
+    return reduced if reduced.isascii() else "".join(filter(str.isalnum, reduced))
 
 
 def _unknown(name: str) -> str:
