@@ -17,7 +17,7 @@ from .align import StructureChanges, align
 from .fit import Fitter
 from .load import size_defaults
 from .loops import fewer_steps, holds
-from .record import Progress, declared, record_stage, trace
+from .record import Progress, collector_paused, declared, record_stage, trace
 from .recorder import CannotCount, Trace
 from .traced import Traced, give
 
@@ -244,6 +244,7 @@ def _below(start: int, step: int) -> list[int]:
     return [start - k * step for k in steps]
 
 
+@collector_paused()
 def discover(traced: Traced, base: Mapping[str, int], progress: Progress) -> tuple[Sizes, list[str]]:
     """Sizes that a builder without a declaration takes, and a sentence for each that stays fixed.
 

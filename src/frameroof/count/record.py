@@ -235,6 +235,7 @@ def _record(name: str, build: Builder, dtype: str) -> Recorded:
     return replace(stage, name=name), notes
 
 
+@collector_paused()
 def _fitted(spec: Sizes, traced: Traced) -> Recorded:
     points = sample_points(spec)
     if spec.when:
