@@ -74,6 +74,7 @@ def test_the_first_turn_of_a_loop_moves_something_else():
         return [called("a", i, 4, traffic="again" if i else "given") for i in range(t)]
 
     assert table(calls) == [("a", "4", "1", False), ("a", "4", "t-1", False)]
+    assert table(calls, at=(1, 2, 4, 7)) == [("a", "4", "1", False), ("a", "4", "t-1", False)]
 
 
 @pytest.mark.parametrize(

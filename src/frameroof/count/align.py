@@ -37,7 +37,10 @@ def align(traces: list[Trace], fitter: Fitter) -> list[Row]:
     """The table of operations with polynomial sizes, in the order of the first trace."""
     order = {id(op): i for i, op in enumerate(traces[0].ops)}
     rows = [row for key, lists in _grouped(traces) for row in _split(key, lists, fitter)]
-    rows.sort(key=lambda row: order.get(id(row.raws[0][0]), 0) if row.raws[0] else 0)
+    places = []
+    for row in rows:  # what does not occur in the first trace stands after what it was found beside
+        places.append(order[id(row.raws[0][0])] if row.raws[0] else places[-1] if places else 0)
+    rows = [rows[at] for at in sorted(range(len(rows)), key=places.__getitem__)]
     return _with_regions(rows, len(traces))
 
 
@@ -113,7 +116,7 @@ def _rows(key: tuple[Any, ...], lists: list[list[RawOp]], fitter: Fitter) -> Ite
         try:
             yield from [
                 *(_row([[ops[j]] for ops in lists], fitter) for j in range(head)),
-                *(_row([ops[head + k :: period] for ops in lists], fitter) for k in range(period)),
+                *(_row([ops[head + k :: period] for ops in lists], fitter, lists) for k in range(period)),
             ]
             return
         except StructureChanges:  # such as a concatenation of as many tensors as the loop has turns
@@ -126,11 +129,14 @@ def _repetition(lists: list[list[RawOp]]) -> tuple[int, int]:
     """After how many first calls the rest repeats, and with which period; period 0 if it does not.
 
     What repeats is the sizes, and if that can be what operands move: the first turn of a loop reads the weights first.
+    A loop of one turn alone then has no other.
     """
+    alike = all(_repeats_from(ops, 1, False) == 0 for ops in lists)
     for traffic in (True, False):
         for period in range(1, LONGEST_PERIOD + 1):
             head = max(_repeats_from(ops, period, traffic) for ops in lists)
-            if all(len(ops) >= head + period and (len(ops) - head) % period == 0 for ops in lists):
+            rest = 0 if traffic and alike and period == 1 else period
+            if all(len(ops) >= head + rest and (len(ops) - head) % period == 0 for ops in lists):
                 return head, period
     return 0, 0
 
@@ -149,9 +155,10 @@ def _repeats_from(ops: list[RawOp], period: int, traffic: bool) -> int:
     return at
 
 
-def _row(raws: list[list[RawOp]], fitter: Fitter) -> Row:
-    first = raws[0][0]
-    samples = [ops[-1] for ops in raws]
+def _row(raws: list[list[RawOp]], fitter: Fitter, alike: list[list[RawOp]] | None = None) -> Row:
+    """One row for the last call of each trace; `alike` has calls of the same sizes for those without one."""
+    first = next(ops[0] for ops in raws if ops)
+    samples = [ops[-1] if ops else other[-1] for ops, other in zip(raws, alike or raws, strict=True)]
     for other in samples:
         same = (other.kind, other.name, len(other.reads), len(other.writes)) == (
             first.kind, first.name, len(first.reads), len(first.writes)
