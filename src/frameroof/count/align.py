@@ -37,7 +37,7 @@ def align(traces: list[Trace], fitter: Fitter) -> list[Row]:
     """The table of operations with polynomial sizes, in the order of the first trace."""
     order = {id(op): i for i, op in enumerate(traces[0].ops)}
     rows = [row for key, lists in _grouped(traces) for row in _split(key, lists, fitter)]
-    places = []
+    places: list[int] = []
     for row in rows:  # what does not occur in the first trace stands after what it was found beside
         places.append(order[id(row.raws[0][0])] if row.raws[0] else places[-1] if places else 0)
     rows = [rows[at] for at in sorted(range(len(rows)), key=places.__getitem__)]
