@@ -5,6 +5,7 @@ The formulas are those of `ladder`. Regions in proportion are added up first: th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import gcd
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..workload.expr import ONE, Monomial, Poly, names_in, value_of
+from ..workload.expr import ONE, Monomial, Poly, names_in, total, value_of
 from ..workload.records import MATRIX_KINDS, Op, Stage
 from ..workload.table import regions_of, split
 from .expected import Expected
@@ -53,9 +54,9 @@ class _Region:
         each = times // whole
         given, between, chip = split(op)
         calls = op.count if op.attrs.get("total") else ONE
-        for size, n in (between + chip if apart else between).items():
+        for size, n in Counter(tensor.bits for tensor in (between + chip if apart else between)).items():
             self.operands[size, calls, each] = self.operands.get((size, calls, each), 0) + n * whole
-        self.given = self.given + given * times
+        self.given = self.given + total(tensor.bits for tensor in given) * times
         part = self.parts.setdefault(share, _Part())
         if op.kind in MATRIX_KINDS:
             part.work[op.unit] = part.work.get(op.unit, Poly()) + op.executed_flops() * times

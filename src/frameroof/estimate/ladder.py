@@ -17,12 +17,13 @@ another, each with the whole cache: of all their work it holds n C, so that no b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import mul
 from typing import Any, Literal, NamedTuple, get_args
 
 from ..roofline import Roofline, larger, smaller
-from ..workload.table import Kernels, Row
+from ..workload.table import Kernels, Operands, Table
 
 Rung = Literal["compulsory", "light", "fused", "unfused"]
 RUNGS: tuple[Rung, ...] = get_args(Rung)
@@ -99,41 +100,56 @@ class Rates:
 
 
 class Amounts(NamedTuple):
-    """Seconds of all calls of one operation, at the peaks and the bandwidth; numbers, or arrays over turns.
+    """Seconds of all calls of every distinct row of a table, at the peaks and the bandwidth; numbers, or arrays.
 
     `memory_s` has the cache taken off what passes between regions, `cold_s` nothing; `given_s` is in both.
     """
 
-    matrix_s: Any = 0.0
-    vector_s: Any = 0.0
-    memory_s: Any = 0.0
-    cold_s: Any = 0.0
-    given_s: Any = 0.0
+    matrix_s: list[Any]
+    vector_s: list[Any]
+    memory_s: list[Any]
+    cold_s: list[Any]
+    given_s: list[Any]
 
 
-def amounts_of(row: Row, values: Sequence[Any], rates: Rates, apart: bool) -> Amounts:
-    """Of one row at the values of its table, as a part of its region or `apart`.
+def amounts_of(table: Table, values: Sequence[Any], rates: Rates, apart: bool) -> Amounts:
+    """At the values of a table, of rows as parts of their regions or `apart`; nothing of a collective.
 
     Raises `ValueError` as `Roofline.peak`.
     """
-    if row.op.unused and not apart:
-        return Amounts()
-    at, per_bit_s = row.at, rates.per_bit_s
-    times = values[at.times]
-    given_s = values[at.given_apart if apart else at.given] * per_bit_s * times
-    memory_s = cold_s = values[at.every if apart else at.moved] * per_bit_s * times
+    columns, rows, of = table.columns[apart], table.distinct, values.__getitem__
+    per_bit_s, per_vector_s = rates.per_bit_s, rates.per_vector_s
+    times = [values[row.at.times] for row in rows]
+    per_flop_s = [rates.per_flop_s(row.unit) if row.unit else 0.0 for row in rows]
+    given_s = [bits * per_bit_s * n for bits, n in zip(map(of, columns.given), times, strict=True)]
+    memory_s = cold_s = [bits * per_bit_s * n for bits, n in zip(map(of, columns.moved), times, strict=True)]
     if rates.cached:
-        kept = rates.cache_bits * (values[at.calls] if row.op.attrs.get("total") else 1)
-        operands = row.between + row.chip if apart else row.between
-        passed = sum((n * larger(0.0, values[size] - kept) for size, n in operands), 0.0)
-        memory_s = given_s + passed * per_bit_s * times
+        passed = _passed(table, columns.passed, values, rates)
+        memory_s = [g + bits * per_bit_s * n for g, bits, n in zip(given_s, passed, times, strict=True)]
     return Amounts(
-        matrix_s=values[at.executed] * rates.per_flop_s(row.unit) * times if row.unit else 0.0,
-        vector_s=values[at.vector] * rates.per_vector_s * times,
-        memory_s=memory_s,
-        cold_s=cold_s,
-        given_s=given_s,
+        [flops * each * n for flops, each, n in zip(map(of, columns.executed), per_flop_s, times, strict=True)],
+        [flops * per_vector_s * n for flops, n in zip(map(of, columns.vector), times, strict=True)],
+        memory_s,
+        cold_s,
+        given_s,
     )
+
+
+def _passed(table: Table, operands: Sequence[Operands], values: Sequence[Any], rates: Rates) -> list[Any]:
+    """Of every distinct row the bits of one call beyond the cache, or of all calls where sizes are sums over them."""
+    beyond: dict[int, Any] = {}
+    found = []
+    for row, sizes in zip(table.distinct, operands, strict=True):
+        passed: Any = 0.0
+        for size, n in sizes:
+            if row.op.attrs.get("total"):
+                passed = passed + n * larger(0.0, values[size] - rates.cache_bits * values[row.at.calls])
+                continue
+            if size not in beyond:
+                beyond[size] = larger(0.0, values[size] - rates.cache_bits)
+            passed = passed + n * beyond[size]
+        found.append(passed)
+    return found
 
 
 class Region(NamedTuple):
@@ -152,65 +168,67 @@ def region_of(matrix_s: Any, vector_s: Any, memory_s: Any, given_s: Any) -> Regi
     return Region(compute_s, memory_s, seconds, smaller(given_s, seconds - compute_s))
 
 
+class Parts(NamedTuple):
+    """Of every member of the distinct kernels, one kernel after another, its part of the region's compute, its memory,
+    and its part of the whole; and of the whole with a cold cache."""
+
+    compute_s: list[Any]
+    memory_s: list[Any]
+    limit_s: list[Any]
+    cold_s: list[Any]
+
+
 class Level:
-    """One rung that is a sum over kernels: the whole, and of the distinct ones each row's part of it.
+    """One rung that is a sum over kernels: the whole, and of the distinct ones each row's part of it."""
 
-    `rows` are those of the first of each; `cold`: nothing is taken off for a cache.
-    """
-
-    def __init__(self, kernels: Kernels, rows: Mapping[int, Amounts], cache_s: float, cold: bool) -> None:
-        self.kernels, self.rows, self.cold = kernels, rows, cold
-        self.sums = [_sum([rows[at] for at in group]) for group in kernels.first]
-        self.regions = [
-            region_of(s.matrix_s, s.vector_s, s.cold_s if cold else s.memory_s, s.given_s) for s in self.sums
-        ]
-        room_s = sum((n * region.room_s for n, region in zip(kernels.many, self.regions, strict=True)), 0.0)
-        off_s = 0.0 if cold else smaller(cache_s, room_s)
-        whole_s = sum((n * region.seconds for n, region in zip(kernels.many, self.regions, strict=True)), 0.0)
-        self.seconds = whole_s - off_s
+    def __init__(self, kernels: Kernels, rows: Amounts, off_s: Any) -> None:
+        self.kernels, self.rows = kernels, rows
+        self.sums = Amounts(*map(kernels.summed, rows))
+        sums = self.sums
+        self.regions = list(map(region_of, sums.matrix_s, sums.vector_s, sums.memory_s, sums.given_s))
+        room_s = self._all([region.room_s for region in self.regions])
+        off_s = smaller(off_s, room_s)
+        self.seconds = self._all([region.seconds for region in self.regions]) - off_s
         self._kept = off_s / larger(room_s, TINY)
         """The share of the room that the cache takes off."""
 
-    def all(self) -> Amounts:
-        """The sum over all kernels."""
-        each = zip(self.kernels.many, self.sums, strict=True)
-        return _sum([Amounts(*(n * part for part in found)) for n, found in each])
+    def _all(self, column: Sequence[Any]) -> Any:
+        """The sum over all kernels of values of the distinct ones."""
+        return sum(map(mul, self.kernels.many, column), 0.0)
 
-    def parts(self, group: int) -> list[tuple[Any, Any, Any]]:
-        """Of each member of a distinct kernel: its part of the region's compute, its memory, and its part of the whole.
+    def all(self) -> tuple[Any, Any, Any]:
+        """Over all kernels: matrix work, other arithmetic, and given bytes."""
+        return self._all(self.sums.matrix_s), self._all(self.sums.vector_s), self._all(self.sums.given_s)
 
-        What the cache takes off inputs and weights is taken off the memory of regions that it shortens.
-        """
-        region, whole = self.regions[group], self.sums[group]
-        by_matrix = whole.matrix_s >= whole.vector_s
-        by_compute = region.compute_s >= region.memory_s
-        off = self._kept * region.room_s / larger(whole.given_s, TINY)
-        found = []
-        for at in self.kernels.first[group]:
-            row = self.rows[at]
-            compute_s = _either(by_matrix, row.matrix_s, row.vector_s)
-            memory_s = (row.cold_s if self.cold else row.memory_s) - off * row.given_s
-            found.append((compute_s, memory_s, _either(by_compute, compute_s, memory_s)))
-        return found
+    def parts(self) -> Parts:
+        """What the cache takes off inputs and weights is taken off the memory of regions that it shortens."""
+        rows, sums, made = self.rows, self.sums, Parts([], [], [], [])
+        for at, (group, region) in enumerate(zip(self.kernels.members, self.regions, strict=True)):
+            by_matrix = sums.matrix_s[at] >= sums.vector_s[at]
+            by_compute = region.compute_s >= region.memory_s
+            by_compute_cold = region.compute_s >= sums.cold_s[at]
+            off = self._kept * region.room_s / larger(sums.given_s[at], TINY)
+            for row in group:
+                compute_s = _either(by_matrix, rows.matrix_s[row], rows.vector_s[row])
+                memory_s = rows.memory_s[row] - off * rows.given_s[row]
+                made.compute_s.append(compute_s)
+                made.memory_s.append(memory_s)
+                made.limit_s.append(_either(by_compute, compute_s, memory_s))
+                made.cold_s.append(_either(by_compute_cold, compute_s, rows.cold_s[row]))
+        return made
 
 
 def ladder_of(fused: Level, unfused: Level, rates: Rates) -> tuple[Any, Any, Any, Any]:
     """Seconds of each rung of one pass, in the order of `RUNGS`."""
-    whole = fused.all()
-    compulsory_s = larger(0.0, whole.given_s - rates.off_s)
-    light_s = larger(compulsory_s, larger(whole.matrix_s, whole.vector_s))
+    matrix_s, vector_s, given_s = fused.all()
+    compulsory_s = larger(0.0, given_s - rates.off_s)
+    light_s = larger(compulsory_s, larger(matrix_s, vector_s))
     return compulsory_s, light_s, fused.seconds, unfused.seconds
-
-
-def _sum(parts: Sequence[Amounts]) -> Amounts:
-    if len(parts) == 1:
-        return parts[0]
-    return Amounts(*(sum(each, 0.0) for each in zip(*parts, strict=True))) if parts else Amounts()
 
 
 def _either(first: Any, one: Any, other: Any) -> Any:
     """One where `first`, else the other: of numbers, or one by one."""
-    if not getattr(first, "ndim", 0):
+    if first is True or first is False or not first.ndim:
         return one if first else other
     import numpy as np
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
+from operator import add
 from typing import Any, NamedTuple
 
 from ..hardware import Node
@@ -21,7 +22,7 @@ from ..workload.records import COLLECTIVE, Op, Workload
 from ..workload.table import Kernels, Row, Table, table_of
 from .communication import ring_bytes
 from .expected import DEFAULT_UTILIZATION, Bounds, Expected, Formulas, Work, check_device, total_s, units_of
-from .ladder import FUSED, RUNGS, Amounts, Asked, Ladder, Level, Rates, Rung, amounts_of, ladder_of
+from .ladder import FUSED, Asked, Ladder, Level, Rates, Rung, amounts_of, ladder_of
 from .results import Estimate, OpEstimate, StageEstimate
 from .stages import Pass
 
@@ -90,44 +91,45 @@ def estimate_stage(run: Pass, where: Where, expected: Expected, asked: Asked = F
     if not run.runs:
         return StageEstimate(run.stage.name, 0, (), Ladder(), asked)
     table = table_of(run.stage)
+    kernels = table.apart if asked.apart else table.regions
     rates = Rates(where[0], run.share, asked.cold, run.items)
-    counts = [[0] * 4 for _ in table.rows]
-    times = [[0.0] * len(_Times._fields) for _ in table.rows]
-    rungs = [0.0] * len(RUNGS)
+    counts: list[list[Any]] = []
+    parts: list[list[float]] = []
+    rungs: list[list[float]] = []
     for part in run.chunks():
         values = _values(table, part)
-        for at, more in enumerate(_counts(part, table, values, asked)):
-            counts[at] = [a + b for a, b in zip(counts[at], more, strict=True)]
-        seconds, ladder = _seconds(part, table, values, (rates, where), asked)
-        for at, each in enumerate(seconds):
-            times[at] = [a + b for a, b in zip(times[at], each, strict=True)]
-        rungs = [a + part.seconds(b) for a, b in zip(rungs, ladder, strict=True)]
-    spent = [_Times(*each) for each in times]
+        seconds, each = _seconds(part, table, values, (rates, where), asked)
+        counts = _added(counts, _counts(part, table, values, asked))
+        parts = _added(parts, seconds)
+        rungs = _added(rungs, [part.all_seconds(each)])
+    members = list(map(_Times, *parts))
+    bounds = _bounds(kernels, members)
+    spent, bound = [members[at] for at in kernels.places], [bounds[at] for at in kernels.places]
     due = _expected(run, table, spent, where, expected, asked)
-    bound = _bounds(table, spent, asked)
+    calls, flops, vector, bits = ([column[row.alike] for row in table.rows] for column in counts)
     rows = tuple(
-        OpEstimate(
-            row.op, calls, flops, vector, -(-bits // 8), s.compute_s, s.memory_s, s.limit_s, due[at], bound[at]
-        )
-        for at, (row, (calls, flops, vector, bits), s) in enumerate(zip(table.rows, counts, spent, strict=True))
-    )  # fmt: skip
-    bounds = Ladder(*accumulate(rungs, max))  # at most the next by the formulas; here despite rounding
-    return StageEstimate(run.stage.name, run.runs, rows, bounds, asked)
+        OpEstimate(row.op, calls[at], flops[at], vector[at], -(-bits[at] // 8), *spent[at][:3], due[at], bound[at])
+        for at, row in enumerate(table.rows)
+    )
+    ladder = Ladder(*accumulate(rungs[0], max))  # at most the next by the formulas; here despite rounding
+    return StageEstimate(run.stage.name, run.runs, rows, ladder, asked)
 
 
-def _bounds(table: Table, spent: Sequence[_Times], asked: Asked) -> list[Bound]:
-    """Which of the two each row's region is bound by; of what the cache takes off down to its compute, compute."""
-    found: list[Bound] = ["compute"] * len(spent)
-    for group in _kernels(table, asked.apart).groups:
-        memory_s = sum(spent[at].memory_s for at in group) * (1 - ROUNDING)
-        for at in group:
-            found[at] = bound_of(sum(spent[row].compute_s for row in group), memory_s)
+def _added(columns: list[list[Any]], more: list[list[Any]]) -> list[list[Any]]:
+    """Both, value by value."""
+    return [list(map(add, one, other)) for one, other in zip(columns, more, strict=True)] if columns else more
+
+
+def _bounds(kernels: Kernels, spent: Sequence[_Times]) -> list[Bound]:
+    """Which of the two each member's region is bound by; of what the cache takes off down to its compute, compute."""
+    found: list[Bound] = []
+    start = 0
+    for group in kernels.members:
+        members = spent[start : start + len(group)]
+        start += len(group)
+        memory_s = sum(each.memory_s for each in members) * (1 - ROUNDING)
+        found += [bound_of(sum(each.compute_s for each in members), memory_s)] * len(group)
     return found
-
-
-def _kernels(table: Table, apart: bool) -> Kernels:
-    """Rows that are one kernel."""
-    return table.apart if apart else table.regions
 
 
 def _values(table: Table, run: Pass) -> list[Any]:
@@ -143,44 +145,33 @@ def _negative(value: Any) -> bool:
     return value < 0 if type(value) is int else bool(value.min() < 0)
 
 
-def _counts(run: Pass, table: Table, values: Sequence[Any], asked: Asked) -> list[list[int]]:
-    """Of each row: calls, FLOPs, other FLOPs, bits."""
-    found: dict[int, list[int]] = {}
-    for row in table.rows:
-        if row.alike not in found:
-            at = row.at
-            bits = values[at.every if asked.apart else at.moved]
-            many = (values[at.flops], values[at.vector], bits)
-            found[row.alike] = [run.total(values[at.calls]), *(run.total(n, values[at.times]) for n in many)]
-    return [found[row.alike] for row in table.rows]
+def _counts(run: Pass, table: Table, values: Sequence[Any], asked: Asked) -> list[list[Any]]:
+    """Of all distinct rows: calls, FLOPs, other FLOPs, bits."""
+    at = [row.at for row in table.distinct]
+    times = [values[each.times] for each in at]
+    moved = [values[each.every if asked.apart else each.moved] for each in at]
+    return [
+        run.totals([values[each.calls] for each in at], [1] * len(at)),
+        run.totals([values[each.flops] for each in at], times),
+        run.totals([values[each.vector] for each in at], times),
+        run.totals(moved, times),
+    ]
 
 
 def _seconds(
     run: Pass, table: Table, values: Sequence[Any], rates: tuple[Rates, Where], asked: Asked
-) -> tuple[list[_Times], tuple[Any, ...]]:
-    """Of each row, over the turns; and of each rung, of one pass in each turn."""
+) -> tuple[list[list[float]], tuple[Any, ...]]:
+    """Of each member of the distinct kernels (`Parts`), over the turns; and of each rung, of one pass in each turn."""
     rate, where = rates
     levels = {}
-    for apart in (False, True):
-        found: dict[int, Amounts] = {}
-        for row in table.rows:
-            if row.alike not in found:
-                own = row.op.kind == COLLECTIVE
-                found[row.alike] = _sent(run, row, where) if own else amounts_of(row, values, rate, apart)
-        kernels = _kernels(table, apart)
-        rows = {at: found[table.rows[at].alike] for group in kernels.first for at in group}
-        levels[apart] = Level(kernels, rows, rate.off_s, cold=not rate.cached)
-    chosen = levels[asked.apart]
-    cold = chosen if chosen.cold else Level(chosen.kernels, chosen.rows, 0.0, cold=True)
-    known = [
-        [_Times(*map(run.seconds, (*warm, cold_s))) for warm, (_, _, cold_s) in zip(a, b, strict=True)]
-        for a, b in ((chosen.parts(at), cold.parts(at)) for at in range(len(chosen.sums)))
-    ]
-    spent: list[_Times] = [_Times(0.0, 0.0, 0.0, 0.0)] * len(table.rows)
-    for group, which in zip(chosen.kernels.groups, chosen.kernels.which, strict=True):
-        for at, each in zip(group, known[which], strict=True):
-            spent[at] = each
-    return spent, ladder_of(levels[False], levels[True], rate)
+    for apart, kernels in ((False, table.regions), (True, table.apart)):
+        found = amounts_of(table, values, rate, apart)
+        for at, row in enumerate(table.distinct):
+            if row.op.kind == COLLECTIVE:
+                found.memory_s[at] = found.cold_s[at] = _sent_s(run, row, where)
+        levels[apart] = Level(kernels, found, rate.off_s)
+    chosen = levels[asked.apart].parts()
+    return list(map(run.all_seconds, chosen)), ladder_of(levels[False], levels[True], rate)
 
 
 def _expected(
@@ -201,7 +192,8 @@ def _expected(
         else:
             work = Work(Formulas(row.op, not asked.apart), run.env)
             due.append(run.seconds(total_s(expected, work, bounds_of(work, where))))
-    for group in () if asked.apart else table.regions.groups:
+    late = not asked.apart and any(time < seconds.limit_s for time, seconds in zip(due, spent, strict=True))
+    for group in table.regions.groups if late else ():
         if any(due[at] < spent[at].limit_s for at in group):
             whole = sum(due[at] for at in group)
             beyond = max(0.0, whole - sum(spent[at].limit_s for at in group))
@@ -210,10 +202,9 @@ def _expected(
     return due
 
 
-def _sent(run: Pass, row: Row, where: Where) -> Amounts:
+def _sent_s(run: Pass, row: Row, where: Where) -> Any:
     """Of one collective: what a ring passes through the link of each device, which no cache takes anything off."""
-    seconds = _collective(row.op, run.env, where).memory_s * row.op.times(run.env)
-    return Amounts(memory_s=seconds, cold_s=seconds)
+    return _collective(row.op, run.env, where).memory_s * row.op.times(run.env)
 
 
 def _collective(op: Op, env: Mapping[str, Any], where: Where) -> Limit:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from operator import mul
@@ -120,6 +120,18 @@ class Pass:
         import numpy as np
 
         return float(np.add.reduce(value * times)) * self.repeat
+
+    def totals(self, values: Iterable[Any], times: Iterable[Any]) -> list[Any]:
+        """`total` of each of some counts."""
+        if self.stage.loop:
+            return list(map(self.total, values, times))
+        runs = self.runs
+        return [value * n * runs for value, n in zip(values, times, strict=True)]
+
+    def all_seconds(self, values: Iterable[Any]) -> list[float]:
+        """`seconds` of each."""
+        runs, share = self.runs, self.share
+        return [value * runs * share if type(value) is float else self.seconds(value) for value in values]
 
     def seconds(self, value: Any) -> float:
         """Seconds of all calls in a turn, summed over turns and repeats: those of one device, its share of them."""

@@ -12,7 +12,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from .expr import Monomial, Poly, check_reach, check_value, largest, total, value_of
-from .records import COLLECTIVE, MATRIX_KINDS, Op, Stage
+from .records import COLLECTIVE, MATRIX_KINDS, Op, Stage, Tensor
 
 Operands = tuple[tuple[int, int], ...]
 """Places of sizes in bits, each with how many operands have it."""
@@ -57,20 +57,17 @@ class Row(NamedTuple):
         return (*self.at, *(at for at, _ in (*self.between, *self.chip)))
 
 
-def split(op: Op) -> tuple[Poly, Counter[Poly], Counter[Poly]]:
-    """Bits of an operation that must move whatever the program does, and sizes in bits of its other operands.
+def split(op: Op) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """The operands of an operation that must move whatever the program does, those that pass between regions, the rest.
 
-    First those that pass from one region to another, then those that stay on the chip. What devices send each other
-    passes a link: a collective has none of them.
+    The rest stay on the chip. What devices send each other passes a link: a collective has none of them.
     """
-    given: list[Poly] = []
-    between, chip = Counter[Poly](), Counter[Poly]()
+    given: list[Tensor] = []
+    between: list[Tensor] = []
+    chip: list[Tensor] = []
     for tensor in () if op.kind == COLLECTIVE else (*op.reads, *op.writes):
-        if tensor.given:
-            given.append(tensor.bits)
-        else:
-            (chip if tensor.fusable else between)[tensor.bits] += 1
-    return total(given), between, chip
+        (given if tensor.given else chip if tensor.fusable else between).append(tensor)
+    return given, between, chip
 
 
 def regions_of(ops: Sequence[Op]) -> tuple[tuple[int, ...], ...]:
@@ -83,41 +80,74 @@ def regions_of(ops: Sequence[Op]) -> tuple[tuple[int, ...], ...]:
 
 
 class Kernels(NamedTuple):
-    """Rows that are one kernel each: all groups of them, and the distinct ones.
+    """Rows that are one kernel each: the rows of each, and the distinct kernels.
 
-    `which` is for every group its number among the distinct ones, `first` the rows of the first of each of those, and
-    `many` how many groups there are of it.
+    `members` are numbers of distinct rows (`Row.alike`), `many` how often each distinct kernel occurs; `places` are for
+    every row its place among the members of all of them, one kernel after another.
     """
 
     groups: tuple[tuple[int, ...], ...]
-    which: tuple[int, ...]
-    first: tuple[tuple[int, ...], ...]
+    members: tuple[tuple[int, ...], ...]
     many: tuple[int, ...]
+    places: tuple[int, ...]
+
+    @classmethod
+    def of(cls, groups: tuple[tuple[int, ...], ...], rows: Sequence[Row]) -> Kernels:
+        """From the rows of each."""
+        alike = [tuple(rows[at].alike for at in group) for group in groups]
+        many = Counter(alike)
+        starts, start = {}, 0
+        for kernel in many:
+            starts[kernel] = start
+            start += len(kernel)
+        places = [0] * len(rows)
+        for kernel, group in zip(alike, groups, strict=True):
+            for at, row in enumerate(group, starts[kernel]):
+                places[row] = at
+        return cls(groups, tuple(many), tuple(many.values()), tuple(places))
+
+    def summed(self, column: Sequence[Any]) -> list[Any]:
+        """Of each distinct kernel the sum over its members, from values of distinct rows."""
+        return [
+            column[group[0]] if len(group) == 1 else sum((column[at] for at in group), 0.0) for group in self.members
+        ]
+
+
+class Columns(NamedTuple):
+    """Where quantities of all distinct rows stand, a list each: as parts of regions, or apart; see `Places`.
+
+    `passed` are the operands from which a cache may take something off. A collective has none of all this.
+    """
+
+    executed: list[int]
+    vector: list[int]
+    moved: list[int]
+    given: list[int]
+    passed: list[Operands]
 
 
 class Table:
-    """The rows of a stage, its regions, and the distinct polynomials that they use."""
+    """The rows of a stage, its regions, and the distinct polynomials that they use.
+
+    `distinct` are the first rows of each number `alike`, in the order of the numbers.
+    """
 
     def __init__(self, stage: Stage) -> None:
         self._monomials: dict[Monomial, int] = {}
         self._polys: dict[Poly, int] = {}
-        self._alike: dict[Any, int] = {}
-        self._known: dict[Any, Row] = {}
-        self.rows = tuple(map(self._row, stage.ops))
-        self.regions = self._kernels(regions_of(stage.ops))
-        self.apart = self._kernels(tuple((at,) for at in range(len(self.rows))))
+        self._sizes: dict[Any, int] = {}
+        self._zero = self._place(Poly())
+        self.rows = self._rows(stage.ops)
+        first: dict[int, Row] = {}
+        for row in self.rows:
+            first.setdefault(row.alike, row)
+        self.distinct = tuple(first.values())
+        self.regions = Kernels.of(regions_of(stage.ops), self.rows)
+        self.apart = Kernels.of(tuple((at,) for at in range(len(self.rows))), self.rows)
+        self.columns = {apart: self._columns(apart) for apart in (False, True)}
         self._sums = [(poly, [(c, self._of(m)) for m, c in poly.terms.items()]) for poly in self._polys]
         self._minima = [factor for factor in {f for m in self._monomials for f in m} if not factor.isidentifier()]
-
-    def _kernels(self, groups: tuple[tuple[int, ...], ...]) -> Kernels:
-        first: dict[Any, tuple[int, ...]] = {}
-        alike = [tuple(self.rows[at].alike for at in group) for group in groups]
-        for kind, group in zip(alike, groups, strict=True):
-            first.setdefault(kind, group)
-        place = {kind: at for at, kind in enumerate(first)}
-        which = tuple(place[kind] for kind in alike)
-        many = Counter(which)
-        return Kernels(groups, which, tuple(first.values()), tuple(many[at] for at in range(len(first))))
+        self._sizes.clear()  # its keys are of objects that may go
 
     def _of(self, monomial: Monomial) -> int:
         return self._monomials.setdefault(monomial, len(self._monomials))
@@ -125,26 +155,62 @@ class Table:
     def _place(self, poly: Poly) -> int:
         return self._polys.setdefault(poly, len(self._polys))
 
-    def _row(self, op: Op) -> Row:
-        """Of rows that are told apart by their paths alone the first is worked out; operands are shared objects."""
-        operands = tuple(map(id, op.reads)), tuple(map(id, op.writes))
-        key = (op.kind, op.name, *operands, tuple(op.dims.items()), tuple(op.attrs.items()), op.count)
-        if key not in self._known:
-            self._known[key] = self._made(op)
-        return self._known[key]._replace(op=op)
+    def _bits(self, tensors: Sequence[Tensor]) -> int:
+        """The place of their bits together; they are shared objects, of which few combinations occur."""
+        key = tuple(map(id, tensors))
+        if key not in self._sizes:
+            self._sizes[key] = self._place(total(tensor.bits for tensor in tensors))
+        return self._sizes[key]
 
-    def _made(self, op: Op) -> Row:
+    def _rows(self, ops: Sequence[Op]) -> tuple[Row, ...]:
+        """Of rows that are told apart by their paths alone the first is worked out."""
+        known: dict[Any, Row] = {}
+        alike: dict[Any, int] = {}
+        rows = []
+        for op in ops:
+            operands = tuple(map(id, op.reads)), tuple(map(id, op.writes))
+            key = (op.kind, op.name, *operands, tuple(op.dims.items()), tuple(op.attrs.items()), op.count)
+            if key not in known:
+                made = self._row(op)
+                sends = (op.name, op.reads, op.writes) if op.kind == COLLECTIVE else ()
+                known[key] = made._replace(alike=alike.setdefault((*made[1:], op.unused, sends), len(alike)))
+            rows.append(known[key]._replace(op=op))
+        return tuple(rows)
+
+    def _row(self, op: Op) -> Row:
         matrix = op.kind in MATRIX_KINDS
-        executed = op.executed_flops() if matrix else Poly()
+        flops = op.flops()
+        executed = op.executed_flops() if op.kind == "attention" else flops  # no other has a mask
+        operands = (*op.reads, *op.writes)
         given, between, chip = split(op)
-        polys = (op.count, op.times, op.flops(), executed, op.vector_flops(), op.moved_bits(), op.bits())
-        kept = Poly() if op.unused else given
-        at = Places(*map(self._place, (*polys, kept, given)))
-        beside, kept_on = (tuple((self._place(p), n) for p, n in each.items()) for each in (between, chip))
-        unit = op.unit if matrix else ""
-        sends = (op.name, op.reads, op.writes) if op.kind == COLLECTIVE else ()
-        alike = self._alike.setdefault((unit, at, beside, kept_on, op.unused, sends), len(self._alike))
-        return Row(op, unit, at, beside, kept_on, alike)
+        moved, kept = ((), ()) if op.unused else ([t for t in operands if not t.fusable], given)
+        at = Places(
+            calls=self._place(op.count),
+            times=self._place(op.times),
+            flops=self._place(flops) if matrix else self._zero,
+            executed=self._place(executed) if matrix else self._zero,
+            vector=self._place(op.vector_flops()),
+            moved=self._bits(moved),
+            every=self._bits(operands),
+            given=self._bits(kept),
+            given_apart=self._bits(given),
+        )
+        return Row(op, op.unit if matrix else "", at, self._counted(between), self._counted(chip), 0)
+
+    def _counted(self, tensors: Sequence[Tensor]) -> Operands:
+        return tuple(Counter(self._bits((tensor,)) for tensor in tensors).items()) if tensors else ()
+
+    def _columns(self, apart: bool) -> Columns:
+        found = Columns([], [], [], [], [])
+        for row in self.distinct:
+            at, between = row.at, row.between
+            where = (at.executed, at.vector, at.every if apart else at.moved, at.given_apart if apart else at.given)
+            if row.op.kind == COLLECTIVE or (row.op.unused and not apart):
+                where, between = (self._zero,) * 4, ()
+            for column, place in zip(found[:4], where, strict=True):
+                column.append(place)
+            found.passed.append(between + row.chip if apart else between)
+        return found
 
     def at(self, env: Mapping[str, Any]) -> list[Any]:
         """The values that rows point at, for sizes `env` (`Stage.bind`): integers, or arrays over a loop's turns.
