@@ -155,7 +155,7 @@ def predict(
     if node.count > 1:
         raise ValueError(f"A stream runs on one device here; {node.name} has {node.count}.")
     workload, choices = prepare(_workload(s), dtype)
-    run = estimate(workload, node, s.workload_sizes(s.blocks), expected, cold=True)
+    run = estimate(workload, node, s.workload_sizes(s.blocks), expected)
     found = {e.name: e for e in run.stages}
     parts = {name: Part.of(name, e) for name, e in found.items()}
     parts["block"] = replace(parts["step"], name="block").plus(parts["step"], s.steps)
@@ -211,7 +211,7 @@ def _steady_decode(workload: Workload, node: Node, s: Sizes, expected: Expected)
     """What one more block adds to decoding."""
     only = replace(workload, stages=tuple(stage for stage in workload.stages if stage.name == "vae_decode"))
     less, more = (
-        Part.of("decode", estimate(only, node, s.workload_sizes(blocks), expected, cold=True).stages[0])
+        Part.of("decode", estimate(only, node, s.workload_sizes(blocks), expected).stages[0])
         for blocks in (STEADY - 1, STEADY)
     )
     return more.plus(less, -1)
@@ -295,8 +295,8 @@ def lora_flops(s: Sizes) -> int:
 
 def _assumptions(s: Sizes, choices: Mapping[str, str]) -> list[str]:
     return [
-        f"FLOPs: {FLOP_CONVENTION}. Limit: roofline at 100 % of dense peaks, region by region, summed; the "
-        "last-level cache is cold.",
+        f"FLOPs: {FLOP_CONVENTION}. Limit: roofline at 100 % of dense peaks, region by region, summed; what "
+        "passes between regions costs what is beyond the last-level cache, other bytes have it taken off once a forward.",
         f"Attention {choices['attention']}. Elementwise {choices['elementwise']}. Precision {choices['dtype']}.",
         f"The window of {s.window} latent frames includes {s.sink} sink frames and the block of {BLOCK}.",
         f"block: {s.steps} denoising steps and the context pass at t=0, all with a full window.",

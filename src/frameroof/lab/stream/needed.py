@@ -54,10 +54,10 @@ class Needed:
         return replace(self.c, cache="ring", context="after", recache="needed", tabulate=True, moving_sinks=False)
 
     def counted(self, stage: str, c: StreamConfig | None = None, **how: str | None) -> StageEstimate:
-        """One run of a stage of `stream.cost`; `how` goes to `prepare` (dtype, elementwise). The cache is cold."""
+        """One run of a stage of `stream.cost`; `how` goes to `prepare` (dtype, elementwise)."""
         made, _ = prepare(_recorded(c or self.lean, stage, self.batch, self.dtype), **how)  # type: ignore[arg-type]
         bound = asked_of(elementwise=how.get("elementwise")).bound
-        return estimate(made, self.node, bound=bound, cold=True).total
+        return estimate(made, self.node, bound=bound).total
 
     @cached_property
     def step(self) -> StageEstimate:
@@ -77,7 +77,7 @@ class Needed:
             return made().vae.to("meta")  # type: ignore[misc]
 
         made, _ = prepare(workload(self.lean, "decode", self.batch, self.dtype, vae))
-        return estimate(made, self.node, cold=True).total
+        return estimate(made, self.node).total
 
     def filling(self, frames: int) -> StageEstimate:
         """A step while so many frames are attended."""
