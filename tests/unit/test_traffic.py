@@ -205,6 +205,23 @@ def test_an_operand_moves_what_it_moves_where_it_moves_the_least():
     assert "unused" not in zeros.attrs
 
 
+def test_a_table_is_read_once_however_often_its_rows_are_chosen():
+    class Looks(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Embedding(32, 64)
+
+        def forward(self, x):
+            return self.table(x)
+
+    @sizes(let={"s": "tokens"}, tokens=Size(16))
+    def build(tokens=16):
+        return Looks(), (torch.zeros(tokens, dtype=torch.int64),), {}
+
+    (op,) = record_stage("x", build).ops
+    assert [op.reads[0].elements({"s": n}) for n in (1, 31, 32, 33, 4000)] == [64, 31 * 64, 2048, 2048, 2048]
+
+
 def test_layers_are_folded_with_their_regions_and_the_first_apart():
     class Layer(nn.Module):
         def __init__(self):

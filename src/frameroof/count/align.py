@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
+from ..workload.expr import ONE, Poly
 from ..workload.groups import Groups
 from ..workload.records import AGAIN, CHIP, GIVEN, Op, Tensor
 from .fit import Fitter, NoPolynomial
@@ -198,8 +199,16 @@ def _tensor(seen: list[RawTensor], raws: list[list[RawOp]], at: int, side: str, 
     if any(len(raw.shape) != len(first.shape) or raw.dtype != first.dtype for raw in seen):
         raise StructureChanges("an operand has another rank or dtype at another size")
     shape = tuple(fitter.fit([raw.shape[d] for raw in seen]) for d in range(len(first.shape)))
+    if first.most:
+        shape = _chosen(shape, fitter.fit([raw.most for raw in seen]))
     traffic = least({getattr(op, side)[at].traffic for ops in raws for op in ops})
     return Tensor(shape, first.dtype, first.weight, _said(first.weight, traffic))
+
+
+def _chosen(shape: tuple[Poly, ...], most: Poly) -> tuple[Poly, ...]:
+    """The shape of what is chosen of so many elements: no more than all of them."""
+    chosen = prod(shape, start=ONE)
+    return (chosen.smaller(most),)
 
 
 def least(seen: set[str]) -> str:
@@ -239,4 +248,4 @@ def _sort(raw: RawTensor) -> tuple[str, bool, str]:
 
 
 def _elements(ops: list[RawOp], side: str, sort: tuple[str, bool, str]) -> int:
-    return sum(prod(raw.shape) for op in ops for raw in getattr(op, side) if _sort(raw) == sort)
+    return sum(prod(raw.touched) for op in ops for raw in getattr(op, side) if _sort(raw) == sort)

@@ -130,7 +130,7 @@ def _moved(signatures: list[tuple[Any, ...]]) -> int:
 
 
 def _seen(op: RawOp) -> tuple[Any, ...]:
-    shapes = tuple((raw.shape, raw.dtype) for raw in (*op.reads, *op.writes))
+    shapes = tuple((raw.touched, raw.dtype) for raw in (*op.reads, *op.writes))
     return op.path, op.name, shapes, tuple(sorted(op.dims.items()))
 
 

@@ -141,7 +141,7 @@ def _only_joins(op: RawOp) -> bool:
 
 def bits_of(raw: RawTensor) -> int:
     """Bits that an operand touches."""
-    return prod(raw.shape) * BITS[raw.dtype]
+    return prod(raw.touched) * BITS[raw.dtype]
 
 
 def disjoint(a: RawTensor, b: RawTensor) -> bool:

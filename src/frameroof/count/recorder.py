@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import torch
@@ -45,6 +46,12 @@ class RawTensor:
     weight: bool = False
     traffic: str = ""  # see `Tensor`
     place: tuple[int, ...] = ()  # offset and strides within the storage; () where it is not known which part is meant
+    most: int = 0  # elements that there are to choose from, where the shape is that of what is chosen
+
+    @property
+    def touched(self) -> tuple[int, ...]:
+        """The shape of what is moved: what is chosen more often than it is there is read once."""
+        return (min(prod(self.shape), self.most),) if self.most else self.shape
 
 
 @dataclass(slots=True)
@@ -275,12 +282,17 @@ def _operands(
         reads[0].shape, reads[1].shape = rules.groups_touched(inputs[0].shape, inputs[1].shape)
         reads[0].place = reads[1].place = ()
     elif name in rules.BAGS:
-        reads[0].shape, reads[0].place = (inputs[1].numel(), *inputs[0].shape[1:]), ()
+        _choose(reads[0], (inputs[1].numel(), *inputs[0].shape[1:]))
     elif name in rules.PICKS:
-        reads[0].shape, reads[0].place = _touched(inputs[1]), ()
-    elif name in rules.GATHERS:  # only the chosen entries are read
-        reads[0].shape, reads[0].place = _touched(outputs[0]), ()
+        _choose(reads[0], _touched(inputs[1]))
+    elif name in rules.GATHERS:
+        _choose(reads[0], _touched(outputs[0]))
     return reads if kind == "attention" else _once(reads)  # queries, keys and values keep their places
+
+
+def _choose(raw: RawTensor, chosen: tuple[int, ...]) -> None:
+    """Only the chosen entries are read, and no more than there are."""
+    raw.most, raw.shape, raw.place = prod(raw.shape), chosen, ()
 
 
 def _once(reads: list[RawTensor]) -> list[RawTensor]:

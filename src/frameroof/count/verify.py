@@ -85,7 +85,7 @@ def trace_totals(found: Trace) -> dict[str, int]:
         if raw.kind in MATRIX_KINDS:
             dims = {name: Poly.of(value) for name, value in raw.dims.items()}
             flops += Op(raw.path, raw.kind, raw.name, (), (), dims, raw.attrs).flops()({})
-        bits += sum(prod(t.shape) * BITS[t.dtype] for t in (*raw.reads, *raw.writes))
+        bits += sum(prod(t.touched) * BITS[t.dtype] for t in (*raw.reads, *raw.writes))
     return {"flops": flops, "bits": bits, "calls": len(found.ops)}
 
 

@@ -295,8 +295,8 @@ def lora_flops(s: Sizes) -> int:
 
 def _assumptions(s: Sizes, choices: Mapping[str, str]) -> list[str]:
     return [
-        f"FLOPs: {FLOP_CONVENTION}. Limit: roofline at 100 % of dense peaks, region by region, summed; what "
-        "passes between regions costs what is beyond the last-level cache, other bytes have it taken off once a forward.",
+        f"FLOPs: {FLOP_CONVENTION}. Limit: roofline at 100 % of dense peaks, region by region, summed; what passes "
+        "between regions costs what is beyond the last-level cache, other bytes have it taken off once a forward.",
         f"Attention {choices['attention']}. Elementwise {choices['elementwise']}. Precision {choices['dtype']}.",
         f"The window of {s.window} latent frames includes {s.sink} sink frames and the block of {BLOCK}.",
         f"block: {s.steps} denoising steps and the context pass at t=0, all with a full window.",
