@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from frameroof.trace.nsys import read_nsys
+from frameroof.trace.read.nsys.export import read_nsys
 
 # Columns as in an export by Nsight Systems 2024.6.2 (schema 3.16.1), the tables of graphs as in the user guide; columns
 # that the reader never looks at are left out.

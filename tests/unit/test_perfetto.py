@@ -11,7 +11,7 @@ from frameroof.trace.attention import find_attention
 from frameroof.trace.idle import explain_idle
 from frameroof.trace.perfetto import CATEGORY, PROCESS, export
 from frameroof.trace.placed import place
-from frameroof.trace.read import read
+from frameroof.trace.read.decode import read
 from frameroof.trace.stages import find_stages
 
 BASE = 1_700_000_000_000_000  # µs since 1970: a double is a quarter of one wide here
@@ -120,7 +120,7 @@ def test_whatever_was_broken_the_result_is_json(tmp_path, text, kept):
 
 
 def test_pieces_are_copied_at_their_borders(tmp_path, monkeypatch):
-    monkeypatch.setattr("frameroof.trace.source.PIECE_BYTES", 64)
+    monkeypatch.setattr("frameroof.trace.read.file.PIECE_BYTES", 64)
     events = [event("kernel", f"k{i}", 10 * i, 5) for i in range(200)]
     data, _ = exported(written(tmp_path, {"traceEvents": events, "traceName": "y"}), tmp_path / "out.json")
     assert [e for e in data["traceEvents"] if e["pid"] != PROCESS] == events

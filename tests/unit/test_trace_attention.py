@@ -8,7 +8,7 @@ from trace_made import H100, Made
 from frameroof.hardware import device
 from frameroof.trace.attention import Attention, find_attention
 from frameroof.trace.placed import place
-from frameroof.trace.read import read
+from frameroof.trace.read.decode import read
 
 BF16 = "c10::BFloat16"
 

@@ -9,8 +9,8 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from frameroof.trace import beside, source
-from frameroof.trace.read import read
+from frameroof.trace.read import decode_process, file
+from frameroof.trace.read.decode import read
 
 
 def event(i, **other):
@@ -22,7 +22,7 @@ def event(i, **other):
 
 @pytest.fixture
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(source, "PIECE_BYTES", 500)
+    monkeypatch.setattr(file, "PIECE_BYTES", 500)
 
 
 def written(tmp_path, events):
@@ -52,14 +52,14 @@ def test_the_same_with_and_without(tmp_path, small_pieces):
 
 def test_the_helper_takes_a_share(tmp_path, small_pieces, monkeypatch):
     taken = []
-    absorb = beside.Gatherer.absorb
+    absorb = decode_process.Gatherer.absorb
 
     def counted(self, other):
         taken.append(other.events)
         absorb(self, other)
 
-    monkeypatch.setattr(beside.Gatherer, "absorb", counted)
-    monkeypatch.setattr(beside.Helper, "give_back", lambda self: None)  # what it was given stays with it
+    monkeypatch.setattr(decode_process.Gatherer, "absorb", counted)
+    monkeypatch.setattr(decode_process.Helper, "give_back", lambda self: None)  # what it was given stays with it
     read(written(tmp_path, [event(i) for i in range(400)]), helper=True)
     assert len(taken) == 1
     assert 0 < taken[0] <= 400
@@ -73,8 +73,10 @@ def test_what_a_helper_cannot_take_is_read_by_one(tmp_path, small_pieces, odd):
 
 def test_an_interrupt_ends_the_helper(tmp_path, small_pieces, monkeypatch):
     helpers = []
-    start = beside.Helper.__init__
-    monkeypatch.setattr(beside.Helper, "__init__", lambda self, decode: (helpers.append(self), start(self, decode))[1])
+    start = decode_process.Helper.__init__
+    monkeypatch.setattr(
+        decode_process.Helper, "__init__", lambda self, decode: (helpers.append(self), start(self, decode))[1]
+    )
 
     def stop(_):
         raise KeyboardInterrupt
@@ -87,13 +89,13 @@ def test_an_interrupt_ends_the_helper(tmp_path, small_pieces, monkeypatch):
 
 def test_an_interrupt_while_waiting_for_the_answer_ends_the_helper(tmp_path, small_pieces, monkeypatch):
     """What was read to its end is not closed a second time: its number may be another file's by then."""
-    end = beside.Helper._end
+    end = decode_process.Helper._end
 
     def interrupted(self):
-        monkeypatch.setattr(beside.Helper, "_end", end)
+        monkeypatch.setattr(decode_process.Helper, "_end", end)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(beside.Helper, "_end", interrupted)
+    monkeypatch.setattr(decode_process.Helper, "_end", interrupted)
     with pytest.raises(KeyboardInterrupt):
         read(written(tmp_path, [event(i) for i in range(400)]), helper=True)
 
@@ -120,17 +122,17 @@ def test_a_helper_that_dies_is_done_without(tmp_path, small_pieces, monkeypatch)
         raise MemoryError
 
     alone = told(read(path, helper=False))
-    monkeypatch.setattr(beside.pickle, "dump", cut)
+    monkeypatch.setattr(decode_process.pickle, "dump", cut)
     assert told(read(path, helper=True)) == alone
 
 
 def test_small_files_need_no_helper():
-    assert not beside.worthwhile(beside.WORTH_BYTES - 1)
+    assert not decode_process.worthwhile(decode_process.WORTH_BYTES - 1)
 
 
 def test_columns_of_pieces_stand_in_the_order_of_the_file():
-    first, second = beside.Gatherer(), beside.Gatherer()
-    from frameroof.trace.schema import Args, Event, Header
+    first, second = decode_process.Gatherer(), decode_process.Gatherer()
+    from frameroof.trace.read.events import Args, Event, Header
 
     second.add([Event("X", "kernel", "b", 0, 7, 5.0, 1.0, None, Args(correlation=2))], 0)
     first.add([Event("X", "kernel", "a", 0, 7, 5.0, 1.0, None, Args(correlation=1))], 1)

@@ -7,7 +7,7 @@ from trace_made import H100, Made
 
 from frameroof.trace import stages
 from frameroof.trace.attention import find_attention
-from frameroof.trace.salvage import Salvager
+from frameroof.trace.read.repair import Salvager
 from frameroof.trace.shapes import Inputs, matmul
 
 # --------------------------------------------------------------------------------------- links

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_trace_read import event
 
-from frameroof.trace import source
-from frameroof.trace.read import read
-from frameroof.trace.source import TraceError
+from frameroof.trace.read import file
+from frameroof.trace.read.decode import read
+from frameroof.trace.read.file import TraceError
 
 bounded = settings(
     max_examples=120, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
@@ -64,11 +64,11 @@ odd_events = st.fixed_dictionaries(
 )
 
 
-def survives(data: bytes, piece: int = source.PIECE_BYTES) -> None:
+def survives(data: bytes, piece: int = file.PIECE_BYTES) -> None:
     """Reading ends in a `Trace` whose columns are sane and of one length, or in a `TraceError` of one line."""
     path = WORKDIR / "trace.json"
     path.write_bytes(data)
-    before, source.PIECE_BYTES = source.PIECE_BYTES, piece
+    before, file.PIECE_BYTES = file.PIECE_BYTES, piece
     try:
         trace = read(path, limit_bytes=1 << 24)
     except TraceError as error:
@@ -76,7 +76,7 @@ def survives(data: bytes, piece: int = source.PIECE_BYTES) -> None:
     else:
         message = ""
     finally:
-        source.PIECE_BYTES = before
+        file.PIECE_BYTES = before
     assert "\n" not in message
     if message:
         return
@@ -91,7 +91,7 @@ def survives(data: bytes, piece: int = source.PIECE_BYTES) -> None:
     json.dumps([problem.to_dict() for problem in trace.problems] + trace.names).encode()
 
 
-pieces = st.sampled_from([40, 700, source.PIECE_BYTES])
+pieces = st.sampled_from([40, 700, file.PIECE_BYTES])
 
 
 @bounded

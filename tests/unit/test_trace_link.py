@@ -12,7 +12,7 @@ from trace_made import H100, Made, place_of
 from frameroof.hardware import device
 from frameroof.trace.analysis import analyze
 from frameroof.trace.link import link, module_paths
-from frameroof.trace.read import read
+from frameroof.trace.read.decode import read
 
 
 def named(trace, rows):

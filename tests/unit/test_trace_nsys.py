@@ -7,8 +7,8 @@ from nsys_made import COPY, FILL, GRAPH, MAIN, PID, SYNC, Export, problems, text
 from frameroof.trace.intervals import covered
 from frameroof.trace.link import link, module_paths
 from frameroof.trace.placed import place
-from frameroof.trace.read import read
-from frameroof.trace.schema import Kind
+from frameroof.trace.read.decode import read
+from frameroof.trace.read.events import Kind
 from frameroof.trace.shapes import parse
 
 

@@ -7,8 +7,8 @@ import pytest
 from nsys_made import CALL, COPY, KERNEL, TABLES, Export, problems, text
 
 from frameroof.trace.link import link
-from frameroof.trace.nsys import is_sqlite, read_nsys
-from frameroof.trace.source import TraceError
+from frameroof.trace.read.file import TraceError
+from frameroof.trace.read.nsys.export import is_sqlite, read_nsys
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from nsys_made import COPY, FILL, KERNEL, MAIN, Export, tid
 from trace_made import place_of
 
 from frameroof.trace.idle import explain_idle
-from frameroof.trace.nsys import read_nsys
 from frameroof.trace.placed import place
-from frameroof.trace.read import read
+from frameroof.trace.read.decode import read
+from frameroof.trace.read.nsys.export import read_nsys
 from frameroof.trace.shapes import cost, matmul
 
 COPY_KINDS = {"HtoD": 1, "DtoH": 2, "DtoD": 8}

@@ -4,8 +4,8 @@ import pytest
 from nsys_made import MAIN, Export, problems, text
 
 from frameroof.trace.link import link
-from frameroof.trace.nsys_schema import call_name, copy_name, read_range
-from frameroof.trace.schema import Kind
+from frameroof.trace.read.events import Kind
+from frameroof.trace.read.nsys.schema import call_name, copy_name, read_range
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from trace_made import STANDING, place_of
 
-from frameroof.trace import source
-from frameroof.trace.read import read
-from frameroof.trace.schema import Kind
-from frameroof.trace.source import TraceError
-from frameroof.trace.times import exact, nanoseconds
+from frameroof.trace.read import file
+from frameroof.trace.read.decode import read
+from frameroof.trace.read.events import Kind
+from frameroof.trace.read.file import TraceError
+from frameroof.trace.read.timestamps import exact, nanoseconds
 
 SHARED = Path(__file__).parents[3] / "shared"
 INDEX = SHARED / "traces/INDEX.json"
@@ -197,7 +197,7 @@ def test_head_and_tail_complete_each_other(tmp_path):
 @pytest.mark.parametrize("piece", [64, 300, 2000])
 def test_borders_that_are_none(tmp_path, monkeypatch, piece):
     """Objects within arguments look like events; a long tail looks like events too."""
-    monkeypatch.setattr(source, "PIECE_BYTES", piece)
+    monkeypatch.setattr(file, "PIECE_BYTES", piece)
     nested = [{"a": 1}, {"name": "x", "ph": "X", "ts": 1, "cat": "kernel"}, {"ph": "X", "cat": "kernel", "ts": 2}]
     events = [event(name=f'{i}\\"}}, {{"ph"', list=nested * (i % 4), stream=i) for i in range(60)]
     whole = {"traceEvents": events, "more": nested * 40, "deviceProperties": [{"name": "GPU"}], "traceName": "x"}
@@ -257,15 +257,15 @@ def test_a_bomb_is_stopped_at_the_limit(tmp_path):
 
 def test_a_file_may_be_unpacked_before_it_is_read(tmp_path, monkeypatch):
     """What `frameroof analyze` does while NumPy is imported: the same trace, no thread left, and twice is no harm."""
-    monkeypatch.setattr(source, "_WORTH_A_THREAD", 0)
+    monkeypatch.setattr(file, "_WORTH_A_THREAD", 0)
     events = [{"ph": "X", "cat": "kernel", "name": f"k{i}", "ts": i, "dur": 1, "tid": 7} for i in range(2000)]
     path = tmp_path / "trace.json.gz"
     path.write_bytes(gzip.compress(json.dumps({"traceEvents": events}).encode()))
-    begun = source.open_source(path).begin()
+    begun = file.open_source(path).begin()
     worker = begun._ahead._thread
     assert read(begun).work.start.tolist() == [1000 * i for i in range(2000)] == read(begun).work.start.tolist()
     assert not worker.is_alive()
-    left = source.open_source(path).begin()
+    left = file.open_source(path).begin()
     worker = left._ahead._thread
     left.close()
     assert not worker.is_alive()

@@ -10,10 +10,10 @@ import pytest
 from odd_made import ODD, RENAMED, SOUND, cut_off, odd
 from test_trace_read import SHARED, event, rows, written
 
-from frameroof.trace import source
-from frameroof.trace.read import read
-from frameroof.trace.schema import Kind
-from frameroof.trace.source import TraceError
+from frameroof.trace.read import file
+from frameroof.trace.read.decode import read
+from frameroof.trace.read.events import Kind
+from frameroof.trace.read.file import TraceError
 
 pytestmark = pytest.mark.filterwarnings("error")
 needs_traces = pytest.mark.skipif(not (SHARED / "traces/malformed").is_dir(), reason="no ../shared/traces here")
@@ -232,7 +232,7 @@ def test_a_break_in_the_middle_of_the_compressed_text(tmp_path):
 
 @pytest.mark.parametrize("piece", [1000, 1 << 20])
 def test_only_the_broken_event_suffers(tmp_path, monkeypatch, piece):
-    monkeypatch.setattr(source, "PIECE_BYTES", piece)
+    monkeypatch.setattr(file, "PIECE_BYTES", piece)
     trace = read(broken(tmp_path, b'a "b" c', around=500))
     assert trace.work.correlation.tolist() == list(range(1001))
     assert reports(trace) == {("events with unescaped quotes or backslashes in a name", 1)}
@@ -265,7 +265,7 @@ def test_two_megabytes_of_ruins_take_linear_time(tmp_path, name):
 
 
 def test_a_sound_file_is_never_salvaged(tmp_path, monkeypatch):
-    monkeypatch.setattr("frameroof.trace.salvage.Salvager.events", None)
+    monkeypatch.setattr("frameroof.trace.read.repair.Salvager.events", None)
     trace = read(written(tmp_path, {"traceEvents": [event(ts=1, dur=True), event(), 5], "schemaVersion": [1]}))
     assert len(trace.work) == 2
     assert trace.host.kind.tolist() == []
@@ -274,8 +274,8 @@ def test_a_sound_file_is_never_salvaged(tmp_path, monkeypatch):
 
 
 def test_text_without_an_event_is_bounded_and_said_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(source, "PIECE_BYTES", 1 << 12)
-    monkeypatch.setattr(source, "LONGEST_EVENT", 1 << 16)
+    monkeypatch.setattr(file, "PIECE_BYTES", 1 << 12)
+    monkeypatch.setattr(file, "LONGEST_EVENT", 1 << 16)
     first = {"ph": "X", "cat": "kernel", "name": "k", "ts": 1, "dur": 1}
     path = tmp_path / "blanks.json"
     path.write_text('{"traceEvents":[' + json.dumps(first) + "," + " " * (1 << 19) + json.dumps(first) + "]}")

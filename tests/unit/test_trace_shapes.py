@@ -10,8 +10,8 @@ from trace_made import Made
 from frameroof.report.analysis import print_run
 from frameroof.trace.account import MATRIX
 from frameroof.trace.classify import CLASSES, classify
-from frameroof.trace.columns import Arguments
-from frameroof.trace.schema import Kind
+from frameroof.trace.read.columns import Arguments
+from frameroof.trace.read.events import Kind
 from frameroof.trace.shapes import Cost, cost, matmul, parse
 
 

@@ -14,7 +14,7 @@ import pytest
 from frameroof.trace.analysis import analyze
 from frameroof.trace.link import link
 from frameroof.trace.placed import place
-from frameroof.trace.read import read
+from frameroof.trace.read.decode import read
 
 SHARED = Path(__file__).parents[3] / "shared"
 REAL = SHARED / "traces" / "real"

@@ -122,7 +122,7 @@ def _analyzed(
     from .heap import suit_large_files
 
     suit_large_files()
-    from ..trace.source import open_source
+    from ..trace.read.file import open_source
 
     source = open_source(path).begin()  # unpacked while NumPy and the rest are imported
     from ..report.progress import status

@@ -89,7 +89,7 @@ def _utilization() -> tuple[str, ...]:
 
 
 def _trace() -> tuple[str, ...]:
-    from ..trace.source import LIMIT_BYTES, LONGEST_EVENT, MOST_RATIO
+    from ..trace.read.file import LIMIT_BYTES, LONGEST_EVENT, MOST_RATIO
 
     return (
         f"A trace: at most {LIMIT_BYTES / 2**30:.3g} GiB of text, and, if packed, {MOST_RATIO} times its size; an "

@@ -12,7 +12,7 @@ from typing import Any
 from ..rules import convolution_flops
 from ..run import AttentionRow, ShapeRow
 from ..trace.classify import classify
-from ..trace.schema import Kind
+from ..trace.read.events import Kind
 from ..trace.shapes import Inputs, matmul
 from ..workload.expr import expr
 from ..workload.records import Op, Stage, Workload

@@ -14,9 +14,9 @@ import numpy as np
 
 from .attention import Attention
 from .classify import ATTENTION, CONVOLUTION, LINEAR, is_region
-from .columns import Array
 from .placed import Placed
-from .schema import Kind
+from .read.columns import Array
+from .read.events import Kind
 from .shapes import Cost, cost
 
 _COPIES = (int(Kind.MEMCPY), int(Kind.MEMSET))

@@ -23,12 +23,12 @@ from .chains import find_chains
 from .communication import exposed
 from .grouped import Grouped
 from .idle import Idle, explain_idle
-from .nsys_report import refuse_report
 from .placed import HOST_TIMES, Placed, place
 from .plausible import beyond_peaks
 from .ranks import by_device
-from .read import Progress, read
-from .source import Source
+from .read.decode import Progress, read
+from .read.file import Source
+from .read.nsys.refuse import refuse_report
 from .stages import UNLINKED, Stage, find_stages
 from .syncs import find_syncs
 from .table import Table, common, known_device

@@ -18,9 +18,9 @@ from ..rules import UPPER_LEFT, attention_elements, attention_flops, masked_pair
 from .attention_kinds import tell_apart
 from .attention_sizes import SDPA, Sizes, measure
 from .classify import ATTENTION, LINEAR, SOFTMAX, classify
-from .columns import Array
 from .placed import Placed
-from .schema import Kind
+from .read.columns import Array
+from .read.events import Kind
 from .shapes import Dims, Inputs, matmul
 
 REACH = 64

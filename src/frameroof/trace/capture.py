@@ -15,10 +15,10 @@ from itertools import count
 import numpy as np
 
 from .classify import classify
-from .columns import Array, Problem, Trace
 from .link import link, module_paths
 from .placed import Placed
-from .schema import Kind
+from .read.columns import Array, Problem, Trace
+from .read.events import Kind
 from .shapes import parse
 
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from ..run import Chains
 from .classify import COPY, ELEMENTWISE, GROUP_NORM, LAYER_NORM, OTHER
-from .columns import Array
 from .grouped import Grouped
 from .placed import Placed
-from .schema import Kind
+from .read.columns import Array
+from .read.events import Kind
 
 LOOSE = (ELEMENTWISE, COPY, LAYER_NORM, GROUP_NORM)
 LARGE = 1 << 20

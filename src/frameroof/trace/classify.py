@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 
 from ..annotations import COMPILED, STEP
-from .schema import Kind
+from .read.events import Kind
 
 ATTENTION = "attention"
 CONVOLUTION = "convolution"

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .columns import Array, distinct, percentiles
 from .intervals import covered, merged, overlap
 from .placed import Placed
-from .schema import Kind
+from .read.columns import Array, distinct, percentiles
+from .read.events import Kind
 
 CAUSES = ("host_launch", "synchronization", "copy", "dependency", "graph", "profiler", "unknown")
 BUCKETS_US = (1, 10, 100)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .columns import Array
+from .read.columns import Array
 
 
 def merged(start: Array, end: Array) -> tuple[Array, Array]:

@@ -14,8 +14,8 @@ from itertools import pairwise
 import numpy as np
 
 from ..annotations import module_of, path_of
-from .columns import Array, Trace, kinds
-from .schema import Kind
+from .read.columns import Array, Trace, kinds
+from .read.events import Kind
 
 _NEVER = 2**63
 

@@ -21,10 +21,10 @@ from ..written import encoded, writing_whole
 from .attention import Attention
 from .idle import Idle
 from .placed import Placed
-from .salvage import BLANK, BROKEN, Salvager, lenient_header
-from .source import BOM, Source, is_sqlite, open_source
+from .read.file import BOM, Source, is_sqlite, open_source
+from .read.pieces import Walk
+from .read.repair import BLANK, BROKEN, Salvager, lenient_header
 from .stages import Stage
-from .walk import Walk
 
 CATEGORY = "frameroof"
 """Category of our events: none that a reader takes for work."""

@@ -10,9 +10,9 @@ import numpy as np
 from ..annotations import COLLECTIVE
 from .classify import classify
 from .clip import clip_absurd
-from .columns import Array, Problem, Trace, Work, kinds
 from .link import Links, link, module_paths
-from .schema import Kind
+from .read.columns import Array, Problem, Trace, Work, kinds
+from .read.events import Kind
 from .shapes import Inputs, parse
 
 _LAUNCHES = re.compile("Launch|Memcpy|Memset")

@@ -11,10 +11,10 @@ import msgspec
 import numpy as np
 
 from ..run import DeviceRow, Run
-from .columns import Array, distinct
 from .idle import explain_idle
 from .placed import Placed
-from .schema import Kind
+from .read.columns import Array, distinct
+from .read.events import Kind
 
 
 def by_device(placed: Placed) -> list[DeviceRow]:

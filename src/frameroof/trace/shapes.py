@@ -16,7 +16,7 @@ from ..dtypes import TRACE_BYTES, TRACE_NAMES
 from ..outside import whole
 from ..rules import convolution_dims, convolution_flops, matmul_elements, matmul_flops
 from .classify import NO_WORK
-from .columns import Arguments
+from .read.columns import Arguments
 
 Dims = tuple[int, ...]
 MOST_DIM, MOST_ELEMENTS = 2**48, 2**52

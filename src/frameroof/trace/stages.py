@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..annotations import module_of, stage_of
-from .columns import Array
 from .intervals import covered
 from .link import Links
 from .placed import Placed
-from .schema import Kind
+from .read.columns import Array
+from .read.events import Kind
 
 OUTSIDE = "(outside modules)"
 WHOLE = "(no modules recorded)"

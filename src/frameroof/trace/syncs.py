@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..annotations import module_of
-from .columns import Array, distinct
 from .idle import BLOCKING_SYNC, Idle, calls, copies_to_host
 from .placed import Placed
-from .schema import Kind
+from .read.columns import Array, distinct
+from .read.events import Kind
 
 MOST_LOOKED_UP = 2000
 """So many calls are traced back to their line; the others of a busy loop share lines anyway."""

@@ -14,11 +14,11 @@ from ..hardware import Device, device
 from ..roofline import Roofline
 from ..run import Coverage, GroupRow, ModuleRow, OperatorRow, ShapeRow, Summary
 from .account import MATRIX, over_link
-from .columns import Array
 from .grouped import Grouped
 from .idle import Idle
 from .placed import Placed
-from .schema import Kind
+from .read.columns import Array
+from .read.events import Kind
 from .stages import Stage
 
 SHORT_NS = 10_000

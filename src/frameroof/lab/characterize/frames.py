@@ -16,8 +16,8 @@ from ...trace.account import account, reclassify
 from ...trace.attention import Attention, find_attention
 from ...trace.classify import ATTENTION, classify
 from ...trace.placed import Placed, place
-from ...trace.read import read
-from ...trace.schema import Kind
+from ...trace.read.decode import read
+from ...trace.read.events import Kind
 from ...trace.stages import find_stages
 
 

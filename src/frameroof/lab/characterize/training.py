@@ -133,7 +133,7 @@ def step_times(trace: Path) -> dict[str, float]:
     from ...trace.classify import COMMUNICATION
     from ...trace.intervals import covered
     from ...trace.placed import place
-    from ...trace.read import read
+    from ...trace.read.decode import read
 
     placed = place(read(trace))
     found = {"compute_s": 0.0, "communication_s": 0.0}

@@ -16,7 +16,7 @@ from ...study.stream import LINEARS, OTHERS
 from ...trace.attention import find_attention
 from ...trace.intervals import covered
 from ...trace.placed import Placed, place
-from ...trace.read import read
+from ...trace.read.decode import read
 from ...trace.stages import OUTSIDE, UNLINKED, WHOLE, find_stages
 from .watch import DECODE
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from ...trace.classify import ATTENTION, classify
-from ...trace.schema import Kind
+from ...trace.read.events import Kind
 from ...workload.records import Op
 
 

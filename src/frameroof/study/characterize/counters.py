@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from ...files import read_whole
 from ...outside import clean, number
 from ...trace.classify import ATTENTION, ELEMENTWISE, LINEAR, SOFTMAX, classify
-from ...trace.schema import Kind
+from ...trace.read.events import Kind
 from .source import Row
 
 MOST_BYTES = 1 << 25

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .columns import Array, Problem
-from .nsys_file import NONE, Database
-from .nsys_schema import RANGE_TYPES, RANGES, START_END, Range, read_range
-from .times import LIMIT_NS, summable
+from ..columns import Array, Problem
+from ..timestamps import LIMIT_NS, summable
+from .schema import RANGE_TYPES, RANGES, START_END, Range, read_range
+from .sqlite import NONE, Database
 
 
 @dataclass

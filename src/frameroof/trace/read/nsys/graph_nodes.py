@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .columns import Array
-from .nsys_file import Database
-from .nsys_schema import NODES, process, thread
-from .schema import Kind
+from ..columns import Array
+from ..events import Kind
+from .schema import NODES, process, thread
+from .sqlite import Database
 
 MOST_CLONES = 16
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import msgspec
 
-from .beside import Helper, Unsound, worthwhile
+from .column_builder import Gatherer
 from .columns import Problem, Trace
-from .gather import Gatherer
-from .salvage import BLANK, BROKEN, Salvager, in_brackets, lenient_header
-from .schema import CATEGORIES, Args, Event, ExactEvent, Header, Kind
-from .source import BOM, LIMIT_BYTES, Source, TraceError, is_sqlite, open_source
-from .times import needs_digits
-from .walk import Walk
+from .decode_process import Helper, Unsound, worthwhile
+from .events import CATEGORIES, Args, Event, ExactEvent, Header, Kind
+from .file import BOM, LIMIT_BYTES, Source, TraceError, is_sqlite, open_source
+from .pieces import Walk
+from .repair import BLANK, BROKEN, Salvager, in_brackets, lenient_header
+from .timestamps import needs_digits
 
 _EVENTS = msgspec.json.Decoder(list[Event])
 _EXACT = msgspec.json.Decoder(list[ExactEvent])
@@ -52,7 +52,7 @@ def read(
     """
     file = path.path if isinstance(path, Source) else path
     if is_sqlite(file):
-        from .nsys import read_nsys  # SQLite is seldom needed
+        from .nsys.export import read_nsys  # SQLite is seldom needed
 
         return read_nsys(file, progress=progress)
     source = path if isinstance(path, Source) else open_source(path, limit_bytes)

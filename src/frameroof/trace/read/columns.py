@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..outside import MOST_QUOTED, clean
-from .flows import Flows
-from .schema import Header, Kind
+from ...outside import MOST_QUOTED, clean
+from .events import Header, Kind
+from .launch_arrows import Flows
 
 Array = np.ndarray[Any, Any]
 MOST_SAID = 1_000

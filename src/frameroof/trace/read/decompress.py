@@ -8,7 +8,7 @@ from pathlib import Path
 from queue import Full, Queue
 from threading import Event, Thread
 
-from ..files import opened
+from ...files import opened
 
 _GZIP = b"\x1f\x8b"
 _PACKED_BYTES = 1 << 16

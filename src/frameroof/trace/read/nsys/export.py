@@ -1,6 +1,6 @@
 """An SQLite export of Nsight Systems -> `Trace`: the same columns as a Kineto file, as far as it carries the facts.
 
-Sources of the layout: `nsys_schema.py`. What differs from Kineto, and what is done about it:
+Sources of the layout: `schema.py`. What differs from Kineto, and what is done about it:
 
 - One file may hold several processes, and correlation numbers count per process: the number of the process goes into
   the upper 32 bits (that of the first is 0), and devices get the numbers of the machine where the file maps them.
@@ -19,14 +19,14 @@ from pathlib import Path
 
 import numpy as np
 
-from . import nsys_schema as layout
-from .columns import Arguments, Array, Host, Problem, Trace, Work
-from .nsys_file import NONE, Database
-from .nsys_graph import captured_under
-from .nsys_ranges import ranges
-from .schema import WORK_KINDS, DeviceProperties, Header, Kind
-from .source import TraceError, is_sqlite
-from .times import LIMIT_NS, summable
+from ..columns import Arguments, Array, Host, Problem, Trace, Work
+from ..events import WORK_KINDS, DeviceProperties, Header, Kind
+from ..file import TraceError, is_sqlite
+from ..timestamps import LIMIT_NS, summable
+from . import schema as layout
+from .graph_nodes import captured_under
+from .nvtx import ranges
+from .sqlite import NONE, Database
 
 __all__ = ["is_sqlite", "read_nsys"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .source import TraceError
+from ..file import TraceError
 
 _REPORTS = (".nsys-rep", ".qdrep", ".qdstrm")
 

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from .columns import Problem
-from .schema import Args, ExactEvent, Header
+from .events import Args, ExactEvent, Header
 
 BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises on broken text; its ValidationError (sound text, a value of a wrong type) is a DecodeError."""

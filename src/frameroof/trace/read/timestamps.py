@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..outside import whole
+from ...outside import whole
 
 EXACT_BELOW_US = 2.0**43
 LIMIT_US = 3_000_000_000_000_000

@@ -20,8 +20,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ..annotations import COLLECTIVE, MODULE, STAGE
-from .schema import Kind
+from ....annotations import COLLECTIVE, MODULE, STAGE
+from ..events import Kind
 
 KERNELS = "CUPTI_ACTIVITY_KIND_KERNEL"
 COPIES = "CUPTI_ACTIVITY_KIND_MEMCPY"

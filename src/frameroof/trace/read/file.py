@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from ..files import check_file, opened
-from ..outside import paired
-from .unpack import Ahead, is_packed, unpacked
+from ...files import check_file, opened
+from ...outside import paired
+from .decompress import Ahead, is_packed, unpacked
 
 SQLITE_MAGIC = b"SQLite format 3\x00"
 PIECE_BYTES = 1 << 20

@@ -1,7 +1,7 @@
 """What a Kineto (Chrome trace) file holds: its events as typed structs, its categories under every name since 2021.
 
 Source: the writers of pytorch/kineto from 2021 to 2026; see docs/guide/traces.rst for the table of names.
-Times in the file are microseconds, as integers, decimals or strings; `times.py` turns them into nanoseconds.
+Times in the file are microseconds, as integers, decimals or strings; `timestamps.py` turns them into nanoseconds.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from .columns import Array
-from .nsys_schema import EVENTS, MARKS, STRINGS
-from .source import TraceError, is_sqlite, open_source
+from ..columns import Array
+from ..file import TraceError, is_sqlite, open_source
+from .schema import EVENTS, MARKS, STRINGS
 
 NONE = -(2**62)
 """Stands for NULL where -1 could be a value."""

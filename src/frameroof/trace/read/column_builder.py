@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ..annotations import FRAME, MODULE, STAGE, STEP
-from ..outside import whole
+from ...annotations import FRAME, MODULE, STAGE, STEP
+from ...outside import whole
+from .begin_end import Pairs
 from .columns import Arguments, Array, Host, Problem, Trace, Work
-from .flows import Flows
-from .pairs import Pairs
-from .schema import CATEGORIES, WORK_KINDS, Args, Header, Kind
-from .times import nanoseconds, summable
+from .events import CATEGORIES, WORK_KINDS, Args, Header, Kind
+from .launch_arrows import Flows
+from .timestamps import nanoseconds, summable
 
 _NO_ARGS = Args()
 _NO_INPUTS = _NO_ARGS.dims

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .schema import FLOWS
-from .times import exact
+from .events import FLOWS
+from .timestamps import exact
 
 Place = tuple[str, str, int]
 """(pid, tid, start in ns) of the event that an arrow touches."""

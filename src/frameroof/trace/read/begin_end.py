@@ -6,8 +6,8 @@ from decimal import Decimal
 from typing import Any
 
 from .columns import Problem
-from .schema import ExactEvent
-from .times import exact
+from .events import ExactEvent
+from .timestamps import exact
 
 _DEEPEST = 64
 """How many open events are looked through for the one that an end names."""

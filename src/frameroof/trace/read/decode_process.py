@@ -19,7 +19,7 @@ from queue import Empty, Full, Queue
 from threading import Thread
 from typing import BinaryIO
 
-from .gather import Gatherer
+from .column_builder import Gatherer
 
 WORTH_BYTES = 2 << 20
 """The smallest file, as it lies on the disk, that is worth a second process."""

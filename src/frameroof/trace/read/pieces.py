@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .salvage import BLANK
-from .source import Source
+from .file import Source
+from .repair import BLANK
 
 LONGEST_CARRY = 2 << 20
 """The longest event in which a border may have been mistaken."""
