@@ -57,6 +57,33 @@ def test_a_polynomial_survives_its_text(p):
     assert poly(str(p)) == p
 
 
+def read(text):
+    try:
+        return poly(text)
+    except ValueError:
+        return None
+
+
+@given(st.text("bh0127*+- ", max_size=12))
+def test_a_plain_polynomial_needs_no_parser_and_is_what_it_is_with_one(text):
+    assert read(text) == read(f"({text})")
+
+
+@pytest.mark.parametrize(
+    "text", ["4*h*w+77", "-h", "h-77*b*b-1", "0", "h-h", "999999999999999*b", "-1*h", "2*3*h", "b_2"]
+)
+def test_a_plain_polynomial_is_read(text):
+    assert read(text) == read(f"({text})") is not None
+
+
+@pytest.mark.parametrize(
+    "text", ["+h", "h+", "h**b", "h*", "007", "if", "if*h", "h b", "--", "", "None+1", "2h", "1e3"]
+)
+def test_what_python_would_refuse_is_refused(text):
+    with pytest.raises(ValueError, match="is not a"):
+        poly(text)
+
+
 def test_a_polynomial_is_no_division():
     with pytest.raises(ValueError, match="only"):
         poly("h//8")

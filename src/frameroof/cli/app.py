@@ -10,11 +10,11 @@ from importlib import import_module
 import typer
 
 from ..written import forget
-from .limits import Verb
 from .stops import Stopped, Verbs, code
 from .stops import sentence as stop_sentence
 from .streams import complain
 from .usage import UsageError, sentence
+from .verb import Brief, Verb
 
 HELP = "How fast an image, video or vision-language model could run, how fast it does run, and what closes the gap."
 VERBS = (
@@ -30,6 +30,7 @@ VERBS = (
     "characterize",
 )
 """Each is a function of the file beside this one that is called as it is."""
+BRIEF = ("predict", "models", "hardware")
 
 
 def _version(asked: bool) -> None:
@@ -67,7 +68,8 @@ def command_line(words: Sequence[str] = ()) -> typer.Typer:
     made.callback()(_options)
     first = words[0] if words else ""
     for verb in [first] if first in VERBS else VERBS:
-        made.command(cls=Verb)(getattr(import_module(f".{verb}", __package__), verb))
+        kind = Brief if verb in BRIEF else Verb
+        made.command(cls=kind)(getattr(import_module(f".{verb}", __package__), verb))
     if first not in VERBS:
         from .stream import stream
 

@@ -8,12 +8,14 @@ import sys
 import threading
 from contextlib import suppress
 
+from .heap import no_search
 from .streams import complain, open_streams
 
 
 def main() -> None:
     """Run the command; loaded where Ctrl-C is a sentence already."""
-    from .app import main
+    with no_search():
+        from .app import main
 
     main()
 
@@ -31,8 +33,8 @@ def program() -> None:
         complain(str(error))
         _leave(2)
     try:
-        from .stops import on_signals
-
+        with no_search():
+            from .stops import on_signals
         on_signals()
         main()
     except SystemExit as end:

@@ -6,24 +6,6 @@ The rooms that hold them are loaded when help is asked for, and not before.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
-
-from typer.core import TyperCommand
-
-from .usage import path_of
-
-
-class Verb(TyperCommand):
-    """A verb whose help ends with its limits."""
-
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """As click does, then a section of the limits."""
-        super().format_epilog(ctx, formatter)
-        told = limits(path_of(ctx))
-        if told:
-            with formatter.section("Limits"):
-                for text in told:
-                    formatter.write_text(f"{text}.")
 
 
 def limits(verb: str) -> tuple[str, ...]:

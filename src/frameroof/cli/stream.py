@@ -12,7 +12,6 @@ from ..dtypes import name_of
 from ..written import as_json as json_of
 from ..written import check_new, check_place, make_folder, together, write_whole
 from .expected import EfficiencyFile, Share, expected_of
-from .limits import Verb
 from .serve import serve
 from .stream_options import (
     Decoder,
@@ -29,6 +28,7 @@ from .stream_options import (
     decoder_of,
     setup_of,
 )
+from .verb import Verb
 
 if TYPE_CHECKING:
     from ..study.stream_records import Bench, Tuned

@@ -161,11 +161,12 @@ class Region(NamedTuple):
     room_s: Any
 
 
-def region_of(matrix_s: Any, vector_s: Any, memory_s: Any, given_s: Any) -> Region:
-    """From the sums over its members."""
-    compute_s = larger(matrix_s, vector_s)
-    seconds = larger(compute_s, memory_s)
-    return Region(compute_s, memory_s, seconds, smaller(given_s, seconds - compute_s))
+def region_of(matrix_s: Any, vector_s: Any, memory_s: Any, given_s: Any, numbers: bool = False) -> Region:
+    """From the sums over its members; `numbers`: known to be no arrays, which takes half the time."""
+    most, least = (max, min) if numbers else (larger, smaller)
+    compute_s = most(matrix_s, vector_s)
+    seconds = most(compute_s, memory_s)
+    return Region(compute_s, memory_s, seconds, least(given_s, seconds - compute_s))
 
 
 class Parts(NamedTuple):
@@ -181,11 +182,11 @@ class Parts(NamedTuple):
 class Level:
     """One rung that is a sum over kernels: the whole, and of the distinct ones each row's part of it."""
 
-    def __init__(self, kernels: Kernels, rows: Amounts, off_s: Any) -> None:
+    def __init__(self, kernels: Kernels, rows: Amounts, off_s: Any, numbers: bool) -> None:
         self.kernels, self.rows = kernels, rows
-        self.sums = Amounts(*map(kernels.summed, rows))
-        sums = self.sums
-        self.regions = list(map(region_of, sums.matrix_s, sums.vector_s, sums.memory_s, sums.given_s))
+        self.sums = sums = Amounts(*map(kernels.summed, rows))
+        each = zip(sums.matrix_s, sums.vector_s, sums.memory_s, sums.given_s, strict=True)
+        self.regions = [region_of(*one, numbers) for one in each]
         room_s = self._all([region.room_s for region in self.regions])
         off_s = smaller(off_s, room_s)
         self.seconds = self._all([region.seconds for region in self.regions]) - off_s
@@ -204,10 +205,10 @@ class Level:
         """What the cache takes off inputs and weights is taken off the memory of regions that it shortens."""
         rows, sums, made = self.rows, self.sums, Parts([], [], [], [])
         for at, (group, region) in enumerate(zip(self.kernels.members, self.regions, strict=True)):
+            whole_s, beside_s, _, room_s = region
             by_matrix = sums.matrix_s[at] >= sums.vector_s[at]
-            by_compute = region.compute_s >= region.memory_s
-            by_compute_cold = region.compute_s >= sums.cold_s[at]
-            off = self._kept * region.room_s / larger(sums.given_s[at], TINY)
+            by_compute, by_compute_cold = whole_s >= beside_s, whole_s >= sums.cold_s[at]
+            off = self._kept * room_s / larger(sums.given_s[at], TINY)
             for row in group:
                 compute_s = _either(by_matrix, rows.matrix_s[row], rows.vector_s[row])
                 memory_s = rows.memory_s[row] - off * rows.given_s[row]

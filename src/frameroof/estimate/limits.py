@@ -20,7 +20,6 @@ from ..roofline import Bound, Limit, Roofline, bound_of, larger
 from ..workload.expr import Poly
 from ..workload.records import COLLECTIVE, Op, Workload
 from ..workload.table import Kernels, Row, Table, table_of
-from .communication import ring_bytes
 from .expected import DEFAULT_UTILIZATION, Bounds, Expected, Formulas, Work, check_device, total_s, units_of
 from .ladder import FUSED, Asked, Ladder, Level, Rates, Rung, amounts_of, ladder_of
 from .results import Estimate, OpEstimate, StageEstimate
@@ -125,10 +124,11 @@ def _bounds(kernels: Kernels, spent: Sequence[_Times]) -> list[Bound]:
     found: list[Bound] = []
     start = 0
     for group in kernels.members:
-        members = spent[start : start + len(group)]
+        compute_s, memory_s, _, _ = spent[start]
+        for other in spent[start + 1 : start + len(group)]:
+            compute_s, memory_s = compute_s + other.compute_s, memory_s + other.memory_s
         start += len(group)
-        memory_s = sum(each.memory_s for each in members) * (1 - ROUNDING)
-        found += [bound_of(sum(each.compute_s for each in members), memory_s)] * len(group)
+        found += [bound_of(compute_s, memory_s * (1 - ROUNDING))] * len(group)
     return found
 
 
@@ -169,7 +169,7 @@ def _seconds(
         for at, row in enumerate(table.distinct):
             if row.op.kind == COLLECTIVE:
                 found.memory_s[at] = found.cold_s[at] = _sent_s(run, row, where)
-        levels[apart] = Level(kernels, found, rate.off_s)
+        levels[apart] = Level(kernels, found, rate.off_s, numbers=not run.stage.loop)
     chosen = levels[asked.apart].parts()
     return list(map(run.all_seconds, chosen)), ladder_of(levels[False], levels[True], rate)
 
@@ -209,6 +209,8 @@ def _sent_s(run: Pass, row: Row, where: Where) -> Any:
 
 def _collective(op: Op, env: Mapping[str, Any], where: Where) -> Limit:
     """The limit of one call of a collective."""
+    from .communication import ring_bytes
+
     roofline, node = where
     read, written = (sum((t.bits for t in tensors), Poly())(env) for tensors in (op.reads, op.writes))
     passed = ring_bytes(op.name, larger(read, written) / 8, node.count)

@@ -13,6 +13,7 @@ import ast
 import warnings
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from keyword import iskeyword
 from typing import Any
 
 from ..outside import quoted
@@ -166,7 +167,7 @@ class Poly:
         """A polynomial from an integer, a text such as ``"4*h*w+77"``, or itself."""
         if isinstance(value, Poly):
             return value
-        return Poly({(): value}) if isinstance(value, int) else poly(value)
+        return constant(value) if isinstance(value, int) else poly(value)
 
     @property
     def names(self) -> frozenset[str]:
@@ -179,6 +180,13 @@ class Poly:
             out[m] = out.get(m, 0) + c
         return Poly(out)
 
+    @classmethod
+    def _sound(cls, terms: dict[Monomial, int]) -> Poly:
+        """Of terms none of which is 0, without looking."""
+        made = cls.__new__(cls)
+        made.terms, made._hash = terms, None
+        return made
+
     def __neg__(self) -> Poly:
         return Poly({m: -c for m, c in self.terms.items()})
 
@@ -187,7 +195,10 @@ class Poly:
 
     def __mul__(self, other: Poly | int) -> Poly:
         if isinstance(other, int):
-            return Poly({m: c * other for m, c in self.terms.items()})
+            return Poly._sound({m: c * other for m, c in self.terms.items()}) if other else Poly()
+        if len(self.terms) == len(other.terms) == 1:
+            ((m1, c1),), ((m2, c2),) = self.terms.items(), other.terms.items()
+            return Poly._sound({m1 if not m2 else m2 if not m1 else tuple(sorted(m1 + m2)): c1 * c2})
         if len(self.terms) * len(other.terms) > MOST_TERMS:
             raise ValueError(f"a product of sizes has more than {MOST_TERMS:,} terms")
         out: dict[Monomial, int] = {}
@@ -274,8 +285,11 @@ ONE = Poly({(): 1})
 
 def total(polys: Iterable[Poly]) -> Poly:
     """The sum of some polynomials, without one for each sum on the way."""
+    several = list(polys)
+    if len(several) == 1:
+        return several[0]
     out: dict[Monomial, int] = {}
-    for each in polys:
+    for each in several:
         for m, c in each.terms.items():
             out[m] = out.get(m, 0) + c
     return Poly(out)
@@ -310,15 +324,17 @@ def value_of(factor: str, env: Mapping[str, Any]) -> Any:
     return env[factor] if factor.isidentifier() else expr(factor)(env)
 
 
+@lru_cache(maxsize=4096)
+def constant(value: int) -> Poly:
+    """A whole number as a polynomial."""
+    return Poly({(): value})
+
+
 @lru_cache(maxsize=65536)
 def poly(text: str) -> Poly:
     """Read a polynomial written with + - * only; `ValueError` with a sentence otherwise."""
     try:
-        found = Poly({(): int(text)}) if len(text) < 20 else None
-    except ValueError:
-        found = None
-    try:
-        found = _poly_of(_parsed(text).body, text) if found is None else found
+        found = _written(text) or _poly_of(_parsed(text).body, text)  # the latter's errors are sentences
     except RecursionError:
         raise ValueError(f"{quoted(text)} is not a polynomial of sizes: it is nested too deeply") from None
     if any(abs(c) > MOST_SIZE or len(m) > MOST_FACTORS for m, c in found.terms.items()):
@@ -326,6 +342,27 @@ def poly(text: str) -> Poly:
             f"{quoted(text)} is beyond any use: terms have up to {MOST_FACTORS} factors, numbers go to {MOST_SIZE:.0e}"
         )
     return found
+
+
+def _written(text: str) -> Poly | None:
+    """A polynomial as `Poly` writes it, which files are full of, without Python's parser; None for any other text."""
+    if not text.isascii() or text.startswith("+") or len(text) > MOST_TEXT:
+        return None
+    found: dict[Monomial, int] = {}
+    for term in text.replace("-", "+-").removeprefix("+").split("+"):
+        names, number = [], -1 if term.startswith("-") else 1
+        for factor in term.removeprefix("-").split("*"):
+            if factor.isdecimal() and (factor == "0" or not factor.startswith("0")) and len(factor) < 20:
+                number *= int(factor)
+            elif factor.isidentifier() and not iskeyword(factor):
+                names.append(factor)
+            else:
+                return None
+        if abs(number) > MOST_SIZE:
+            return None
+        m = tuple(sorted(names))
+        found[m] = found.get(m, 0) + number
+    return Poly(found)
 
 
 def _poly_of(node: ast.AST, text: str) -> Poly:

@@ -18,8 +18,8 @@ from ..outside import from_json, quoted
 from ..rules import ALIGNMENTS, UPPER_LEFT, VECTOR_PER_SCORE
 from ..written import write_whole
 from .expr import GRAMMAR_VERSION, Poly, expr, poly
-from .recipe import Size
 from .records import AGAIN, CHIP, DIMS_OF, GIVEN, KINDS, Held, Op, Stage, Tensor, Workload
+from .size import Size
 
 FORMAT = "frameroof.workload"
 VERSION = 2
@@ -352,7 +352,8 @@ def _check_names(stage: Stage, workload: Workload) -> None:
         known.add(name)
     _need(stage.limits, known, f"stage {stage.name}: limits")
     polys = {d for op in stage.ops for d in (*op.dims.values(), op.count)}
-    polys |= {d for op in stage.ops for t in (*op.reads, *op.writes) for d in t.shape}
+    tensors = {id(t): t for op in stage.ops for t in (*op.reads, *op.writes)}  # shared objects: few of them
+    polys |= {d for t in tensors.values() for d in t.shape}
     polys |= {p for h in stage.held for p in (h.elements, h.fixed_bytes)} | {stage.cache}
     _need({name for p in polys for name in p.names}, known, f"stage {stage.name}: operations")
     for env in _turns(stage, {name: size.default for name, size in workload.params.items()}):

@@ -11,7 +11,7 @@ from typing import Any
 from .. import rules
 from ..dtypes import BITS, ORDER, TORCH, unit_of
 from .expr import ONE, Poly, expr, total
-from .recipe import Size
+from .size import Size
 
 MATRIX_KINDS = ("linear", "matmul", "attention", "conv1d", "conv2d", "conv3d")
 COLLECTIVE = "collective"
@@ -62,12 +62,12 @@ class Tensor:
         """Whether it is a part of what every program of the same operations must move."""
         return self.traffic == GIVEN or (self.weight and not self.traffic)
 
-    @property
+    @cached_property
     def elements(self) -> Poly:
         """Number of elements."""
         return _product(self.shape)
 
-    @property
+    @cached_property
     def bits(self) -> Poly:
         """Size in bits (a four-bit type has half bytes)."""
         return _bits(self.shape, self.dtype)

@@ -108,6 +108,8 @@ class Kernels(NamedTuple):
 
     def summed(self, column: Sequence[Any]) -> list[Any]:
         """Of each distinct kernel the sum over its members, from values of distinct rows."""
+        if len(self.places) == len(self.groups):  # each row is one
+            return list(column)
         return [
             column[group[0]] if len(group) == 1 else sum((column[at] for at in group), 0.0) for group in self.members
         ]
@@ -170,23 +172,28 @@ class Table:
         for op in ops:
             operands = tuple(map(id, op.reads)), tuple(map(id, op.writes))
             key = (op.kind, op.name, *operands, tuple(op.dims.items()), tuple(op.attrs.items()), op.count)
-            if key not in known:
-                made = self._row(op)
-                sends = (op.name, op.reads, op.writes) if op.kind == COLLECTIVE else ()
-                known[key] = made._replace(alike=alike.setdefault((*made[1:], op.unused, sends), len(alike)))
-            rows.append(known[key]._replace(op=op))
+            if (first := known.get(key)) is not None:
+                rows.append(Row(op, *first[1:]))
+                continue
+            unit, at, between, chip = made = self._made(op)
+            sends = (op.name, op.reads, op.writes) if op.kind == COLLECTIVE else ()
+            number = alike.setdefault((made, op.unused, sends), len(alike))
+            known[key] = Row(op, unit, at, between, chip, number)
+            rows.append(known[key])
         return tuple(rows)
 
-    def _row(self, op: Op) -> Row:
+    def _made(self, op: Op) -> tuple[str, Places, Operands, Operands]:
+        """A row without its operation and its number."""
         matrix = op.kind in MATRIX_KINDS
         flops = op.flops()
         executed = op.executed_flops() if op.kind == "attention" else flops  # no other has a mask
         operands = (*op.reads, *op.writes)
         given, between, chip = split(op)
         moved, kept = ((), ()) if op.unused else ([t for t in operands if not t.fusable], given)
+        calls = self._place(op.count)
         at = Places(
-            calls=self._place(op.count),
-            times=self._place(op.times),
+            calls=calls,
+            times=calls if op.times is op.count else self._place(op.times),
             flops=self._place(flops) if matrix else self._zero,
             executed=self._place(executed) if matrix else self._zero,
             vector=self._place(op.vector_flops()),
@@ -195,21 +202,26 @@ class Table:
             given=self._bits(kept),
             given_apart=self._bits(given),
         )
-        return Row(op, op.unit if matrix else "", at, self._counted(between), self._counted(chip), 0)
+        return op.unit if matrix else "", at, self._counted(between), self._counted(chip)
 
     def _counted(self, tensors: Sequence[Tensor]) -> Operands:
-        return tuple(Counter(self._bits((tensor,)) for tensor in tensors).items()) if tensors else ()
+        found: dict[int, int] = {}
+        for tensor in tensors:
+            at = self._bits((tensor,))
+            found[at] = found.get(at, 0) + 1
+        return tuple(found.items())
 
     def _columns(self, apart: bool) -> Columns:
         found = Columns([], [], [], [], [])
+        zero = self._zero
         for row in self.distinct:
-            at, between = row.at, row.between
-            where = (at.executed, at.vector, at.every if apart else at.moved, at.given_apart if apart else at.given)
-            if row.op.kind == COLLECTIVE or (row.op.unused and not apart):
-                where, between = (self._zero,) * 4, ()
-            for column, place in zip(found[:4], where, strict=True):
-                column.append(place)
-            found.passed.append(between + row.chip if apart else between)
+            at = row.at
+            none = row.op.kind == COLLECTIVE or (row.op.unused and not apart)
+            found.executed.append(zero if none else at.executed)
+            found.vector.append(zero if none else at.vector)
+            found.moved.append(zero if none else at.every if apart else at.moved)
+            found.given.append(zero if none else at.given_apart if apart else at.given)
+            found.passed.append(() if none else row.between + row.chip if apart else row.between)
         return found
 
     def at(self, env: Mapping[str, Any]) -> list[Any]:

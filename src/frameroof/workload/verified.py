@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from .expr import expr
-from .recipe import Size
 from .records import Stage, Workload
+from .size import Size
 
 Range = tuple[int, int]
 
