@@ -6,7 +6,8 @@ import pytest
 
 from frameroof.count.align import StructureChanges, align
 from frameroof.count.fit import Fitter
-from frameroof.count.recorder import RawOp, RawTensor, Trace
+from frameroof.count.operands import RawTensor
+from frameroof.count.recorder import RawOp, Trace
 
 FRAMES = (2, 3, 5, 8)
 

@@ -222,6 +222,13 @@ def test_a_table_is_read_once_however_often_its_rows_are_chosen():
     assert [op.reads[0].elements({"s": n}) for n in (1, 31, 32, 33, 4000)] == [64, 31 * 64, 2048, 2048, 2048]
 
 
+def test_a_convolution_does_not_read_what_its_stride_steps_over():
+    (op,) = run(lambda x, w: F.conv2d(x, w, stride=2), (1, 4, 9, 8), (8, 4, 1, 1))
+    assert op.reads[0].touched == (1, 4, 5, 4)
+    (op,) = run(lambda x, w: F.conv2d(x, w, stride=2, padding=1), (1, 4, 9, 8), (8, 4, 3, 3))
+    assert op.reads[0].touched == (1, 4, 9, 8)
+
+
 def test_layers_are_folded_with_their_regions_and_the_first_apart():
     class Layer(nn.Module):
         def __init__(self):

@@ -17,7 +17,8 @@ from ..workload.expr import ONE, Poly
 from ..workload.groups import Groups
 from ..workload.records import AGAIN, CHIP, GIVEN, Op, Tensor
 from .fit import Fitter, NoPolynomial
-from .recorder import RawOp, RawTensor, Trace
+from .operands import RawTensor
+from .recorder import RawOp, Trace
 
 LONGEST_PERIOD = 4  # a module called up to this often within one turn of a loop
 

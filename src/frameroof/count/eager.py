@@ -6,7 +6,8 @@ of scores never reaches memory in the fused accounting; the baseline accounting 
 
 from __future__ import annotations
 
-from .recorder import RawOp, RawTensor, Trace
+from .operands import RawTensor
+from .recorder import RawOp, Trace
 
 _PASSED = {"clone", "_to_copy", "masked_fill", "native_dropout", "dropout", "copy_"}
 _REACH = 12  # operations between a matmul and the softmax; eager attention has at most six

@@ -12,7 +12,8 @@ from functools import cached_property
 from math import prod
 
 from ..dtypes import BITS
-from .recorder import RawOp, RawTensor, Trace
+from .operands import RawTensor
+from .recorder import RawOp, Trace
 
 Value = tuple[int, int]
 JOINING = ("cat", "stack")

@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any
 
 import torch
@@ -21,12 +20,13 @@ from torch.utils._pytree import tree_leaves
 
 from ..dtypes import name_of
 from . import known, rules, values
-from .causal import causal_biases, flash_attention
+from .causal import causal_biases
 from .ends import Ends, ends_refused
 from .flex import flex_attention_recorded
 from .given import NESTED
 from .left import left_behind
 from .meta import autocast_on_meta, nothing_compiled, run_on_meta
+from .operands import RawTensor, operands, place, touched
 
 _HEADS = ("heads", "num_heads", "num_attention_heads", "n_heads", "n_head")
 _NORM_CLASS = re.compile(r"(layer|group|rms|batch|instance)_?norm", re.IGNORECASE)
@@ -34,24 +34,6 @@ _NORM_CLASS = re.compile(r"(layer|group|rms|batch|instance)_?norm", re.IGNORECAS
 _DROPOUTS = ("dropout", "dropout_p", "attention_dropout", "attn_dropout", "activation_dropout")  # attributes
 
 _WHOLE: set[Any] = set()  # operations that are known to have no decomposition to try
-
-
-@dataclass(slots=True)
-class RawTensor:
-    """One operand at one size: its shape, dtype, and the value it holds (storage and writer)."""
-
-    shape: tuple[int, ...]
-    dtype: str
-    value: tuple[int, int]  # (storage, index of the operation that wrote it; -1 = given)
-    weight: bool = False
-    traffic: str = ""  # see `Tensor`
-    place: tuple[int, ...] = ()  # offset and strides within the storage; () where it is not known which part is meant
-    most: int = 0  # elements that there are to choose from, where the shape is that of what is chosen
-
-    @property
-    def touched(self) -> tuple[int, ...]:
-        """The shape of what is moved: what is chosen more often than it is there is read once."""
-        return (min(prod(self.shape), self.most),) if self.most else self.shape
 
 
 @dataclass(slots=True)
@@ -178,9 +160,9 @@ class Recorder(TorchDispatchMode):
             uid = self._adopt(tensor)
         self.trace.storages[uid].last = len(self.trace.ops)
         value = (uid, self._writer[uid])
-        shape = _touched(tensor)
+        shape = touched(tensor)
         weight = uid in self._weights and value[1] < 0  # a buffer that the forward has written is none
-        return RawTensor(shape, name_of(tensor.dtype), value, weight, place=_place(tensor))
+        return RawTensor(shape, name_of(tensor.dtype), value, weight, place=place(tensor))
 
     # --- operations ---------------------------------------------------------------------------
 
@@ -243,7 +225,7 @@ class Recorder(TorchDispatchMode):
             kind, attrs = "norm", {"part": True}
         if reads and (note := rules.note_of(name, kind, reads[0].dtype)):
             self.trace.notes[note] = None
-        kept = reads[:3] if flash_attention(func) else _operands(name, kind, reads, inputs, outputs)
+        kept = operands(func, call[0], kind, (reads, inputs, outputs))
         op = RawOp(frame[0], frame[1], frame[2], kind, name, kept, [], dims, attrs, rules.is_pointwise(func))
         frame[2] += 1
         targets = outputs if not mutates else [t for t in outputs if t.numel()]
@@ -253,7 +235,7 @@ class Recorder(TorchDispatchMode):
                 self._writer[uid] = now
             else:
                 uid = self._adopt(tensor, by=(now, which))
-            raw = RawTensor(_touched(tensor), name_of(tensor.dtype), (uid, now), place=_place(tensor))
+            raw = RawTensor(touched(tensor), name_of(tensor.dtype), (uid, now), place=place(tensor))
             op.writes.append(raw)
         if name in rules.SCATTERS and op.reads:  # only the given entries are written
             op.writes[0].shape, op.writes[0].place = op.reads[-1].shape, ()
@@ -266,54 +248,6 @@ def _attention_output(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torc
     if len(lead) != 2:
         return q.new_empty((*lead, q.shape[-2], v.shape[-1]))
     return q.new_empty((lead[0], q.shape[-2], lead[1], v.shape[-1])).transpose(1, 2)
-
-
-def _operands(
-    name: str, kind: str, reads: list[RawTensor], inputs: list[torch.Tensor], outputs: list[torch.Tensor]
-) -> list[RawTensor]:
-    """What an operation really reads of its operands."""
-    if name in rules.FILLS:
-        return []
-    if name in rules.OVERWRITES:  # the target is written, not read
-        reads = reads[1:]
-    if name == "linear":  # a matrix product reads its operand as it is written
-        reads[0].shape = tuple(inputs[0].shape)
-    elif name in rules.GROUPED:
-        reads[0].shape, reads[1].shape = rules.groups_touched(inputs[0].shape, inputs[1].shape)
-        reads[0].place = reads[1].place = ()
-    elif name in rules.BAGS:
-        _choose(reads[0], (inputs[1].numel(), *inputs[0].shape[1:]))
-    elif name in rules.PICKS:
-        _choose(reads[0], _touched(inputs[1]))
-    elif name in rules.GATHERS:
-        _choose(reads[0], _touched(outputs[0]))
-    return reads if kind == "attention" else _once(reads)  # queries, keys and values keep their places
-
-
-def _choose(raw: RawTensor, chosen: tuple[int, ...]) -> None:
-    """Only the chosen entries are read, and no more than there are."""
-    raw.most, raw.shape, raw.place = prod(raw.shape), chosen, ()
-
-
-def _once(reads: list[RawTensor]) -> list[RawTensor]:
-    """Operands without repeats: x * x reads x once."""
-    seen: set[tuple[Any, ...]] = set()
-    out = []
-    for raw in reads:
-        key = (raw.value, raw.shape, raw.place)
-        if key not in seen:
-            seen.add(key)
-            out.append(raw)
-    return out
-
-
-def _touched(tensor: torch.Tensor) -> tuple[int, ...]:
-    """Shape without broadcast dimensions: a stride of 0 reads the same memory again."""
-    return tuple(1 if stride == 0 else size for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-
-
-def _place(tensor: torch.Tensor) -> tuple[int, ...]:
-    return (tensor.storage_offset(), *tensor.stride())
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from itertools import combinations
 from ..workload.groups import Groups
 from ..workload.records import MATRIX_KINDS
 from .flow import Flow, Value, bits_of, disjoint
-from .recorder import RawTensor
+from .operands import RawTensor
 
 LONGEST_EPILOGUE = 64
 """Pointwise operations that are tried, one after another, as the epilogue of a matrix operation."""

@@ -78,6 +78,19 @@ def _convolution(args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple
     return f"conv{weight.dim() - 2}d", {"n": n, "k": k}, attrs
 
 
+def steps_over(func: Any, args: Sequence[Any]) -> tuple[int, ...]:
+    """The shape that a convolution reads of its input where its stride steps over some of it, else ()."""
+    if func is not aten.convolution.default or args[6]:
+        return ()
+    x, weight, stride, padding = args[0], args[1], args[3], args[4]
+    sides = list(x.shape[2:])
+    for at, (side, kernel) in enumerate(zip(x.shape[2:], weight.shape[2:], strict=True)):
+        step, pad = (each[at if len(each) > 1 else 0] for each in (stride, padding))
+        if step > kernel and not pad:
+            sides[at] = ((side - kernel) // step + 1) * kernel
+    return (*x.shape[:2], *sides) if sides != list(x.shape[2:]) else ()
+
+
 def _softmax(args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple[str, Dims, dict[str, Any]]:
     last = args[1] in (-1, args[0].dim() - 1)
     return "softmax", {}, {} if last else {"dim": args[1]}

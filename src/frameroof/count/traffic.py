@@ -8,7 +8,8 @@ from typing import Any
 from ..dtypes import BITS
 from ..workload.records import AGAIN, CHIP, GIVEN
 from .flow import Flow, Value, bits_of, disjoint
-from .recorder import RawOp, RawTensor, Trace
+from .operands import RawTensor
+from .recorder import RawOp, Trace
 from .regions import mark_regions
 
 

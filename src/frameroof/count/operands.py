@@ -1,0 +1,87 @@
+"""What an operation moves of each of its operands: the part that it touches, once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+
+from . import rules
+from .causal import flash_attention
+
+
+@dataclass(slots=True)
+class RawTensor:
+    """One operand at one size: its shape, dtype, and the value it holds (storage and writer)."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    value: tuple[int, int]  # (storage, index of the operation that wrote it; -1 = given)
+    weight: bool = False
+    traffic: str = ""  # see `Tensor`
+    place: tuple[int, ...] = ()  # offset and strides within the storage; () where it is not known which part is meant
+    most: int = 0  # elements that there are to choose from, where the shape is that of what is chosen
+
+    @property
+    def touched(self) -> tuple[int, ...]:
+        """The shape of what is moved: what is chosen more often than it is there is read once."""
+        return (min(prod(self.shape), self.most),) if self.most else self.shape
+
+
+Tensors = tuple[list[RawTensor], list[torch.Tensor], list[torch.Tensor]]
+"""What is read, the tensors that it is read from, and the outputs."""
+
+
+def operands(func: Any, args: Sequence[Any], kind: str, tensors: Tensors) -> list[RawTensor]:
+    """What an operation really reads of its operands."""
+    reads, inputs, outputs = tensors
+    if flash_attention(func):
+        return reads[:3]
+    name = rules.base_name(func)
+    if name in rules.FILLS:
+        return []
+    if name in rules.OVERWRITES:  # the target is written, not read
+        reads = reads[1:]
+    if name == "linear":  # a matrix product reads its operand as it is written
+        reads[0].shape = tuple(inputs[0].shape)
+    elif name in rules.GROUPED:
+        reads[0].shape, reads[1].shape = rules.groups_touched(inputs[0].shape, inputs[1].shape)
+        reads[0].place = reads[1].place = ()
+    elif name in rules.BAGS:
+        _choose(reads[0], (inputs[1].numel(), *inputs[0].shape[1:]))
+    elif name in rules.PICKS:
+        _choose(reads[0], touched(inputs[1]))
+    elif stepped := rules.steps_over(func, args):
+        reads[0].shape, reads[0].place = stepped, ()
+    elif name in rules.GATHERS:
+        _choose(reads[0], touched(outputs[0]))
+    return reads if kind == "attention" else _once(reads)  # queries, keys and values keep their places
+
+
+def _choose(raw: RawTensor, chosen: tuple[int, ...]) -> None:
+    """Only the chosen entries are read, and no more than there are."""
+    raw.most, raw.shape, raw.place = prod(raw.shape), chosen, ()
+
+
+def _once(reads: list[RawTensor]) -> list[RawTensor]:
+    """Operands without repeats: x * x reads x once."""
+    seen: set[tuple[Any, ...]] = set()
+    out = []
+    for raw in reads:
+        key = (raw.value, raw.shape, raw.place)
+        if key not in seen:
+            seen.add(key)
+            out.append(raw)
+    return out
+
+
+def touched(tensor: torch.Tensor) -> tuple[int, ...]:
+    """Shape without broadcast dimensions: a stride of 0 reads the same memory again."""
+    return tuple(1 if stride == 0 else size for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+
+
+def place(tensor: torch.Tensor) -> tuple[int, ...]:
+    return (tensor.storage_offset(), *tensor.stride())
