@@ -4,6 +4,7 @@ import copy
 import pickle
 from dataclasses import replace
 from fractions import Fraction
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -144,16 +145,31 @@ def test_the_grid_sums_loops_as_predict_does(let):
             assert grid.peak_bytes[row, at] == one.memory.peak_bytes
 
 
-def test_a_grid_by_names_is_predict_at_every_point():
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dtype": "int8", "elementwise": "eager"},
+        {"dtype": "fp32", "maths": "tf32"},
+        {"dtype": "fp32", "maths": "strict", "bound": "light"},
+        {"attention": "baseline", "cold": True},
+    ],
+)
+def test_a_grid_by_names_is_predict_at_every_point(options):
     sizes = {"batch": [1, 3], "height": [512, 768]}
-    grid = frameroof.estimate_grid("sd15", ["H100", "4xA100"], sizes, 0.5, dtype="int8", elementwise="eager")
+    grid = frameroof.estimate_grid("sd15", ["H100", "4xA100"], sizes, 0.5, **options)
     for row, node in enumerate(("H100", "4xA100")):
         for column in range(2):
             at = {name: values[column] for name, values in sizes.items()}
-            one = frameroof.predict("sd15", node, sizes=at, dtype="int8", elementwise="eager", utilization=0.5)
+            one = frameroof.predict("sd15", node, sizes=at, utilization=0.5, **options)
             assert grid.limit_s[row, column] == pytest.approx(one.limit_s, rel=1e-12)
             assert grid.expected_s[row, column] == pytest.approx(one.expected_s, rel=1e-12)
             assert grid.peak_bytes[row, column] == one.memory.peak_bytes
+
+
+def test_a_grid_takes_every_option_of_predict_but_a_price():
+    """Of one machine; several have their own (`Node.price`)."""
+    options = [signature(of).parameters for of in (frameroof.predict, frameroof.estimate_grid)]
+    assert {name for name in options[0] if name not in options[1]} == {"usd_per_device_hour"}
 
 
 @pytest.mark.parametrize(

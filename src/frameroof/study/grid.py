@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..estimate.grid import Grid
 
 
-def estimate_grid(  # ten arguments: those of `predict`
+def estimate_grid(  # eleven arguments: those of `predict`
     model: str | os.PathLike[str] | Workload,
     on: str | Node | Sequence[str | Node] = "H100",
     sizes: Mapping[str, Sequence[int] | Any] | None = None,
@@ -27,6 +27,7 @@ def estimate_grid(  # ten arguments: those of `predict`
     dtype: str | None = None,
     attention: str = "fused",
     elementwise: str | None = None,
+    maths: str | None = None,
     bound: Rung | None = None,
     cold: bool = False,
 ) -> Grid:
@@ -40,7 +41,7 @@ def estimate_grid(  # ten arguments: those of `predict`
     from ..estimate.grid import estimate_grid as estimated  # NumPy is loaded here
 
     workload = model if isinstance(model, Workload) else catalogue.load(model)
-    prepared, _ = prepare(workload, dtype, attention)
+    prepared, _ = prepare(workload, dtype, attention, maths=maths)
     nodes = [one if isinstance(one, Node) else parse_node(one) for one in _several(on)]
     if not nodes:
         raise ValueError("no machine is named; on is one or several, such as ['H100', '8xH200']")
