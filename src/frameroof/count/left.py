@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from itertools import islice
 from typing import Any
 
 import torch
@@ -11,6 +12,24 @@ from torch.utils._pytree import tree_leaves
 
 MOST_OBJECTS = 100_000
 """Objects that are looked into."""
+MOST_RESULTS = 10_000
+"""Results that are taken from a forward which yields them one by one."""
+
+
+def all_of(out: Any) -> Any:
+    """What a forward gives; of one that yields, which computes only when it is asked, all results.
+
+    Raises `TypeError`, a sentence, for one that does not end, and for a coroutine.
+    """
+    if isinstance(out, Coroutine):
+        out.close()
+        raise TypeError("its forward is a coroutine, which computes nothing until something awaits it")
+    if not isinstance(out, Iterator):
+        return out
+    found = list(islice(out, MOST_RESULTS + 1))
+    if len(found) > MOST_RESULTS:
+        raise TypeError("its forward yields results without an end")
+    return found
 
 
 def left_behind(module: nn.Module, given: Any, out: Any) -> Iterator[torch.Tensor]:

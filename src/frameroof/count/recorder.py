@@ -24,7 +24,7 @@ from .causal import causal_biases
 from .ends import Ends, ends_refused
 from .flex import flex_attention_recorded
 from .given import NESTED
-from .left import left_behind
+from .left import all_of, left_behind
 from .meta import autocast_on_meta, nothing_compiled, run_on_meta
 from .operands import RawTensor, operands, place, touched
 
@@ -289,7 +289,7 @@ def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
             _hooks(recorder),
             recorder,
         ):
-            out = module(*args, **kwargs)
+            out = all_of(module(*args, **kwargs))
     except (Exception, SystemExit, Ends) as error:
         raise CannotCount(f"{type(module).__name__} cannot run on meta tensors: {line_of(error)}") from error
     end = len(recorder.trace.ops)
