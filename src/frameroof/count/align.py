@@ -200,7 +200,7 @@ def _tensor(seen: list[RawTensor], raws: list[list[RawOp]], at: int, side: str, 
     if any(len(raw.shape) != len(first.shape) or raw.dtype != first.dtype for raw in seen):
         raise StructureChanges("an operand has another rank or dtype at another size")
     shape = tuple(fitter.fit([raw.shape[d] for raw in seen]) for d in range(len(first.shape)))
-    if first.most:
+    if all(raw.most for raw in seen):
         shape = _chosen(shape, fitter.fit([raw.most for raw in seen]))
     traffic = least({getattr(op, side)[at].traffic for ops in raws for op in ops})
     return Tensor(shape, first.dtype, first.weight, _said(first.weight, traffic))

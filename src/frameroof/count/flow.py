@@ -94,8 +94,9 @@ class Flow:
         return found
 
     def _whole(self, raw: RawTensor) -> bool:
+        """Whether a write leaves nothing of a storage; of one to chosen places that is not known."""
         storage = self.trace.storages[raw.value[0]]
-        return bits_of(raw) >= storage.elements * BITS[storage.dtype]
+        return bool(raw.place) and bits_of(raw) >= storage.elements * BITS[storage.dtype]
 
     def _unused(self) -> list[bool]:
         """Of every operation, whether only outputs that nobody reads need it; one that has none does something else."""

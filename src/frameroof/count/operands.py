@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -35,7 +35,7 @@ Tensors = tuple[list[RawTensor], list[torch.Tensor], list[torch.Tensor]]
 """What is read, the tensors that it is read from, and the outputs."""
 
 
-def operands(func: Any, args: Sequence[Any], kind: str, tensors: Tensors) -> list[RawTensor]:
+def operands(func: Any, call: tuple[Sequence[Any], Mapping[str, Any]], kind: str, tensors: Tensors) -> list[RawTensor]:
     """What an operation really reads of its operands."""
     reads, inputs, outputs = tensors
     if flash_attention(func):
@@ -44,6 +44,8 @@ def operands(func: Any, args: Sequence[Any], kind: str, tensors: Tensors) -> lis
     if name in rules.FILLS:
         return []
     if name in rules.OVERWRITES:  # the target is written, not read
+        reads = reads[1:]
+    if name in rules.ADDS_TO and call[1].get("beta", 1) == 0:
         reads = reads[1:]
     if name == "linear":  # a matrix product reads its operand as it is written
         reads[0].shape = tuple(inputs[0].shape)
@@ -54,15 +56,21 @@ def operands(func: Any, args: Sequence[Any], kind: str, tensors: Tensors) -> lis
         _choose(reads[0], (inputs[1].numel(), *inputs[0].shape[1:]))
     elif name in rules.PICKS:
         _choose(reads[0], touched(inputs[1]))
-    elif stepped := rules.steps_over(func, args):
+    elif stepped := rules.steps_over(func, call[0]):
         reads[0].shape, reads[0].place = stepped, ()
     elif name in rules.GATHERS:
         _choose(reads[0], touched(outputs[0]))
     return reads if kind == "attention" else _once(reads)  # queries, keys and values keep their places
 
 
+def only_given(name: str, reads: Sequence[RawTensor], written: RawTensor) -> None:
+    """Where entries are scattered to a target, no more of it is written than is given."""
+    if name in rules.SCATTERS and reads:
+        _choose(written, reads[-1].shape)
+
+
 def _choose(raw: RawTensor, chosen: tuple[int, ...]) -> None:
-    """Only the chosen entries are read, and no more than there are."""
+    """Only the chosen entries are moved, and no more than there are."""
     raw.most, raw.shape, raw.place = prod(raw.shape), chosen, ()
 
 
@@ -83,5 +91,20 @@ def touched(tensor: torch.Tensor) -> tuple[int, ...]:
     return tuple(1 if stride == 0 else size for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
 
 
-def place(tensor: torch.Tensor) -> tuple[int, ...]:
-    return (tensor.storage_offset(), *tensor.stride())
+def raw_of(tensor: torch.Tensor, dtype: str, value: tuple[int, int], weight: bool = False) -> RawTensor:
+    """A tensor as an operand: windows that overlap share elements, and are no more than there is."""
+    place = (tensor.storage_offset(), *tensor.stride())
+    most = 0
+    if not tensor.is_contiguous() and _overlaps(tensor):
+        most = tensor.untyped_storage().nbytes() // max(1, tensor.element_size())
+    return RawTensor(touched(tensor), dtype, value, weight, place=place, most=most)
+
+
+def _overlaps(tensor: torch.Tensor) -> bool:
+    """Whether two elements of a tensor may be one in memory, but for a stride of 0."""
+    reach = 1
+    for stride, size in sorted((t, n) for t, n in zip(tensor.stride(), tensor.shape, strict=True) if t and n > 1):
+        if stride < reach:
+            return True
+        reach += stride * (size - 1)
+    return False

@@ -26,7 +26,7 @@ from .flex import flex_attention_recorded
 from .given import NESTED
 from .left import all_of, left_behind
 from .meta import autocast_on_meta, nothing_compiled, run_on_meta
-from .operands import RawTensor, operands, place, touched
+from .operands import RawTensor, only_given, operands, raw_of
 
 _HEADS = ("heads", "num_heads", "num_attention_heads", "n_heads", "n_head")
 _NORM_CLASS = re.compile(r"(layer|group|rms|batch|instance)_?norm", re.IGNORECASE)
@@ -160,9 +160,8 @@ class Recorder(TorchDispatchMode):
             uid = self._adopt(tensor)
         self.trace.storages[uid].last = len(self.trace.ops)
         value = (uid, self._writer[uid])
-        shape = touched(tensor)
         weight = uid in self._weights and value[1] < 0  # a buffer that the forward has written is none
-        return RawTensor(shape, name_of(tensor.dtype), value, weight, place=place(tensor))
+        return raw_of(tensor, name_of(tensor.dtype), value, weight)
 
     # --- operations ---------------------------------------------------------------------------
 
@@ -178,14 +177,16 @@ class Recorder(TorchDispatchMode):
             self.trace.notes[known.note_of(args, kwargs)] = None
             return found
         func, args, kwargs = known.chosen(func, args, kwargs)
-        if func not in _WHOLE and not rules.is_known(func) and func.namespace != "prim":
+        if func not in _WHOLE and not rules.is_known(rules.plain(func)) and func.namespace != "prim":
             with self:
                 out = func.decompose(*args, **kwargs)
             if out is not NotImplemented:
                 return out
         _WHOLE.add(func)
-        inputs = known.tensors(args, kwargs)
+        inputs = known.tensors(args, {name: value for name, value in kwargs.items() if name != "out"})
         reads = [self._raw(t) for t in inputs]
+        given = known.tensors(kwargs.get("out"))  # written, not read
+        inputs += [t for t in given if self._raw(t)]
         if func is rules.aten.scaled_dot_product_attention.default:
             out = _attention_output(*args[:3])
         else:
@@ -213,6 +214,7 @@ class Recorder(TorchDispatchMode):
             return
         if not fresh and not mutates:
             return  # a view
+        func = rules.plain(func)
         kind, dims, attrs = rules.classify(func, *call)
         name = rules.base_name(func)
         if kind == "other":
@@ -225,7 +227,7 @@ class Recorder(TorchDispatchMode):
             kind, attrs = "norm", {"part": True}
         if reads and (note := rules.note_of(name, kind, reads[0].dtype)):
             self.trace.notes[note] = None
-        kept = operands(func, call[0], kind, (reads, inputs, outputs))
+        kept = operands(func, call[:2], kind, (reads, inputs, outputs))
         op = RawOp(frame[0], frame[1], frame[2], kind, name, kept, [], dims, attrs, rules.is_pointwise(func))
         frame[2] += 1
         targets = outputs if not mutates else [t for t in outputs if t.numel()]
@@ -235,10 +237,8 @@ class Recorder(TorchDispatchMode):
                 self._writer[uid] = now
             else:
                 uid = self._adopt(tensor, by=(now, which))
-            raw = RawTensor(touched(tensor), name_of(tensor.dtype), (uid, now), place=place(tensor))
-            op.writes.append(raw)
-        if name in rules.SCATTERS and op.reads:  # only the given entries are written
-            op.writes[0].shape, op.writes[0].place = op.reads[-1].shape, ()
+            op.writes.append(raw_of(tensor, name_of(tensor.dtype), (uid, now)))
+        only_given(name, op.reads, op.writes[0])
         self.trace.ops.append(op)
 
 

@@ -192,10 +192,11 @@ OVERWRITES = {"copy_", "fill_", "zero_", "normal_", "uniform_", "bernoulli_"} | 
     }
 )  # fmt: skip
 FILLS = {"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "randn_like", "rand_like"}
+ADDS_TO = {"addmm", "addmv", "addbmm", "baddbmm", "_addmm_activation"}  # `beta` of their first operand
 GROUPED = {"_grouped_mm", "_scaled_grouped_mm"}
 BAGS = {"_embedding_bag", "_embedding_bag_forward_only"}  # table first, then the rows chosen
 PICKS = {"nll_loss_forward", "nll_loss2d_forward"}  # of the first operand one entry for each target
-GATHERS = {"embedding", "index_select", "gather", "index", "_unsafe_index", "take"}  # source first
+GATHERS = {"embedding", "index_select", "gather", "index", "_unsafe_index", "take", "diagonal_copy"}  # source first
 _POINTWISE_TOO = set(
     "_to_copy upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d "
     "_upsample_bilinear2d_aa _upsample_bicubic2d_aa grid_sampler_2d grid_sampler_3d masked_fill masked_fill_ "
@@ -236,6 +237,17 @@ def base_name(func: Any) -> str:
 def is_pointwise(func: Any) -> bool:
     """Whether each output element depends on one element of each input: fit for fusion."""
     return torch.Tag.pointwise in func.tags or base_name(func) in _POINTWISE_TOO
+
+
+@cache
+def plain(func: Any) -> Any:
+    """The overload of an operation that makes its result itself, for one that is given it with ``out=``."""
+    schema = func._schema
+    if not any(a.is_out for a in schema.arguments):
+        return func
+    wanted = [(a.name, str(a.type)) for a in schema.arguments if not a.is_out]
+    every = (getattr(func._overloadpacket, name) for name in func._overloadpacket.overloads())
+    return next((o for o in every if [(a.name, str(a.type)) for a in o._schema.arguments] == wanted), func)
 
 
 def formula_of(func: Any) -> Any:
