@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from frameroof.count.record import trace
@@ -66,6 +67,15 @@ def test_a_stride_longer_than_the_kernel_steps_over_what_nobody_reads(kernel, st
     weight = 15 * kernel * kernel
     conv = lambda: nn.Conv2d(3, 5, kernel, stride, padding, bias=False)  # noqa: E731
     assert moved(lambda m, x: m.conv(x), (1, 3, 16, 16), conv=conv) == [("convolution", 3 * read + weight + made)]
+
+
+def test_a_norm_by_given_statistics_is_the_epilogue_of_a_convolution():
+    """Input 768, weight 540, four numbers for each of 20 channels, output 5120: nothing in between."""
+    net = {"conv": lambda: nn.Conv2d(3, 20, 3, padding=1, bias=False), "norm": lambda: nn.BatchNorm2d(20)}
+    found = moved(lambda m, x: m.norm(m.conv(x)).relu(), (1, 3, 16, 16), **net)
+    assert found == [("convolution", 768 + 540), ("batch_norm", 80), ("relu", 5120)]
+    own = moved(lambda m, x: F.batch_norm(m.conv(x), None, None, training=True).relu(), (1, 3, 16, 16), **net)
+    assert own == [("convolution", 768 + 540 + 5120), ("batch_norm", 5120), ("relu", 5120)]
 
 
 @pytest.mark.parametrize(("product", "lead", "b"), [(torch.mm, (), 1), (torch.bmm, (2,), 2)])

@@ -228,7 +228,8 @@ class Recorder(TorchDispatchMode):
         if reads and (note := rules.note_of(name, kind, reads[0].dtype)):
             self.trace.notes[note] = None
         kept = operands(func, call[:2], kind, (reads, inputs, outputs))
-        op = RawOp(frame[0], frame[1], frame[2], kind, name, kept, [], dims, attrs, rules.is_pointwise(func))
+        pointwise = rules.is_pointwise(func) or rules.scales_channels(name, call[0])
+        op = RawOp(frame[0], frame[1], frame[2], kind, name, kept, [], dims, attrs, pointwise)
         frame[2] += 1
         targets = outputs if not mutates else [t for t in outputs if t.numel()]
         for which, tensor in enumerate(targets):

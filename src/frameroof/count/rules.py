@@ -193,6 +193,7 @@ OVERWRITES = {"copy_", "fill_", "zero_", "normal_", "uniform_", "bernoulli_"} | 
 )  # fmt: skip
 FILLS = {"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "randn_like", "rand_like"}
 ADDS_TO = {"addmm", "addmv", "addbmm", "baddbmm", "_addmm_activation"}  # `beta` of their first operand
+_CHANNEL_NORMS = {"batch_norm", "native_batch_norm", "_native_batch_norm_legit", "instance_norm"}
 GROUPED = {"_grouped_mm", "_scaled_grouped_mm"}
 BAGS = {"_embedding_bag", "_embedding_bag_forward_only"}  # table first, then the rows chosen
 PICKS = {"nll_loss_forward", "nll_loss2d_forward"}  # of the first operand one entry for each target
@@ -237,6 +238,11 @@ def base_name(func: Any) -> str:
 def is_pointwise(func: Any) -> bool:
     """Whether each output element depends on one element of each input: fit for fusion."""
     return torch.Tag.pointwise in func.tags or base_name(func) in _POINTWISE_TOO
+
+
+def scales_channels(name: str, args: Sequence[Any]) -> bool:
+    """Whether a call is a norm by statistics that it is given, in evaluation: a scale and a shift of each channel."""
+    return name in _CHANNEL_NORMS and len(args) > 5 and args[5] is False
 
 
 @cache
