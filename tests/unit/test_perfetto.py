@@ -10,8 +10,8 @@ from trace_made import place_of
 from frameroof.trace.attention import find_attention
 from frameroof.trace.idle import explain_idle
 from frameroof.trace.perfetto import CATEGORY, PROCESS, export
-from frameroof.trace.placed import place
 from frameroof.trace.read.decode import read
+from frameroof.trace.resolve.work_table import place
 from frameroof.trace.stages import find_stages
 
 BASE = 1_700_000_000_000_000  # µs since 1970: a double is a quarter of one wide here

@@ -6,9 +6,10 @@ import pytest
 from trace_made import H100, Made
 
 from frameroof.hardware import device
-from frameroof.trace.attention import Attention, find_attention
-from frameroof.trace.placed import place
+from frameroof.trace.attention import find_attention
 from frameroof.trace.read.decode import read
+from frameroof.trace.resolve.attention_call import Attention
+from frameroof.trace.resolve.work_table import place
 
 BF16 = "c10::BFloat16"
 

@@ -8,7 +8,8 @@ from trace_made import H100, Made
 from frameroof.trace import stages
 from frameroof.trace.attention import find_attention
 from frameroof.trace.read.repair import Salvager
-from frameroof.trace.shapes import Inputs, matmul
+from frameroof.trace.resolve.operator_cost import matmul
+from frameroof.trace.resolve.recorded_inputs import Inputs
 
 # --------------------------------------------------------------------------------------- links
 

@@ -11,8 +11,8 @@ from trace_made import H100, Made, place_of
 
 from frameroof.hardware import device
 from frameroof.trace.analysis import analyze
-from frameroof.trace.link import link, module_paths
 from frameroof.trace.read.decode import read
+from frameroof.trace.resolve.link import link, module_paths
 
 
 def named(trace, rows):

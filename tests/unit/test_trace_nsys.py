@@ -5,11 +5,11 @@ import pytest
 from nsys_made import COPY, FILL, GRAPH, MAIN, PID, SYNC, Export, problems, text, tid
 
 from frameroof.trace.intervals import covered
-from frameroof.trace.link import link, module_paths
-from frameroof.trace.placed import place
 from frameroof.trace.read.decode import read
 from frameroof.trace.read.events import Kind
-from frameroof.trace.shapes import parse
+from frameroof.trace.resolve.link import link, module_paths
+from frameroof.trace.resolve.recorded_inputs import parse
+from frameroof.trace.resolve.work_table import place
 
 
 @pytest.fixture

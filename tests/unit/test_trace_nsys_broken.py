@@ -6,9 +6,9 @@ import sqlite3
 import pytest
 from nsys_made import CALL, COPY, KERNEL, TABLES, Export, problems, text
 
-from frameroof.trace.link import link
 from frameroof.trace.read.file import TraceError
 from frameroof.trace.read.nsys.export import is_sqlite, read_nsys
+from frameroof.trace.resolve.link import link
 
 
 @pytest.fixture

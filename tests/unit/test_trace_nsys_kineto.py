@@ -10,10 +10,10 @@ from nsys_made import COPY, FILL, KERNEL, MAIN, Export, tid
 from trace_made import place_of
 
 from frameroof.trace.idle import explain_idle
-from frameroof.trace.placed import place
 from frameroof.trace.read.decode import read
 from frameroof.trace.read.nsys.export import read_nsys
-from frameroof.trace.shapes import cost, matmul
+from frameroof.trace.resolve.operator_cost import cost, matmul
+from frameroof.trace.resolve.work_table import place
 
 COPY_KINDS = {"HtoD": 1, "DtoH": 2, "DtoD": 8}
 MEMORY_KINDS = {"Pageable": 0, "Pinned": 1, "Device": 2, "Unknown": 7}

@@ -3,9 +3,9 @@
 import pytest
 from nsys_made import MAIN, Export, problems, text
 
-from frameroof.trace.link import link
 from frameroof.trace.read.events import Kind
 from frameroof.trace.read.nsys.schema import call_name, copy_name, read_range
+from frameroof.trace.resolve.link import link
 
 
 @pytest.fixture

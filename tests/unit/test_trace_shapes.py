@@ -8,11 +8,12 @@ import pytest
 from trace_made import Made
 
 from frameroof.report.analysis import print_run
-from frameroof.trace.account import MATRIX
-from frameroof.trace.classify import CLASSES, classify
 from frameroof.trace.read.columns import Arguments
 from frameroof.trace.read.events import Kind
-from frameroof.trace.shapes import Cost, cost, matmul, parse
+from frameroof.trace.resolve.classify import CLASSES, classify
+from frameroof.trace.resolve.cost_of_work import MATRIX
+from frameroof.trace.resolve.operator_cost import Cost, cost, matmul
+from frameroof.trace.resolve.recorded_inputs import parse
 
 
 def given(dims, types=None, concrete=()):

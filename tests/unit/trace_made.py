@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from frameroof.trace.analysis import analyze
-from frameroof.trace.link import link
-from frameroof.trace.placed import place
 from frameroof.trace.read.decode import read
+from frameroof.trace.resolve.link import link
+from frameroof.trace.resolve.work_table import place
 
 SHARED = Path(__file__).parents[3] / "shared"
 REAL = SHARED / "traces" / "real"

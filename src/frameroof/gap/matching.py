@@ -11,9 +11,10 @@ from typing import Any
 
 from ..rules import convolution_flops
 from ..run import AttentionRow, ShapeRow
-from ..trace.classify import classify
 from ..trace.read.events import Kind
-from ..trace.shapes import Inputs, matmul
+from ..trace.resolve.classify import classify
+from ..trace.resolve.operator_cost import matmul
+from ..trace.resolve.recorded_inputs import Inputs
 from ..workload.expr import expr
 from ..workload.records import Op, Stage, Workload
 from .records import GapRow

@@ -15,20 +15,21 @@ from ..hardware import Device
 from ..recorded import Origin
 from ..roofline import Roofline
 from ..run import AttentionRow, GroupRow, Launch, ProblemRow, Run, SequenceRow, StageRow, SyncRow
-from .account import account, hidden, reclassify
 from .advice import advise
-from .attention import Attention, find_attention
-from .capture import read_capture, with_capture
+from .attention import find_attention
 from .chains import find_chains
 from .communication import exposed
 from .grouped import Grouped
 from .idle import Idle, explain_idle
-from .placed import HOST_TIMES, Placed, place
 from .plausible import beyond_peaks
 from .ranks import by_device
 from .read.decode import Progress, read
 from .read.file import Source
 from .read.nsys.refuse import refuse_report
+from .resolve.attention_call import Attention
+from .resolve.cost_of_work import account, hidden, reclassify
+from .resolve.graph_capture import read_capture, with_capture
+from .resolve.work_table import HOST_TIMES, Placed, place
 from .stages import UNLINKED, Stage, find_stages
 from .syncs import find_syncs
 from .table import Table, common, known_device

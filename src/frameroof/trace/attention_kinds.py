@@ -19,14 +19,10 @@ import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
-from .classify import CONVOLUTION, LINEAR
-from .placed import Placed
-
-if TYPE_CHECKING:
-    from .attention import Attention
-
+from .resolve.attention_call import Attention
+from .resolve.classify import CONVOLUTION, LINEAR
+from .resolve.work_table import Placed
 
 NEAR = 6
 """Linear layers before and after an attention among which its own projections are looked for."""

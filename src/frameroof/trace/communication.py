@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .classify import COMMUNICATION
 from .intervals import covered, merged, overlap
-from .placed import Placed
+from .resolve.classify import COMMUNICATION
+from .resolve.work_table import Placed
 
 
 def exposed(placed: Placed) -> dict[str, int]:

@@ -18,12 +18,12 @@ import msgspec
 
 from ..outside import clean
 from ..written import encoded, writing_whole
-from .attention import Attention
 from .idle import Idle
-from .placed import Placed
 from .read.file import BOM, Source, is_sqlite, open_source
 from .read.pieces import Walk
 from .read.repair import BLANK, BROKEN, Salvager, lenient_header
+from .resolve.attention_call import Attention
+from .resolve.work_table import Placed
 from .stages import Stage
 
 CATEGORY = "frameroof"

@@ -12,9 +12,9 @@ import numpy as np
 
 from ..run import DeviceRow, Run
 from .idle import explain_idle
-from .placed import Placed
 from .read.columns import Array, distinct
 from .read.events import Kind
+from .resolve.work_table import Placed
 
 
 def by_device(placed: Placed) -> list[DeviceRow]:

@@ -15,10 +15,10 @@ import numpy as np
 
 from ..annotations import module_of, stage_of
 from .intervals import covered
-from .link import Links
-from .placed import Placed
 from .read.columns import Array
 from .read.events import Kind
+from .resolve.link import Links
+from .resolve.work_table import Placed
 
 OUTSIDE = "(outside modules)"
 WHOLE = "(no modules recorded)"

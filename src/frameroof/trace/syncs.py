@@ -8,9 +8,9 @@ import numpy as np
 
 from ..annotations import module_of
 from .idle import BLOCKING_SYNC, Idle, calls, copies_to_host
-from .placed import Placed
 from .read.columns import Array, distinct
 from .read.events import Kind
+from .resolve.work_table import Placed
 
 MOST_LOOKED_UP = 2000
 """So many calls are traced back to their line; the others of a busy loop share lines anyway."""

@@ -31,7 +31,7 @@ from frameroof.stream.metrics import BlockTimes, Meter
 from frameroof.stream.quality import BlockError
 from frameroof.study.stream import copied
 from frameroof.study.stream_records import Row, read_log_file
-from frameroof.trace.classify import CLASSES
+from frameroof.trace.resolve.classify import CLASSES
 
 MS = 1_000_000
 NAMES = ("baseline", "ring", "fold")

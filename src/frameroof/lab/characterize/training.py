@@ -130,10 +130,10 @@ def recorded_step(unet: Any, where: torch.device) -> dict[str, float]:
 
 def step_times(trace: Path) -> dict[str, float]:
     """Computation and communication of a trace, each the union of its intervals."""
-    from ...trace.classify import COMMUNICATION
     from ...trace.intervals import covered
-    from ...trace.placed import place
     from ...trace.read.decode import read
+    from ...trace.resolve.classify import COMMUNICATION
+    from ...trace.resolve.work_table import place
 
     placed = place(read(trace))
     found = {"compute_s": 0.0, "communication_s": 0.0}

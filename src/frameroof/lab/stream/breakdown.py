@@ -15,8 +15,8 @@ from ...stream.denoiser import KINDS
 from ...study.stream import LINEARS, OTHERS
 from ...trace.attention import find_attention
 from ...trace.intervals import covered
-from ...trace.placed import Placed, place
 from ...trace.read.decode import read
+from ...trace.resolve.work_table import Placed, place
 from ...trace.stages import OUTSIDE, UNLINKED, WHOLE, find_stages
 from .watch import DECODE
 

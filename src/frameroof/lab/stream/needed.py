@@ -23,7 +23,7 @@ from ...stream.engine import Files, Maker
 from ...study.characterize.classes import class_of
 from ...study.predict import asked_of, prepare
 from ...study.stream import PARTS, Part, copied, copies, part_of
-from ...trace.classify import CLASSES
+from ...trace.resolve.classify import CLASSES
 from ...workload.records import Op
 from .variants import Variant
 from .watch import DECODE, at_fill

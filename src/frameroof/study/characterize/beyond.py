@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from ...trace.classify import ATTENTION, CONVOLUTION, LINEAR
+from ...trace.resolve.classify import ATTENTION, CONVOLUTION, LINEAR
 from .claims import by_model, number, statement
 from .predicted import Predicted, passes_of, workload_of
 from .sequence import OWN

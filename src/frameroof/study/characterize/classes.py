@@ -1,16 +1,16 @@
-"""The class of an operation of a workload, by the same rules that `trace.classify` applies to a recorded operator."""
+"""The class of an operation of a workload, by the rules of recorded operators (`trace.resolve.classify`)."""
 
 from __future__ import annotations
 
 from functools import cache
 
-from ...trace.classify import ATTENTION, classify
 from ...trace.read.events import Kind
+from ...trace.resolve.classify import ATTENTION, classify
 from ...workload.records import Op
 
 
 def class_of(op: Op) -> str:
-    """The class (of `trace.classify.CLASSES`) that a trace of this operation would have.
+    """The class (of `trace.resolve.classify.CLASSES`) that a trace of this operation would have.
 
     Pieces of baseline attention belong to attention. Pieces of a norm that a model writes by hand (RMS norm as power,
     mean, multiply) are elementwise, as in a trace, where nothing says what they are for.

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 
 from ...files import read_whole
 from ...outside import clean, number
-from ...trace.classify import ATTENTION, ELEMENTWISE, LINEAR, SOFTMAX, classify
 from ...trace.read.events import Kind
+from ...trace.resolve.classify import ATTENTION, ELEMENTWISE, LINEAR, SOFTMAX, classify
 from .source import Row
 
 MOST_BYTES = 1 << 25

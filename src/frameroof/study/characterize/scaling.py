@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ...trace.classify import ATTENTION, CONVOLUTION
+from ...trace.resolve.classify import ATTENTION, CONVOLUTION
 from .claims import by_model, statement
 from .sequence import DISTRIBUTION_MODEL as MODEL
 from .shares import KINDS, seconds_by_class

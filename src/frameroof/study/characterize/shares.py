@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from ...trace.classify import ATTENTION, CLASSES, CONVOLUTION, GROUP_NORM, LINEAR
+from ...trace.resolve.classify import ATTENTION, CLASSES, CONVOLUTION, GROUP_NORM, LINEAR
 from .claims import by_model, claim, number, statement
 from .source import Attention, Claim, Experiment, Row, Source, about, columns
 from .suite import GOLDEN, model

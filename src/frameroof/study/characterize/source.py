@@ -14,7 +14,7 @@ import msgspec
 import polars as pl
 
 from ...hardware import Node
-from ...trace.classify import CLASSES
+from ...trace.resolve.classify import CLASSES
 
 How = Literal["predicted", "measured"]
 Basis = Literal["predicted", "measured", "counted", "estimated", "published", "synthetic"]
@@ -36,8 +36,9 @@ WORK: Mapping[str, Any] = {
 }
 """Columns of `Source.work`: one row per stage, operation and class, repeats added up.
 
-`name` is a module path or an operator, `class` one of `trace.classify.CLASSES`, `kind` the kind of an attention (self,
-cross, temporal, spatial, temporal cross …) and "" for anything else; `count` is how often it ran; the rest are sums.
+`name` is a module path or an operator, `class` one of `trace.resolve.classify.CLASSES`, `kind` the kind of an
+attention (self, cross, temporal, spatial, temporal cross …) and "" for anything else; `count` is how often it ran; the
+rest are sums.
 """
 
 CALLS: Mapping[str, Any] = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from ...trace.classify import ATTENTION
+from ...trace.resolve.classify import ATTENTION
 from .claims import by_model, claim, contradiction, number, statement
 from .shares import AFTER, KINDS, partly, seconds_by_class
 from .source import Attention, Claim, Experiment, Row, Source, about, columns

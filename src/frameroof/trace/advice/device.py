@@ -10,7 +10,7 @@ from ...roofline import Roofline
 from ...run import AttentionRow, Run
 from ...units import format_bytes
 from ..chains import LOOSE
-from ..classify import ATTENTION
+from ..resolve.classify import ATTENTION
 from .words import Said, ms, suggest, times
 
 

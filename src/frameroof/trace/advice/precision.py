@@ -9,8 +9,8 @@ from ...hardware import Device
 from ...recorded import Advice, concerns
 from ...roofline import Roofline
 from ...run import Run, ShapeRow
-from ..account import MATRIX
-from ..classify import LINEAR
+from ..resolve.classify import LINEAR
+from ..resolve.cost_of_work import MATRIX
 from .decoder import decoders
 from .words import Said, ms, suggest
 

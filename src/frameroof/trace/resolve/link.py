@@ -13,9 +13,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..annotations import module_of, path_of
-from .read.columns import Array, Trace, kinds
-from .read.events import Kind
+from ...annotations import module_of, path_of
+from ..read.columns import Array, Trace, kinds
+from ..read.events import Kind
 
 _NEVER = 2**63
 

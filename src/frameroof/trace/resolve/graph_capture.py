@@ -14,12 +14,12 @@ from itertools import count
 
 import numpy as np
 
+from ..read.columns import Array, Problem, Trace
+from ..read.events import Kind
 from .classify import classify
 from .link import link, module_paths
-from .placed import Placed
-from .read.columns import Array, Problem, Trace
-from .read.events import Kind
-from .shapes import parse
+from .recorded_inputs import parse
+from .work_table import Placed
 
 
 @dataclass(frozen=True)

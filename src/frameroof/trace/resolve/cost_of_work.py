@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from .attention import Attention
+from ..read.columns import Array
+from ..read.events import Kind
+from .attention_call import Attention
 from .classify import ATTENTION, CONVOLUTION, LINEAR, is_region
-from .placed import Placed
-from .read.columns import Array
-from .read.events import Kind
-from .shapes import Cost, cost
+from .operator_cost import Cost, cost
+from .work_table import Placed
 
 _COPIES = (int(Kind.MEMCPY), int(Kind.MEMSET))
 MATRIX = (ATTENTION, CONVOLUTION, LINEAR)

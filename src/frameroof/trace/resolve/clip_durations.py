@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .read.columns import Array, Problem, Trace
+from ..read.columns import Array, Problem, Trace
 
 OVERLAP_NS = 100_000
 """No legal overlap on one stream comes near this; up to 3.7 us were seen."""

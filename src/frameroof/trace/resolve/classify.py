@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from ..annotations import COMPILED, STEP
-from .read.events import Kind
+from ...annotations import COMPILED, STEP
+from ..read.events import Kind
 
 ATTENTION = "attention"
 CONVOLUTION = "convolution"

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..annotations import COLLECTIVE
+from ...annotations import COLLECTIVE
+from ..read.columns import Array, Problem, Trace, Work, kinds
+from ..read.events import Kind
 from .classify import classify
-from .clip import clip_absurd
+from .clip_durations import clip_absurd
 from .link import Links, link, module_paths
-from .read.columns import Array, Problem, Trace, Work, kinds
-from .read.events import Kind
-from .shapes import Inputs, parse
+from .recorded_inputs import Inputs, parse
 
 _LAUNCHES = re.compile("Launch|Memcpy|Memset")
 """Calls of a runtime that give a device work."""
