@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .study.compare import compare
     from .study.grid import estimate_grid
     from .study.predict import Prediction, predict
-    from .trace.analysis import analyze
+    from .trace.to_run import analyze
     from .workload.records import Workload
 
 __version__ = "0.1.0"
@@ -29,7 +29,7 @@ _WHERE = {  # file and name there; without a name it is the room itself, which c
     "Run": "run:Run",
     "Utilization": "estimate:Utilization",
     "Workload": "workload.records:Workload",
-    "analyze": "trace.analysis:analyze",
+    "analyze": "trace.to_run:analyze",
     "compare": "study.compare:compare",
     "count": "count",
     "device": "hardware:device",

@@ -144,7 +144,7 @@ def test_the_json_of_reproduce_is_documented(document: str):
 def test_the_json_of_compare_is_documented():
     from frameroof.study.compare import compare
     from frameroof.study.thresholds import apply, parse_rules
-    from frameroof.trace.analysis import analyze
+    from frameroof.trace.to_run import analyze
 
     runs = [analyze(DOCS / "guide" / "examples" / name) for name in ("before.json", "after.json")]
     found = compare(*runs)

@@ -76,7 +76,7 @@ def test_names_of_ranges_are_spelled_in_one_file() -> None:
 
 
 # A share of a peak or of a bandwidth is no limit; the ridge is a value of a device.
-SHARES = {"hardware/records.py", "trace/table.py", "trace/advice/precision.py", "characterize/sequence.py"}
+SHARES = {"hardware/records.py", "trace/tables.py", "trace/advice/precision.py", "characterize/sequence.py"}
 RATE = re.compile(r"(^|_)(peaks?|bandwidth|dense_flops)$")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from make_traces import HERE, MADE
 
-from frameroof.trace.analysis import analyze
+from frameroof.trace.to_run import analyze
 
 FLASH = 4 * 12 * 1280 * 1280 * 128  # two products of 12 heads of 128, 1,280 queries and keys
 

@@ -17,7 +17,7 @@ from frameroof.estimate import estimate, memory_of
 from frameroof.files import opened, read_unpacked, read_whole
 from frameroof.hardware import load_devices, parse_changes, parse_node
 from frameroof.run import load_run
-from frameroof.trace.analysis import analyze
+from frameroof.trace.to_run import analyze
 from frameroof.workload.expr import expr
 from frameroof.workload.file import loads
 

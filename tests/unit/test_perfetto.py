@@ -7,12 +7,12 @@ import json
 import pytest
 from trace_made import place_of
 
-from frameroof.trace.attention import find_attention
-from frameroof.trace.idle import explain_idle
-from frameroof.trace.perfetto import CATEGORY, PROCESS, export
+from frameroof.trace.export.perfetto import CATEGORY, PROCESS, export
+from frameroof.trace.find.attention.calls import find_attention
+from frameroof.trace.find.idle import explain_idle
+from frameroof.trace.find.stages import find_stages
 from frameroof.trace.read.decode import read
 from frameroof.trace.resolve.work_table import place
-from frameroof.trace.stages import find_stages
 
 BASE = 1_700_000_000_000_000  # µs since 1970: a double is a quarter of one wide here
 

@@ -8,7 +8,7 @@ from trace_made import FILES, REAL, SHARED, TRUTH, Made, real
 
 from frameroof.hardware import device
 from frameroof.run import Run, load_run, save_run
-from frameroof.trace.analysis import analyze
+from frameroof.trace.to_run import analyze
 
 MALFORMED = SHARED / "traces" / "malformed"
 NAMES = sorted(TRUTH) or ["none"]
@@ -271,7 +271,7 @@ def test_each_device_waits_for_itself(tmp_path):
 
 
 def test_several_ranks(tmp_path):
-    from frameroof.trace.ranks import overall
+    from frameroof.trace.find.ranks import overall
 
     runs = []
     for rank, compute in enumerate((20_000, 30_000)):

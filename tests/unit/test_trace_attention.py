@@ -6,7 +6,7 @@ import pytest
 from trace_made import H100, Made
 
 from frameroof.hardware import device
-from frameroof.trace.attention import find_attention
+from frameroof.trace.find.attention.calls import find_attention
 from frameroof.trace.read.decode import read
 from frameroof.trace.resolve.attention_call import Attention
 from frameroof.trace.resolve.work_table import place
@@ -224,7 +224,7 @@ def test_flops_of_a_processor_run_with_eager_attention(tmp_path):
             weights = torch.softmax(torch.matmul(q, q.transpose(-1, -2)) * 0.3, -1)
             torch.matmul(weights, q)
     recorded.export_chrome_trace(str(tmp_path / "cpu.json"))
-    from frameroof.trace.analysis import analyze
+    from frameroof.trace.to_run import analyze
 
     run = analyze(tmp_path / "cpu.json")
     (row,) = run.attention

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from trace_made import Made
 
-from frameroof.trace.attention import find_attention
+from frameroof.trace.find.attention.calls import find_attention
 
 SDPA = "aten::_scaled_dot_product_flash_attention"
 STEP = 100_000

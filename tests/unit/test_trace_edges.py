@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from trace_made import H100, Made
 
-from frameroof.trace import stages
-from frameroof.trace.attention import find_attention
+from frameroof.trace.find import stages
+from frameroof.trace.find.attention.calls import find_attention
 from frameroof.trace.read.repair import Salvager
 from frameroof.trace.resolve.operator_cost import matmul
 from frameroof.trace.resolve.recorded_inputs import Inputs

@@ -10,9 +10,9 @@ import pytest
 from trace_made import H100, Made, place_of
 
 from frameroof.hardware import device
-from frameroof.trace.analysis import analyze
 from frameroof.trace.read.decode import read
 from frameroof.trace.resolve.link import link, module_paths
+from frameroof.trace.to_run import analyze
 
 
 def named(trace, rows):

@@ -9,7 +9,7 @@ import pytest
 from nsys_made import COPY, FILL, KERNEL, MAIN, Export, tid
 from trace_made import place_of
 
-from frameroof.trace.idle import explain_idle
+from frameroof.trace.find.idle import explain_idle
 from frameroof.trace.read.decode import read
 from frameroof.trace.read.nsys.export import read_nsys
 from frameroof.trace.resolve.operator_cost import cost, matmul

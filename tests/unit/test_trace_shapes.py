@@ -196,7 +196,7 @@ def test_a_profile_of_the_processor_counts_every_product_once(tmp_path):
     with torch.no_grad(), profile(activities=[ProfilerActivity.CPU], record_shapes=True) as recorded_run:
         run("cpu")
     recorded_run.export_chrome_trace(str(tmp_path / "cpu.json"))
-    from frameroof.trace.analysis import analyze
+    from frameroof.trace.to_run import analyze
 
     found = analyze(tmp_path / "cpu.json")
     assert found.summary.flops == want

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from frameroof.trace.analysis import analyze
 from frameroof.trace.read.decode import read
 from frameroof.trace.resolve.link import link
 from frameroof.trace.resolve.work_table import place
+from frameroof.trace.to_run import analyze
 
 SHARED = Path(__file__).parents[3] / "shared"
 REAL = SHARED / "traces" / "real"

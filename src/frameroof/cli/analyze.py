@@ -126,7 +126,7 @@ def _analyzed(
 
     source = open_source(path).begin()  # unpacked while NumPy and the rest are imported
     from ..report.progress import status
-    from ..trace.analysis import analyze as run_analysis
+    from ..trace.to_run import analyze as run_analysis
 
     with status(f"reading {Path(path).name}") as say:
         return run_analysis(
@@ -148,7 +148,7 @@ def _beside(run: Run, against: str, sizes: dict[str, int], on: str | None) -> Ga
 
 
 def _show(runs: list[Run], found: Gap | None, top: int, as_json: bool) -> None:
-    from ..trace.ranks import overall
+    from ..trace.find.ranks import overall
 
     if as_json:
         from ..report.json import print_json

@@ -17,7 +17,7 @@ from ..dtypes import check as check_choice
 from ..hardware import Device
 from ..roofline import Roofline
 from ..run import Run
-from ..trace.plausible import ROUNDING, reason_of
+from ..trace.find.above_peak import ROUNDING, reason_of
 from ..trace.runs import run_of
 from ..units import format_bandwidth
 from ..workload.records import Workload

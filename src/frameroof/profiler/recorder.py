@@ -202,7 +202,7 @@ class Profile:
         trace = self.trace
         if self._result is None:
             from ..trace.advice import advise
-            from ..trace.analysis import analyze
+            from ..trace.to_run import analyze
 
             if self.environment is None:
                 self.environment = surroundings()

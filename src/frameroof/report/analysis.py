@@ -11,7 +11,7 @@ from .console import console, table
 from .lengths import distribution, series
 
 if TYPE_CHECKING:
-    from ..trace.ranks import Overall
+    from ..trace.find.ranks import Overall
 
 MOST_ROWS = 12
 

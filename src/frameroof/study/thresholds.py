@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from ..trace.idle import CAUSES
+from ..trace.find.idle import CAUSES
 from ..trace.resolve.classify import CLASSES
 from ..units import format_bytes, format_flops, format_seconds, parse_seconds
 from .compare import GROUPS, SINGLE, Change, Comparison

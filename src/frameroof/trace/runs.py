@@ -18,7 +18,7 @@ def run_of(given: Run | str | os.PathLike[str]) -> Run:
         return given
     if is_run(given):
         return load_run(given)
-    from .analysis import analyze
+    from .to_run import analyze
 
     return analyze(given)
 

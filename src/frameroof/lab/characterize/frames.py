@@ -12,14 +12,14 @@ from typing import Any
 import polars as pl
 
 from ...study.characterize.source import CALLS, WORK
-from ...trace.attention import find_attention
+from ...trace.find.attention.calls import find_attention
+from ...trace.find.stages import find_stages
 from ...trace.read.decode import read
 from ...trace.read.events import Kind
 from ...trace.resolve.attention_call import Attention
 from ...trace.resolve.classify import ATTENTION, classify
 from ...trace.resolve.cost_of_work import account, reclassify
 from ...trace.resolve.work_table import Placed, place
-from ...trace.stages import find_stages
 
 
 @dataclass

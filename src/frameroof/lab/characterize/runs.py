@@ -26,9 +26,9 @@ from ...profiler.environment import surroundings
 from ...profiler.probe import probe
 from ...profiler.timing import measure
 from ...run import Run, load_run, save_run
-from ...trace.analysis import describe
-from ...trace.idle import explain_idle
-from ...trace.stages import find_stages
+from ...trace.find.idle import explain_idle
+from ...trace.find.stages import find_stages
+from ...trace.to_run import describe
 from ...written import folder_beside
 from ..attention import attention
 from ..pipelines import Pipeline, pipeline

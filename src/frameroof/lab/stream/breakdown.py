@@ -13,11 +13,11 @@ from statistics import median
 
 from ...stream.denoiser import KINDS
 from ...study.stream import LINEARS, OTHERS
-from ...trace.attention import find_attention
+from ...trace.find.attention.calls import find_attention
+from ...trace.find.stages import OUTSIDE, UNLINKED, WHOLE, find_stages
 from ...trace.intervals import covered
 from ...trace.read.decode import read
 from ...trace.resolve.work_table import Placed, place
-from ...trace.stages import OUTSIDE, UNLINKED, WHOLE, find_stages
 from .watch import DECODE
 
 CACHE = "cache."

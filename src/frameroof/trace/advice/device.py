@@ -9,7 +9,7 @@ from ...recorded import Advice, concerns
 from ...roofline import Roofline
 from ...run import AttentionRow, Run
 from ...units import format_bytes
-from ..chains import LOOSE
+from ..find.elementwise_chains import LOOSE
 from ..resolve.classify import ATTENTION
 from .words import Said, ms, suggest, times
 

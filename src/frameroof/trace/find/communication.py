@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .intervals import covered, merged, overlap
-from .resolve.classify import COMMUNICATION
-from .resolve.work_table import Placed
+from ..intervals import covered, merged, overlap
+from ..resolve.classify import COMMUNICATION
+from ..resolve.work_table import Placed
 
 
 def exposed(placed: Placed) -> dict[str, int]:

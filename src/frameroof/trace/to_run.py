@@ -16,13 +16,16 @@ from ..recorded import Origin
 from ..roofline import Roofline
 from ..run import AttentionRow, GroupRow, Launch, ProblemRow, Run, SequenceRow, StageRow, SyncRow
 from .advice import advise
-from .attention import find_attention
-from .chains import find_chains
-from .communication import exposed
+from .find.above_peak import beyond_peaks
+from .find.attention.calls import find_attention
+from .find.communication import exposed
+from .find.elementwise_chains import find_chains
+from .find.host_waits import find_syncs
+from .find.idle import Idle, explain_idle
+from .find.ranks import by_device
+from .find.repeated_text_kv import find_text_kv
+from .find.stages import UNLINKED, Stage, find_stages
 from .grouped import Grouped
-from .idle import Idle, explain_idle
-from .plausible import beyond_peaks
-from .ranks import by_device
 from .read.decode import Progress, read
 from .read.file import Source
 from .read.nsys.refuse import refuse_report
@@ -30,10 +33,7 @@ from .resolve.attention_call import Attention
 from .resolve.cost_of_work import account, hidden, reclassify
 from .resolve.graph_capture import read_capture, with_capture
 from .resolve.work_table import HOST_TIMES, Placed, place
-from .stages import UNLINKED, Stage, find_stages
-from .syncs import find_syncs
-from .table import Table, common, known_device
-from .text_kv import find_text_kv
+from .tables import Table, common, known_device
 
 
 def analyze(  # seven arguments: the trace, and one an option of the command
@@ -66,7 +66,7 @@ def analyze(  # seven arguments: the trace, and one an option of the command
     parts = find_attention(placed), find_stages(placed), explain_idle(placed)
     run = describe(placed, parts, on=on, graph_capture=covered_graph, maths=maths)
     if perfetto is not None:
-        from .perfetto import export
+        from .export.perfetto import export
 
         export(placed, *parts, perfetto, force)
     return run

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..rules import LOWER_RIGHT, UPPER_LEFT
-from .resolve.recorded_inputs import Dims, Inputs
+from ....rules import LOWER_RIGHT, UPPER_LEFT
+from ...resolve.recorded_inputs import Dims, Inputs
 
 SDPA = "aten::scaled_dot_product_attention"
 

@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from ..run import DeviceRow, Run
+from ...run import DeviceRow, Run
+from ..read.columns import Array, distinct
+from ..read.events import Kind
+from ..resolve.work_table import Placed
 from .idle import explain_idle
-from .read.columns import Array, distinct
-from .read.events import Kind
-from .resolve.work_table import Placed
 
 
 def by_device(placed: Placed) -> list[DeviceRow]:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..annotations import module_of
+from ...annotations import module_of
+from ..read.columns import Array, distinct
+from ..read.events import Kind
+from ..resolve.work_table import Placed
 from .idle import BLOCKING_SYNC, Idle, calls, copies_to_host
-from .read.columns import Array, distinct
-from .read.events import Kind
-from .resolve.work_table import Placed
 
 MOST_LOOKED_UP = 2000
 """So many calls are traced back to their line; the others of a busy loop share lines anyway."""

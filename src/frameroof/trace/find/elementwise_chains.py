@@ -11,12 +11,12 @@ import re
 
 import numpy as np
 
-from ..run import Chains
-from .grouped import Grouped
-from .read.columns import Array
-from .read.events import Kind
-from .resolve.classify import COPY, ELEMENTWISE, GROUP_NORM, LAYER_NORM, OTHER
-from .resolve.work_table import Placed
+from ...run import Chains
+from ..grouped import Grouped
+from ..read.columns import Array
+from ..read.events import Kind
+from ..resolve.classify import COPY, ELEMENTWISE, GROUP_NORM, LAYER_NORM, OTHER
+from ..resolve.work_table import Placed
 
 LOOSE = (ELEMENTWISE, COPY, LAYER_NORM, GROUP_NORM)
 LARGE = 1 << 20

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .intervals import covered, merged, overlap
-from .read.columns import Array, distinct, percentiles
-from .read.events import Kind
-from .resolve.work_table import Placed
+from ..intervals import covered, merged, overlap
+from ..read.columns import Array, distinct, percentiles
+from ..read.events import Kind
+from ..resolve.work_table import Placed
 
 CAUSES = ("host_launch", "synchronization", "copy", "dependency", "graph", "profiler", "unknown")
 BUCKETS_US = (1, 10, 100)

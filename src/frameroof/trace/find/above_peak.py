@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from ..hardware import Device
-from ..run import OperatorRow, ProblemRow, Run
+from ...hardware import Device
+from ...run import OperatorRow, ProblemRow, Run
 
 ROUNDING = 1.001
 """A share up to this is 1: times are whole nanoseconds."""

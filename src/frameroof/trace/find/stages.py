@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..annotations import module_of, stage_of
-from .intervals import covered
-from .read.columns import Array
-from .read.events import Kind
-from .resolve.link import Links
-from .resolve.work_table import Placed
+from ...annotations import module_of, stage_of
+from ..intervals import covered
+from ..read.columns import Array
+from ..read.events import Kind
+from ..resolve.link import Links
+from ..resolve.work_table import Placed
 
 OUTSIDE = "(outside modules)"
 WHOLE = "(no modules recorded)"

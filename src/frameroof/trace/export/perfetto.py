@@ -16,15 +16,15 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from ..outside import clean
-from ..written import encoded, writing_whole
-from .idle import Idle
-from .read.file import BOM, Source, is_sqlite, open_source
-from .read.pieces import Walk
-from .read.repair import BLANK, BROKEN, Salvager, lenient_header
-from .resolve.attention_call import Attention
-from .resolve.work_table import Placed
-from .stages import Stage
+from ...outside import clean
+from ...written import encoded, writing_whole
+from ..find.idle import Idle
+from ..find.stages import Stage
+from ..read.file import BOM, Source, is_sqlite, open_source
+from ..read.pieces import Walk
+from ..read.repair import BLANK, BROKEN, Salvager, lenient_header
+from ..resolve.attention_call import Attention
+from ..resolve.work_table import Placed
 
 CATEGORY = "frameroof"
 """Category of our events: none that a reader takes for work."""

@@ -20,9 +20,9 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from .resolve.attention_call import Attention
-from .resolve.classify import CONVOLUTION, LINEAR
-from .resolve.work_table import Placed
+from ...resolve.attention_call import Attention
+from ...resolve.classify import CONVOLUTION, LINEAR
+from ...resolve.work_table import Placed
 
 NEAR = 6
 """Linear layers before and after an attention among which its own projections are looked for."""

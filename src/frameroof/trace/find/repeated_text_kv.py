@@ -20,11 +20,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..run import TextKV
-from .resolve.attention_call import Attention
-from .resolve.classify import LINEAR
-from .resolve.operator_cost import matmul
-from .resolve.work_table import Placed
+from ...run import TextKV
+from ..resolve.attention_call import Attention
+from ..resolve.classify import LINEAR
+from ..resolve.operator_cost import matmul
+from ..resolve.work_table import Placed
 
 _CROSS = re.compile(r"attn2|cross|encoder_attn", re.I)
 _KEYS = re.compile(r"^((to_)?(k|v|kv|key|value)|(k|v|kv)_(proj|linear)|w[kv])$")

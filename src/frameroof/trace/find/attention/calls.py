@@ -13,16 +13,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..rules import UPPER_LEFT
-from .attention_kinds import tell_apart
-from .attention_sizes import SDPA, Sizes, measure
-from .read.columns import Array
-from .read.events import Kind
-from .resolve.attention_call import Attention
-from .resolve.classify import ATTENTION, LINEAR, SOFTMAX, classify
-from .resolve.operator_cost import matmul
-from .resolve.recorded_inputs import Dims, Inputs
-from .resolve.work_table import Placed
+from ....rules import UPPER_LEFT
+from ...read.columns import Array
+from ...read.events import Kind
+from ...resolve.attention_call import Attention
+from ...resolve.classify import ATTENTION, LINEAR, SOFTMAX, classify
+from ...resolve.operator_cost import matmul
+from ...resolve.recorded_inputs import Dims, Inputs
+from ...resolve.work_table import Placed
+from .kinds import tell_apart
+from .sizes import SDPA, Sizes, measure
 
 REACH = 64
 """How many pieces of work of one stream may stand between a softmax and its two products (the first layer of T5 makes

@@ -13,13 +13,13 @@ from ..dtypes import TORCH, unit_of
 from ..hardware import Device, device
 from ..roofline import Roofline
 from ..run import Coverage, GroupRow, ModuleRow, OperatorRow, ShapeRow, Summary
+from .find.idle import Idle
+from .find.stages import Stage
 from .grouped import Grouped
-from .idle import Idle
 from .read.columns import Array
 from .read.events import Kind
 from .resolve.cost_of_work import MATRIX, over_link
 from .resolve.work_table import Placed
-from .stages import Stage
 
 SHORT_NS = 10_000
 MOST_LEVELS = 100

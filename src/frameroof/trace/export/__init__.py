@@ -1,0 +1,1 @@
+"""Writing a trace again for other tools, with what was found in it."""
