@@ -56,6 +56,21 @@ def test_broken_files_are_sentences(tiny, change, sentence):
         file.loads(broken(tiny, change))
 
 
+@pytest.mark.parametrize(
+    ("text", "elements"),
+    [
+        ("w:bf16[min(32,b*s),64]=", 64 * 6),
+        ("bf16[b,2*min(b*b,min(4*s,s-1))+1,7]+", 2 * 5 * 7),
+        ("fp32[]~", 1),
+        ("int64[b,s]", 6),
+    ],
+)
+def test_a_tensor_is_the_one_that_its_text_was_written_from(text, elements):
+    read = file.tensor_of(text)
+    assert read.elements({"b": 2, "s": 3}) == elements
+    assert file.tensor_of(file.tensor_text(read)) == read
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\x00\xff", b"not json", b'{"a":1}'])
 def test_other_files_are_sentences(data):
     with pytest.raises(ValueError, match=r"is not a workload file|broken"):

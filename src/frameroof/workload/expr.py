@@ -332,7 +332,7 @@ def constant(value: int) -> Poly:
 
 @lru_cache(maxsize=65536)
 def poly(text: str) -> Poly:
-    """Read a polynomial written with + - * only; `ValueError` with a sentence otherwise."""
+    """Read a polynomial written with + - * and the min of two only; `ValueError` with a sentence otherwise."""
     try:
         found = _written(text) or _poly_of(_parsed(text).body, text)  # the latter's errors are sentences
     except RecursionError:
@@ -379,7 +379,9 @@ def _poly_of(node: ast.AST, text: str) -> Poly:
             return _poly_of(left, text) - _poly_of(right, text)
         case ast.BinOp(left=left, op=ast.Mult(), right=right):
             return _times(_poly_of(left, text), _poly_of(right, text), text)
-    raise ValueError(f"{quoted(text)} is not a polynomial of sizes (only + - * are allowed)")
+        case ast.Call(func=ast.Name(id="min"), args=[one, other], keywords=[]):
+            return _poly_of(one, text).smaller(_poly_of(other, text))
+    raise ValueError(f"{quoted(text)} is not a polynomial of sizes (only + - * and min of two are allowed)")
 
 
 def _times(left: Poly, right: Poly, text: str) -> Poly:

@@ -129,10 +129,24 @@ def tensor_of(text: str) -> Tensor:
     dtype, bracket, shape = body.partition("[")
     if not (bracket and closed) or dtype not in BITS or mark not in _TRAFFIC:
         raise ValueError(f"{quoted(text)} is not a tensor such as bf16[b,320,h,w]")
-    if shape.count(",") >= MOST_RANK:
+    sides = _sides(shape)
+    if len(sides) > MOST_RANK:
         raise ValueError(f"{quoted(text)} has too many dimensions; a tensor has at most {MOST_RANK}")
-    dims = tuple(poly(dim) for dim in shape.split(",")) if shape else ()
-    return Tensor(dims, dtype, text.startswith("w:"), _TRAFFIC[mark])
+    return Tensor(tuple(map(poly, sides)), dtype, text.startswith("w:"), _TRAFFIC[mark])
+
+
+def _sides(shape: str) -> list[str]:
+    """The expressions of a shape: commas within parentheses, as in ``min(b*s,32)``, part none."""
+    if "(" not in shape:
+        return shape.split(",") if shape else []
+    sides, depth = [""], 0
+    for piece in re.split("([(),])", shape):
+        depth += {"(": 1, ")": -1}.get(piece, 0)
+        if piece == "," and not depth:
+            sides.append("")
+        else:
+            sides[-1] += piece
+    return sides
 
 
 def _pack_stage(stage: Stage) -> _Stage:
