@@ -5,6 +5,7 @@ import json
 import pytest
 
 from frameroof.workload import file
+from frameroof.workload.tensors import tensor_of, tensor_text
 
 
 def test_round_trip(tiny, tmp_path):
@@ -44,6 +45,11 @@ def broken(tiny, change):
         (lambda d: d["stages"][0].update(tensors=["bf17[2]"]), "is not a tensor"),
         (lambda d: d["stages"][0].update(repeat="steps/2"), "not of the grammar"),
         (lambda d: d["stages"][0]["ops"][0].update(reads=[10**6]), "broken workload"),
+        (
+            lambda d: d["stages"][0]["ops"][0].update(region=-1),
+            r">= 0 - at `\$.stages\[0\].ops\[0\].region`",
+        ),
+        (lambda d: d["stages"][0]["ops"][0].update(attrs={"unused": "no"}), "unused is true or false, not 'no'"),
         (lambda d: d["stages"][0].update(surprise=1), "surprise"),
         (lambda d: d["stages"][0].update(let={}), "uses '.*', which nothing binds"),
         (lambda d: d["stages"][0].update(repeat="miles"), "repeat uses 'miles', which nothing binds"),
@@ -66,9 +72,9 @@ def test_broken_files_are_sentences(tiny, change, sentence):
     ],
 )
 def test_a_tensor_is_the_one_that_its_text_was_written_from(text, elements):
-    read = file.tensor_of(text)
+    read = tensor_of(text)
     assert read.elements({"b": 2, "s": 3}) == elements
-    assert file.tensor_of(file.tensor_text(read)) == read
+    assert tensor_of(tensor_text(read)) == read
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\x00\xff", b"not json", b'{"a":1}'])

@@ -21,10 +21,11 @@ def _workload() -> tuple[str, ...]:
     from ..estimate.stages import MOST_ROWS, MOST_TURNS
     from ..outside import MOST_LEVELS
     from ..workload import expr, file, fold
+    from ..workload.tensors import MOST_RANK
 
     return (
         f"A workload file: at most {file.MOST_BYTES:,} bytes, also unpacked, {MOST_LEVELS} levels of nesting, "
-        f"{file.MOST_OPERATIONS:,} operations, as many tensors, of at most {file.MOST_RANK} dimensions, "
+        f"{file.MOST_OPERATIONS:,} operations, as many tensors, of at most {MOST_RANK} dimensions, "
         f"{file.MOST_OPERANDS:,} operands, {file.MOST_NAMES:,} sizes, stages or names, "
         f"{file.MOST_SAID:,} characters of notes and sources; for at most {file.MOST_DEVICES:,} devices",
         f"Its expressions: at most {expr.MOST_TEXT:,} characters, {expr.MOST_TERMS:,} terms of {expr.MOST_FACTORS} "

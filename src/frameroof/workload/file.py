@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -17,9 +17,10 @@ from ..files import read_unpacked
 from ..outside import from_json, quoted
 from ..rules import ALIGNMENTS, UPPER_LEFT, VECTOR_PER_SCORE
 from ..written import write_whole
-from .expr import GRAMMAR_VERSION, Poly, expr, poly
-from .records import AGAIN, CHIP, DIMS_OF, GIVEN, KINDS, Held, Op, Stage, Tensor, Workload
+from .expr import GRAMMAR_VERSION, Poly, expr
+from .records import DIMS_OF, KINDS, Held, Op, Stage, Tensor, Workload
 from .size import Size
+from .tensors import tensor_of, tensor_text
 
 FORMAT = "frameroof.workload"
 VERSION = 2
@@ -30,17 +31,12 @@ MOST_OPERATIONS = 10_000
 """Operations and tensors of a file, each; the catalogue's largest has 1,304."""
 MOST_OPERANDS = 100_000
 """Tensors read and written by all operations of a file."""
-MOST_RANK = 64
-"""Dimensions of a tensor."""
 MOST_NAMES = 1_000
 """Sizes, stages, and names that one stage binds."""
 MOST_SAID = 100_000
 """Characters of all notes and sources of a file; the catalogue's longest have 1,890."""
 MOST_DEVICES = 100_000
 """Devices of a plan."""
-_MARKS = {"": "", CHIP: "~", GIVEN: "+", AGAIN: "="}
-_TRAFFIC = {**{mark: traffic for traffic, mark in _MARKS.items()}, "~~": CHIP}
-"""``~~`` is what files of version 1 have where fusing was a pass."""
 _TAKEN = ("min", "max", "ceil")
 
 
@@ -53,7 +49,7 @@ class _Op(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     dims: dict[str, str | int] = {}
     attrs: dict[str, str | int | bool] = {}
     count: str | int = 1
-    region: int = 0
+    region: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class _Size(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
@@ -114,41 +110,6 @@ def _number(value: Poly) -> str | int:
     return int(text) if set(value.terms) <= {()} else text
 
 
-def tensor_text(tensor: Tensor) -> str:
-    """One tensor as text: ``w:bf16[320,4,3,3]``, with a mark at the end for its traffic (`_MARKS`)."""
-    shape = ",".join(map(str, tensor.shape))
-    return f"{'w:' if tensor.weight else ''}{tensor.dtype}[{shape}]{_MARKS[tensor.traffic]}"
-
-
-def tensor_of(text: str) -> Tensor:
-    """The inverse of `tensor_text`.
-
-    Raises `ValueError`, a sentence, for a text of another form.
-    """
-    body, closed, mark = text.removeprefix("w:").rpartition("]")
-    dtype, bracket, shape = body.partition("[")
-    if not (bracket and closed) or dtype not in BITS or mark not in _TRAFFIC:
-        raise ValueError(f"{quoted(text)} is not a tensor such as bf16[b,320,h,w]")
-    sides = _sides(shape)
-    if len(sides) > MOST_RANK:
-        raise ValueError(f"{quoted(text)} has too many dimensions; a tensor has at most {MOST_RANK}")
-    return Tensor(tuple(map(poly, sides)), dtype, text.startswith("w:"), _TRAFFIC[mark])
-
-
-def _sides(shape: str) -> list[str]:
-    """The expressions of a shape: commas within parentheses, as in ``min(b*s,32)``, part none."""
-    if "(" not in shape:
-        return shape.split(",") if shape else []
-    sides, depth = [""], 0
-    for piece in re.split("([(),])", shape):
-        depth += {"(": 1, ")": -1}.get(piece, 0)
-        if piece == "," and not depth:
-            sides.append("")
-        else:
-            sides[-1] += piece
-    return sides
-
-
 def _pack_stage(stage: Stage) -> _Stage:
     table: dict[Tensor, int] = {}
     ops = []
@@ -202,6 +163,17 @@ def _param(name: str, packed: _Size) -> Size:
     return size
 
 
+def _check_attrs(op: _Op) -> None:
+    if op.attrs.get("piece", "") not in VECTOR_PER_SCORE:
+        raise ValueError(f"operation {quoted(op.path)}: unknown piece {quoted(op.attrs['piece'])}")
+    if (align := op.attrs.get("align", UPPER_LEFT)) not in ALIGNMENTS:
+        raise ValueError(f"operation {quoted(op.path)}: align is {' or '.join(ALIGNMENTS)}, not {quoted(align)}")
+    if (maths := op.attrs.get("maths", MATHS[0])) not in MATHS:
+        raise ValueError(f"operation {quoted(op.path)}: maths is {' or '.join(MATHS)}, not {quoted(maths)}")
+    if not isinstance(unused := op.attrs.get("unused", True), bool):
+        raise ValueError(f"operation {quoted(op.path)}: unused is true or false, not {quoted(unused)}")
+
+
 def _stage(packed: _Stage) -> Stage:
     tensors = [tensor_of(text) for text in packed.tensors]
     if any(dtype not in BITS or n < 0 for dtype, n in packed.weights.items()):
@@ -216,15 +188,10 @@ def _stage(packed: _Stage) -> Stage:
     for op in packed.ops:
         if op.kind not in KINDS:
             raise ValueError(f"operation {quoted(op.path)}: unknown kind {quoted(op.kind)}")
-        if op.attrs.get("piece", "") not in VECTOR_PER_SCORE:
-            raise ValueError(f"operation {quoted(op.path)}: unknown piece {quoted(op.attrs['piece'])}")
+        _check_attrs(op)
         missing = [name for name in DIMS_OF.get(op.kind, ()) if name not in op.dims]
         if missing or (op.kind == "attention" and "piece" not in op.attrs and len(op.reads) < 3):
             raise ValueError(f"operation {quoted(op.path)}: a {op.kind} needs {missing or 'three operands'}")
-        if (align := op.attrs.get("align", UPPER_LEFT)) not in ALIGNMENTS:
-            raise ValueError(f"operation {quoted(op.path)}: align is {' or '.join(ALIGNMENTS)}, not {quoted(align)}")
-        if (maths := op.attrs.get("maths", MATHS[0])) not in MATHS:
-            raise ValueError(f"operation {quoted(op.path)}: maths is {' or '.join(MATHS)}, not {quoted(maths)}")
         dims = {name: Poly.of(value) for name, value in op.dims.items()}
         if not all(0 <= i < len(tensors) for group in (op.reads, op.writes) for i in group):
             raise ValueError(f"operation {quoted(op.path)}: it names a tensor that is not in the stage's list")
