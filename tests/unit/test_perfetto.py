@@ -12,7 +12,7 @@ from frameroof.trace.find.attention.calls import find_attention
 from frameroof.trace.find.idle import explain_idle
 from frameroof.trace.find.stages import find_stages
 from frameroof.trace.read.decode import read
-from frameroof.trace.resolve.work_table import place
+from frameroof.trace.resolve.work_table import make_work_table
 
 BASE = 1_700_000_000_000_000  # µs since 1970: a double is a quarter of one wide here
 
@@ -43,8 +43,8 @@ WHOLE = {"schemaVersion": 1, "traceEvents": EVENTS, "traceName": "x.json"}
 
 def exported(path, target, force=False):
     """Export what is at `path`; (the result decoded, our bars by track)."""
-    placed = place(read(path))
-    export(placed, find_attention(placed), find_stages(placed), explain_idle(placed), target, force)
+    work_table = make_work_table(read(path))
+    export(work_table, find_attention(work_table), find_stages(work_table), explain_idle(work_table), target, force)
     text = target.read_bytes()
     data = json.loads(gzip.decompress(text) if target.suffix == ".gz" else text)
     ours = [e for e in (data if isinstance(data, list) else data["traceEvents"]) if e["pid"] == PROCESS]
@@ -76,7 +76,7 @@ def test_bars_stand_where_the_work_is(tmp_path):
 def test_it_reads_again_as_the_same_work(tmp_path):
     path = written(tmp_path, WHOLE)
     exported(path, tmp_path / "out.json")
-    first, second = (explain_idle(place(read(p))) for p in (path, tmp_path / "out.json"))
+    first, second = (explain_idle(make_work_table(read(p))) for p in (path, tmp_path / "out.json"))
     assert (first.busy_ns, first.span_ns, first.causes) == (second.busy_ns, second.span_ns, second.causes)
     assert (second.busy_ns, second.span_ns) == (40_125, 90_000)
 
@@ -113,7 +113,10 @@ def test_whatever_was_broken_the_result_is_json(tmp_path, text, kept):
     data, bars = exported(path, tmp_path / "out.json")
     events = data if isinstance(data, list) else data["traceEvents"]
     assert len([e for e in events if e["pid"] != PROCESS]) == kept
-    assert explain_idle(place(read(path))).busy_ns == explain_idle(place(read(tmp_path / "out.json"))).busy_ns
+    assert (
+        explain_idle(make_work_table(read(path))).busy_ns
+        == explain_idle(make_work_table(read(tmp_path / "out.json"))).busy_ns
+    )
     assert sum(b["dur"] for b in bars.get("frameroof: idle (cause)", [])) == (
         pytest.approx({9: 49.875, 8: 10, 0: 0}[kept], abs=1e-6)
     )
@@ -159,9 +162,9 @@ def test_traces_in_files_keep_every_event(tmp_path, name):
     original = json.loads(gzip.decompress(text) if path.suffix == ".gz" else text)
     assert [e for e in data["traceEvents"] if e.get("pid") != PROCESS] == original["traceEvents"]
     assert {**data, "traceEvents": 0} == {**original, "traceEvents": 0}
-    placed = place(read(tmp_path / "out.json.gz"))
-    idle = explain_idle(placed)
-    if not placed.on_cpu:
+    work_table = make_work_table(read(tmp_path / "out.json.gz"))
+    idle = explain_idle(work_table)
+    if not work_table.on_cpu:
         assert round(1000 * sum(b["dur"] for b in bars["frameroof: idle (cause)"])) == idle.idle_ns
     for track in bars.values():
         edges = sorted((b["ts"], b["ts"] + b["dur"]) for b in track)

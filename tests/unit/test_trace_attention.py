@@ -9,7 +9,7 @@ from frameroof.hardware import device
 from frameroof.trace.find.attention.calls import find_attention
 from frameroof.trace.read.decode import read
 from frameroof.trace.resolve.attention_call import Attention
-from frameroof.trace.resolve.work_table import place
+from frameroof.trace.resolve.work_table import make_work_table
 
 BF16 = "c10::BFloat16"
 
@@ -260,9 +260,9 @@ def test_copies_of_the_factors_stand_around_their_attention(tmp_path):
         t.kernel(at + 60_000, 4_000, 1000 * i + 902, "work")
     t.one("aten::copy_", 400_000, 900, "direct_copy", [[2, 16, 24]] * 2, ["float"] * 2)  # of what follows
     (call,) = found(t, tmp_path)
-    placed = t.place(tmp_path)
-    assert [placed.kernel[row] for row in call.rows] == ["work"] * 3
-    assert [placed.kernel[row] for row in call.around] == ["direct_copy"] * 2
+    work_table = t.place(tmp_path)
+    assert [work_table.kernel[row] for row in call.rows] == ["work"] * 3
+    assert [work_table.kernel[row] for row in call.around] == ["direct_copy"] * 2
     assert call.duration == 3 * 4_000
     run = t.run(tmp_path)
     assert {c.name: c.time_ns for c in run.classes} == {"attention": 12_000, "copy": 2 * 700 + 900}
@@ -275,8 +275,8 @@ def profiled(tmp_path, work):
     with torch.no_grad(), profile(activities=[ProfilerActivity.CPU], record_shapes=True) as recorded:
         work(torch)
     recorded.export_chrome_trace(str(tmp_path / "cpu.json"))
-    placed = place(read(tmp_path / "cpu.json"))
-    return placed, find_attention(placed)
+    work_table = make_work_table(read(tmp_path / "cpu.json"))
+    return work_table, find_attention(work_table)
 
 
 def test_the_eager_pattern_inside_of_pytorchs_function_is_one_attention(tmp_path):
@@ -289,16 +289,20 @@ def test_the_eager_pattern_inside_of_pytorchs_function_is_one_attention(tmp_path
         with sdpa_kernel(SDPBackend.MATH):
             torch.nn.functional.scaled_dot_product_attention(q, k, k)
 
-    placed, calls = profiled(tmp_path, work)
+    work_table, calls = profiled(tmp_path, work)
     (call,) = calls
     assert (call.geometry, call.fused, call.causal, call.kind) == ((2, 3, 32, 20, 8), False, False, "cross")
-    whole = {row for row, at in enumerate(placed.operator_row.tolist()) if at >= call_of(placed, "aten::scaled_dot")}
+    whole = {
+        row for row, at in enumerate(work_table.operator_row.tolist()) if at >= call_of(work_table, "aten::scaled_dot")
+    }
     assert set(call.rows) | set(call.around) == whole  # nothing else was run
 
 
-def call_of(placed, prefix):
+def call_of(work_table, prefix):
     """The first call of an operator."""
-    return min(at for at, name in zip(placed.operator_row.tolist(), placed.operator, strict=True) if prefix in name)
+    return min(
+        at for at, name in zip(work_table.operator_row.tolist(), work_table.operator, strict=True) if prefix in name
+    )
 
 
 def test_heads_folded_into_the_batch_are_told_by_the_layer_that_follows(tmp_path):
@@ -321,8 +325,8 @@ def test_pytorchs_fast_path_of_an_encoder_layer_is_one_attention(tmp_path):
         x = torch.ones(2, 16, 32)
         attend(x, x, x, need_weights=False)
 
-    placed, (call,) = profiled(tmp_path, work)
+    work_table, (call,) = profiled(tmp_path, work)
     assert (call.geometry, call.fused, call.kind) == ((2, 4, 16, 16, 8), False, "self")
-    operators = [placed.operator[row] for row in (*call.rows, *call.around)]
+    operators = [work_table.operator[row] for row in (*call.rows, *call.around)]
     assert "aten::_native_multi_head_attention" in operators
     assert not {"aten::mm", "aten::addmm", "aten::linear"} & set(operators)

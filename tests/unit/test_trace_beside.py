@@ -52,14 +52,14 @@ def test_the_same_with_and_without(tmp_path, small_pieces):
 
 def test_the_helper_takes_a_share(tmp_path, small_pieces, monkeypatch):
     taken = []
-    absorb = decode_process.Gatherer.absorb
+    absorb = decode_process.ColumnBuilder.absorb
 
     def counted(self, other):
         taken.append(other.events)
         absorb(self, other)
 
-    monkeypatch.setattr(decode_process.Gatherer, "absorb", counted)
-    monkeypatch.setattr(decode_process.Helper, "give_back", lambda self: None)  # what it was given stays with it
+    monkeypatch.setattr(decode_process.ColumnBuilder, "absorb", counted)
+    monkeypatch.setattr(decode_process.DecodeProcess, "give_back", lambda self: None)  # what it was given stays with it
     read(written(tmp_path, [event(i) for i in range(400)]), helper=True)
     assert len(taken) == 1
     assert 0 < taken[0] <= 400
@@ -73,9 +73,9 @@ def test_what_a_helper_cannot_take_is_read_by_one(tmp_path, small_pieces, odd):
 
 def test_an_interrupt_ends_the_helper(tmp_path, small_pieces, monkeypatch):
     helpers = []
-    start = decode_process.Helper.__init__
+    start = decode_process.DecodeProcess.__init__
     monkeypatch.setattr(
-        decode_process.Helper, "__init__", lambda self, decode: (helpers.append(self), start(self, decode))[1]
+        decode_process.DecodeProcess, "__init__", lambda self, decode: (helpers.append(self), start(self, decode))[1]
     )
 
     def stop(_):
@@ -89,13 +89,13 @@ def test_an_interrupt_ends_the_helper(tmp_path, small_pieces, monkeypatch):
 
 def test_an_interrupt_while_waiting_for_the_answer_ends_the_helper(tmp_path, small_pieces, monkeypatch):
     """What was read to its end is not closed a second time: its number may be another file's by then."""
-    end = decode_process.Helper._end
+    end = decode_process.DecodeProcess._end
 
     def interrupted(self):
-        monkeypatch.setattr(decode_process.Helper, "_end", end)
+        monkeypatch.setattr(decode_process.DecodeProcess, "_end", end)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(decode_process.Helper, "_end", interrupted)
+    monkeypatch.setattr(decode_process.DecodeProcess, "_end", interrupted)
     with pytest.raises(KeyboardInterrupt):
         read(written(tmp_path, [event(i) for i in range(400)]), helper=True)
 
@@ -131,7 +131,7 @@ def test_small_files_need_no_helper():
 
 
 def test_columns_of_pieces_stand_in_the_order_of_the_file():
-    first, second = decode_process.Gatherer(), decode_process.Gatherer()
+    first, second = decode_process.ColumnBuilder(), decode_process.ColumnBuilder()
     from frameroof.trace.read.events import Args, Event, Header
 
     second.add([Event("X", "kernel", "b", 0, 7, 5.0, 1.0, None, Args(correlation=2))], 0)

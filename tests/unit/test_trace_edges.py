@@ -7,7 +7,7 @@ from trace_made import H100, Made
 
 from frameroof.trace.find import stages
 from frameroof.trace.find.attention.calls import find_attention
-from frameroof.trace.read.repair import Salvager
+from frameroof.trace.read.repair import Repairer
 from frameroof.trace.resolve.operator_cost import matmul
 from frameroof.trace.resolve.recorded_inputs import Inputs
 
@@ -198,22 +198,22 @@ def test_products_by_their_sizes(operator, dims, product):
 
 def test_an_inner_object_without_a_phase_belongs_to_its_event():
     sound = b'{"ph": "X", "name": "a", "args": {"of": [{"id": 1}, {"id": 2}]}}'
-    salvager = Salvager(keep=True)
-    events, tail = salvager.events(sound + b', {"ph": "X", "name": "say "hi""}', last=False)
+    repairer = Repairer(keep=True)
+    events, tail = repairer.events(sound + b', {"ph": "X", "name": "say "hi""}', last=False)
     assert [event.name for event in events] == ["a", 'say "hi"']
-    assert dict(salvager.mended) == {"unescaped quotes or backslashes in a name": 1}
-    assert (salvager.lost, salvager.lost_bytes, salvager.foreign, tail) == (0, 0, 0, None)
-    assert salvager.texts is not None
-    assert (salvager.texts[0], len(salvager.texts)) == (sound, 2)
+    assert dict(repairer.mended) == {"unescaped quotes or backslashes in a name": 1}
+    assert (repairer.lost, repairer.lost_bytes, repairer.foreign, tail) == (0, 0, 0, None)
+    assert repairer.texts is not None
+    assert (repairer.texts[0], len(repairer.texts)) == (sound, 2)
 
 
 def test_ruins_are_counted_with_their_bytes_and_the_events_in_them():
-    salvager = Salvager()
-    events, _ = salvager.events(b'of a name"}, {"ph": "X", "name": "a"}, {"ph": "X", "na', last=False)
+    repairer = Repairer()
+    events, _ = repairer.events(b'of a name"}, {"ph": "X", "name": "a"}, {"ph": "X", "na', last=False)
     assert [event.name for event in events] == ["a"]
     # `of a name"` before the first start, `{"ph": "X", "na` cut off
-    assert (salvager.foreign, salvager.lost, salvager.lost_bytes) == (1, 1, 10 + 15)
-    assert [(p.what, p.count, p.action) for p in salvager.problems()] == [
+    assert (repairer.foreign, repairer.lost, repairer.lost_bytes) == (1, 1, 10 + 15)
+    assert [(p.what, p.count, p.action) for p in repairer.problems()] == [
         ("events too broken to read", 1, "left out (25 bytes of text)"),
         ("entries of the list that are no events", 1, "left out (25 bytes of text)"),
     ]

@@ -9,7 +9,7 @@ from frameroof.trace.read.decode import read
 from frameroof.trace.read.events import Kind
 from frameroof.trace.resolve.link import link, module_paths
 from frameroof.trace.resolve.recorded_inputs import parse
-from frameroof.trace.resolve.work_table import place
+from frameroof.trace.resolve.work_table import make_work_table
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_one_step_by_hand(export):
     assert [module_paths(trace, links)[row] for row in links.work_module.tolist()] == ["unet.down"] * 4
     assert host.external[2] == 12
     assert parse(trace.arguments[host.args[2]]).dims[:3] == ((1, 3, 64, 64), (8, 3, 3, 3), ())
-    assert place(trace).classes == ["convolution", "convolution", "copy", "copy"]
+    assert make_work_table(trace).classes == ["convolution", "convolution", "copy", "copy"]
 
 
 def test_read_knows_an_export_by_its_first_bytes(export):
@@ -88,7 +88,7 @@ def test_graph_replay_as_a_whole_is_one_piece_of_work_and_says_so(export):
     assert text(trace, trace.work) == ["CUDA graph"]
     assert trace.work.kind.tolist() == [Kind.KERNEL]
     assert problems(trace) == {"CUDA graph replays recorded as a whole": 1}
-    assert place(trace).graph.tolist() == [True]
+    assert make_work_table(trace).graph.tolist() == [True]
 
 
 def test_a_graph_node_belongs_to_the_operator_of_its_capture(export):
@@ -106,10 +106,10 @@ def test_a_graph_node_belongs_to_the_operator_of_its_capture(export):
     for start, name, node in ((110, "gemm", 21), (120, "gelu", 22), (130, "lost", 99), (140, "between", 13)):
         export.kernel(start, start + 10, name, 8, node=node)
     trace = export.read()
-    placed = place(trace)
-    assert placed.operator == ["aten::addmm", "aten::gelu", "", ""]
-    assert placed.module == ["model.block", "model.block", "", ""]
-    assert placed.graph.all()
+    work_table = make_work_table(trace)
+    assert work_table.operator == ["aten::addmm", "aten::gelu", "", ""]
+    assert work_table.module == ["model.block", "model.block", "", ""]
+    assert work_table.graph.all()
     assert problems(trace) == {"graph nodes whose creation is not in the file": 1}
 
 

@@ -13,7 +13,7 @@ from frameroof.trace.find.idle import explain_idle
 from frameroof.trace.read.decode import read
 from frameroof.trace.read.nsys.export import read_nsys
 from frameroof.trace.resolve.operator_cost import cost, matmul
-from frameroof.trace.resolve.work_table import place
+from frameroof.trace.resolve.work_table import make_work_table
 
 COPY_KINDS = {"HtoD": 1, "DtoH": 2, "DtoD": 8}
 MEMORY_KINDS = {"Pageable": 0, "Pinned": 1, "Device": 2, "Unknown": 7}
@@ -76,7 +76,7 @@ def transcribe(source, target):
 def test_both_kinds_of_file_tell_the_same_of_one_run(tmp_path, name):
     source = place_of(name)
     transcribe(source, tmp_path / "run.sqlite").close()
-    kineto, nsight = place(read(source)), place(read_nsys(tmp_path / "run.sqlite"))
+    kineto, nsight = make_work_table(read(source)), make_work_table(read_nsys(tmp_path / "run.sqlite"))
     assert nsight.kernel == kineto.kernel
     for column in ("start", "end", "device", "stream", "bytes", "graph"):
         assert (getattr(nsight, column) == getattr(kineto, column)).all(), column

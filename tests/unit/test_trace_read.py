@@ -261,11 +261,11 @@ def test_a_file_may_be_unpacked_before_it_is_read(tmp_path, monkeypatch):
     events = [{"ph": "X", "cat": "kernel", "name": f"k{i}", "ts": i, "dur": 1, "tid": 7} for i in range(2000)]
     path = tmp_path / "trace.json.gz"
     path.write_bytes(gzip.compress(json.dumps({"traceEvents": events}).encode()))
-    begun = file.open_source(path).begin()
+    begun = file.open_trace(path).begin()
     worker = begun._ahead._thread
     assert read(begun).work.start.tolist() == [1000 * i for i in range(2000)] == read(begun).work.start.tolist()
     assert not worker.is_alive()
-    left = file.open_source(path).begin()
+    left = file.open_trace(path).begin()
     worker = left._ahead._thread
     left.close()
     assert not worker.is_alive()

@@ -265,7 +265,7 @@ def test_two_megabytes_of_ruins_take_linear_time(tmp_path, name):
 
 
 def test_a_sound_file_is_never_salvaged(tmp_path, monkeypatch):
-    monkeypatch.setattr("frameroof.trace.read.repair.Salvager.events", None)
+    monkeypatch.setattr("frameroof.trace.read.repair.Repairer.events", None)
     trace = read(written(tmp_path, {"traceEvents": [event(ts=1, dur=True), event(), 5], "schemaVersion": [1]}))
     assert len(trace.work) == 2
     assert trace.host.kind.tolist() == []

@@ -13,7 +13,7 @@ import pytest
 
 from frameroof.trace.read.decode import read
 from frameroof.trace.resolve.link import link
-from frameroof.trace.resolve.work_table import place
+from frameroof.trace.resolve.work_table import make_work_table
 from frameroof.trace.to_run import analyze
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -105,7 +105,7 @@ class Made:
         return analyze(self.write(folder), **options)
 
     def place(self, folder):
-        return place(read(self.write(folder)))
+        return make_work_table(read(self.write(folder)))
 
     def link(self, folder):
         """(trace, links, name of the operator of each piece of work)."""

@@ -122,9 +122,9 @@ def _analyzed(
     from .heap import suit_large_files
 
     suit_large_files()
-    from ..trace.read.file import open_source
+    from ..trace.read.file import open_trace
 
-    source = open_source(path).begin()  # unpacked while NumPy and the rest are imported
+    source = open_trace(path).begin()  # unpacked while NumPy and the rest are imported
     from ..report.progress import status
     from ..trace.to_run import analyze as run_analysis
 

@@ -19,16 +19,16 @@ from .grouped import Grouped
 from .read.columns import Array
 from .read.events import Kind
 from .resolve.cost_of_work import MATRIX, over_link
-from .resolve.work_table import Placed
+from .resolve.work_table import WorkTable
 
 SHORT_NS = 10_000
 MOST_LEVELS = 100
 """Modules inside each other that a path may name; what is deeper is one."""
 
 
-def known_device(placed: Placed) -> Device | None:
+def known_device(work_table: WorkTable) -> Device | None:
     """The device that the trace names, as `frameroof hardware` knows it; None if it does not."""
-    named = device_name(placed)
+    named = device_name(work_table)
     if named is None:
         return None
     try:
@@ -37,12 +37,12 @@ def known_device(placed: Placed) -> Device | None:
         return None
 
 
-def device_name(placed: Placed) -> str | None:
+def device_name(work_table: WorkTable) -> str | None:
     """The name in the file of the device that did the work; ROCm numbers devices otherwise than it lists them."""
-    listed = placed.trace.header.devices
-    if placed.on_cpu or not listed:
+    listed = work_table.trace.header.devices
+    if work_table.on_cpu or not listed:
         return None
-    used = {int(d) for d in placed.device.tolist()}
+    used = {int(d) for d in work_table.device.tolist()}
     return next((d.name for d in listed if d.id in used and d.name), listed[0].name or None)
 
 
@@ -55,29 +55,29 @@ class Table:
 
     def __init__(  # six: one field each
         self,
-        placed: Placed,
+        work_table: WorkTable,
         flops: Array,
         moved: Array,
         on: Device | None,
         stage: Sequence[str],
         maths: str = TORCH,
     ) -> None:
-        self.placed, self.flops, self.moved, self.device = placed, flops, moved, on
+        self.work_table, self.flops, self.moved, self.device = work_table, flops, moved, on
         self.stage, self.maths = stage, maths
-        self.total = max(1, int(placed.duration.sum()))
-        by_inputs = [inputs.dtype if inputs else None for inputs in placed.inputs]
+        self.total = max(1, int(work_table.duration.sum()))
+        by_inputs = [inputs.dtype if inputs else None for inputs in work_table.inputs]
         self._types = [*dict.fromkeys(dtype for dtype in by_inputs if dtype), "tf32"]
         numbers = [self._types.index(dtype) if dtype else -1 for dtype in by_inputs]
-        self._dtypes = np.array([*numbers, -1], dtype=np.int64)[placed.arguments]  # -1, none recorded, is the last
+        self._dtypes = np.array([*numbers, -1], dtype=np.int64)[work_table.arguments]  # -1, none recorded, is the last
         if "fp32" in self._types:
-            named = {name: bool(_TF32.search(name)) for name in set(placed.kernel)}
-            told = np.array([named[name] for name in placed.kernel], dtype=bool)
+            named = {name: bool(_TF32.search(name)) for name in set(work_table.kernel)}
+            told = np.array([named[name] for name in work_table.kernel], dtype=bool)
             self._dtypes[told & (self._dtypes == self._types.index("fp32"))] = len(self._types) - 1
-        self.memory = np.isin(np.array(placed.kind), (int(Kind.MEMCPY), int(Kind.MEMSET)))
+        self.memory = np.isin(np.array(work_table.kind), (int(Kind.MEMCPY), int(Kind.MEMSET)))
 
     def summary(self, idle: Idle) -> Summary:
         """The run as a whole."""
-        p = self.placed
+        p = self.work_table
         kernels = ~self.memory
         return Summary(
             device="CPU" if p.on_cpu else device_name(p),
@@ -103,7 +103,7 @@ class Table:
         """Time by name, the longest first."""
         found = self._by(names)
         flops, moved = found.known_sums(self.flops), found.known_sums(self.moved)
-        timed = found.sums(np.where(self.flops >= 0, self.placed.duration, 0))
+        timed = found.sums(np.where(self.flops >= 0, self.work_table.duration, 0))
         return [
             GroupRow(name, time, count, time / self.total, *sums)
             for name, time, count, *sums in zip(found.keys, found.times, found.counts, flops, moved, timed, strict=True)
@@ -111,7 +111,7 @@ class Table:
 
     def operators(self, hidden: Array) -> list[OperatorRow]:
         """Time by class and operator, with what it achieved; `hidden` FLOPs of a row are counted and not computed."""
-        p = self.placed
+        p = self.work_table
         names = [o or f"(kernel) {k}" for o, k in zip(p.operator, p.kernel, strict=True)]
         by = self._by(list(zip(p.classes, names, strict=True)))
         timed = by.sums(np.where(self.flops >= 0, p.duration, 0))
@@ -135,7 +135,7 @@ class Table:
 
     def shapes(self) -> list[ShapeRow]:
         """Time by class, operator ("" unknown), inputs and stage; copies to and from the host apart."""
-        p = self.placed
+        p = self.work_table
         by = self._by(list(zip(p.classes, p.operator, p.arguments, self.stage, over_link(p), strict=True)))
         known = zip(by.distinct(p.call), by.known_sums(self.flops), by.known_sums(self.moved), strict=True)
         found = []
@@ -153,9 +153,9 @@ class Table:
 
     def modules(self, idle: Idle, most: int = 400) -> list[ModuleRow]:
         """Time and gaps under every module path and all that encloses it, the longest first, at most `most`."""
-        by = self._by(self.placed.module)
+        by = self._by(self.work_table.module)
         sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
-        for path, *own in zip(by.keys, by.times, by.counts, by.sums(idle.before(len(self.placed))), strict=True):
+        for path, *own in zip(by.keys, by.times, by.counts, by.sums(idle.before(len(self.work_table))), strict=True):
             for part in enclosing(path):
                 held = sums[part]
                 held[0] += own[0]
@@ -166,7 +166,7 @@ class Table:
 
     def coverage(self, stages: Sequence[Stage], graph_capture: float | None) -> Coverage:
         """Shares of the time that could be told."""
-        p = self.placed
+        p = self.work_table
 
         def share(mask: Any) -> float:
             return float(p.duration[np.asarray(mask, dtype=bool)].sum() / self.total) if len(p) else 0.0
@@ -186,11 +186,11 @@ class Table:
         )
 
     def _by(self, names: Sequence[Any]) -> Grouped:
-        return Grouped(names, self.placed.duration)
+        return Grouped(names, self.work_table.duration)
 
     def dtype(self, rows: Array | list[int]) -> str | None:
         """The type of the inputs in most of the time of some rows."""
-        kinds, spent = self._dtypes[rows], self.placed.duration[rows]
+        kinds, spent = self._dtypes[rows], self.work_table.duration[rows]
         times = [int(spent[kinds == i].sum()) if (kinds == i).any() else -1 for i in range(len(self._types))]
         return self._types[times.index(max(times))] if max(times, default=-1) >= 0 else None
 

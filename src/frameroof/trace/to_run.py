@@ -27,17 +27,17 @@ from .find.repeated_text_kv import find_text_kv
 from .find.stages import UNLINKED, Stage, find_stages
 from .grouped import Grouped
 from .read.decode import Progress, read
-from .read.file import Source
+from .read.file import TraceFile
 from .read.nsys.refuse import refuse_report
 from .resolve.attention_call import Attention
 from .resolve.cost_of_work import account, hidden, reclassify
 from .resolve.graph_capture import read_capture, with_capture
-from .resolve.work_table import HOST_TIMES, Placed, place
+from .resolve.work_table import HOST_TIMES, WorkTable, make_work_table
 from .tables import Table, common, known_device
 
 
 def analyze(  # seven arguments: the trace, and one an option of the command
-    path: str | os.PathLike[str] | Source,
+    path: str | os.PathLike[str] | TraceFile,
     *,
     capture: str | os.PathLike[str] | None = None,
     on: Device | None = None,
@@ -55,20 +55,20 @@ def analyze(  # seven arguments: the trace, and one an option of the command
     Raises `TraceError` (a sentence) where a file cannot be read.
     """
     check(maths, MATHS, "maths is")
-    refuse_report(path.path if isinstance(path, Source) else path)
+    refuse_report(path.path if isinstance(path, TraceFile) else path)
     trace = read(path, progress=progress)
-    placed, covered_graph = place(trace), None
+    work_table, covered_graph = make_work_table(trace), None
     if capture is not None:
         captures = read_capture(read(capture, progress=progress))
         if not captures:
             raise ValueError(f"{capture} holds no graph capture (no BeginCapture … EndCapture)")
-        placed, covered_graph = with_capture(placed, captures)
-    parts = find_attention(placed), find_stages(placed), explain_idle(placed)
-    run = describe(placed, parts, on=on, graph_capture=covered_graph, maths=maths)
+        work_table, covered_graph = with_capture(work_table, captures)
+    parts = find_attention(work_table), find_stages(work_table), explain_idle(work_table)
+    run = describe(work_table, parts, on=on, graph_capture=covered_graph, maths=maths)
     if perfetto is not None:
         from .export.perfetto import export
 
-        export(placed, *parts, perfetto, force)
+        export(work_table, *parts, perfetto, force)
     return run
 
 
@@ -77,65 +77,69 @@ Parts = tuple[list[Attention], list[Stage], Idle]
 
 
 def describe(  # five: the trace, what was found in it, and an option each
-    placed: Placed,
+    work_table: WorkTable,
     parts: Parts,
     *,
     on: Device | None = None,
     graph_capture: float | None = None,
     maths: str | None = None,
 ) -> Run:
-    """The tables of one trace whose work is in its place; moves the rows of its attention into that class."""
+    """The tables of one trace from its work table; moves the rows of its attention into that class."""
     attention, stages, idle = parts
     if on is not None and on.kind == "cpu":  # whoever recorded it knows what did the work
-        placed.host_only = False
-        placed.trace.problems = [p for p in placed.trace.problems if p.action != HOST_TIMES]
-    flops, moved = account(placed, attention)
-    reclassify(placed, attention)
-    table = Table(placed, flops, moved, on or known_device(placed), _stage_of(placed, stages), maths or TORCH)
+        work_table.host_only = False
+        work_table.trace.problems = [p for p in work_table.trace.problems if p.action != HOST_TIMES]
+    flops, moved = account(work_table, attention)
+    reclassify(work_table, attention)
+    table = Table(
+        work_table, flops, moved, on or known_device(work_table), _stage_of(work_table, stages), maths or TORCH
+    )
     run = Run(
-        source=_source(placed, maths),
+        source=_source(work_table, maths),
         summary=table.summary(idle),
-        classes=table.groups(placed.classes),
-        operators=table.operators(hidden(placed, attention)),
+        classes=table.groups(work_table.classes),
+        operators=table.operators(hidden(work_table, attention)),
         shapes=table.shapes(),
-        kernels=table.groups(placed.kernel),
+        kernels=table.groups(work_table.kernel),
         modules=table.modules(idle),
         attention=_attention(attention, table),
         sequence=[SequenceRow(a.start, a.query_len, a.key_len, a.duration) for a in attention if a.query_len],
-        stages=_stages(placed, stages, idle),
+        stages=_stages(work_table, stages, idle),
         idle=idle.causes,
         outside={"before_first": idle.before_ns, "after_last": idle.after_ns},
         idle_reliable=idle.reliable,
-        launch=_launch(placed, idle),
-        syncs=[SyncRow(s.call, s.operator, s.line, s.count, s.host_ns, s.idle_ns) for s in find_syncs(placed, idle)],
-        communication={} if placed.host_only else exposed(placed),
+        launch=_launch(work_table, idle),
+        syncs=[
+            SyncRow(s.call, s.operator, s.line, s.count, s.host_ns, s.idle_ns) for s in find_syncs(work_table, idle)
+        ],
+        communication={} if work_table.host_only else exposed(work_table),
         coverage=table.coverage(stages, graph_capture),
-        problems=[ProblemRow(p.what, p.count, p.action) for p in placed.trace.problems],
-        devices=by_device(placed),
-        chains=find_chains(placed, moved),
-        text_kv=find_text_kv(placed, attention, table.stage),
+        problems=[ProblemRow(p.what, p.count, p.action) for p in work_table.trace.problems],
+        devices=by_device(work_table),
+        chains=find_chains(work_table, moved),
+        text_kv=find_text_kv(work_table, attention, table.stage),
     )
     run.problems += beyond_peaks(run, table.device)
     run.advice = advise(run, table.device)
     return run
 
 
-def _source(placed: Placed, maths: str | None) -> Origin:
-    header = placed.trace.header
+def _source(work_table: WorkTable, maths: str | None) -> Origin:
+    header = work_table.trace.header
     versions = {n: v for n in ("cuda_runtime", "cuda_driver", "hip_runtime") if (v := getattr(header, n)) is not None}
     return Origin(
-        path=Path(placed.trace.path).name,
-        times="ns" if placed.trace.nanosecond else "us",
+        path=Path(work_table.trace.path).name,
+        times="ns" if work_table.trace.nanosecond else "us",
         rank=header.distributed.rank if header.distributed else None,
         world_size=header.distributed.world_size if header.distributed else None,
         versions=versions,
-        ignored=placed.trace.ignored,
+        ignored=work_table.trace.ignored,
         maths=maths or UNSET,
     )
 
 
-def _stage_of(placed: Placed, stages: Sequence[Stage]) -> list[str]:
-    names = [UNLINKED] * len(placed)
+def _stage_of(work_table: WorkTable, stages: Sequence[Stage]) -> list[str]:
+    names = [UNLINKED] * len(work_table)
     for stage in stages:
         for row in stage.rows:
             names[row] = stage.name
@@ -151,8 +155,8 @@ def _attention(calls: Sequence[Attention], table: Table) -> list[AttentionRow]:
     for (kind, (batch, heads, query, key, head), fused, causal, align, stage), found in groups.items():
         time, flops, moved = (sum(getattr(c, n) for c in found) for n in ("duration", "flops", "bytes"))
         needed = sum(c.executed_flops for c in found)
-        copies = sum(int(table.placed.duration[row]) for c in found for row in c.around)
-        told = not (fused or table.placed.host_only)
+        copies = sum(int(table.work_table.duration[row]) for c in found for row in c.around)
+        told = not (fused or table.work_table.host_only)
         rows.append(
             AttentionRow(
                 kind, query, key, heads, head, batch, time, len(found), fused, causal, flops, moved,
@@ -171,36 +175,36 @@ def _limit_ns(on: Device | None, flops: float, moved: float, item: int) -> int:
     return int(1e9 * Roofline(on, ran=True).limit(flops=flops, unit=of_bytes(item), bytes=moved).seconds)
 
 
-def _stages(placed: Placed, stages: Sequence[Stage], idle: Idle) -> list[StageRow]:
-    before = idle.before(len(placed))
-    total = max(1, int(placed.duration.sum()))
+def _stages(work_table: WorkTable, stages: Sequence[Stage], idle: Idle) -> list[StageRow]:
+    before = idle.before(len(work_table))
+    total = max(1, int(work_table.duration.sum()))
     rows = []
     for stage in stages:
-        by = Grouped([placed.classes[row] for row in stage.rows], placed.duration[stage.rows])
-        time = stage.time_ns(placed)
+        by = Grouped([work_table.classes[row] for row in stage.rows], work_table.duration[stage.rows])
+        time = stage.time_ns(work_table)
         rows.append(
             StageRow(
-                stage.name, stage.source, time, stage.busy_ns(placed), len(stage.calls),
-                [int(placed.duration[call].sum()) for call in stage.calls],
+                stage.name, stage.source, time, stage.busy_ns(work_table), len(stage.calls),
+                [int(work_table.duration[call].sum()) for call in stage.calls],
                 dict(zip(by.keys, by.times, strict=True)), time / total,
-                int(before[stage.rows].sum()), _by_call(placed, stage),
+                int(before[stage.rows].sum()), _by_call(work_table, stage),
             )
         )  # fmt: skip
     return rows
 
 
-def _by_call(placed: Placed, stage: Stage) -> dict[str, list[int]]:
+def _by_call(work_table: WorkTable, stage: Stage) -> dict[str, list[int]]:
     """Class -> its time in each call of a stage."""
     found: dict[str, list[int]] = defaultdict(lambda: [0] * len(stage.calls))
     for number, call in enumerate(stage.calls):
-        for row, time in zip(call, placed.duration[call].tolist(), strict=True):
-            found[placed.classes[row]][number] += time
+        for row, time in zip(call, work_table.duration[call].tolist(), strict=True):
+            found[work_table.classes[row]][number] += time
     return dict(found)
 
 
-def _launch(placed: Placed, idle: Idle) -> Launch:
-    graph = placed.graph
-    replays = len(set(placed.launch[graph].tolist()))
+def _launch(work_table: WorkTable, idle: Idle) -> Launch:
+    graph = work_table.graph
+    replays = len(set(work_table.launch[graph].tolist()))
     span = max(1, idle.span_ns)
     gaps = [GroupRow(label, ns, count, ns / span) for label, count, ns in idle.buckets]
     return Launch(idle.floor_ns, *idle.latency_ns, *idle.depth, replays, int(graph.sum()), idle.host_active_ns, gaps)

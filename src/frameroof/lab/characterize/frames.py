@@ -19,32 +19,32 @@ from ...trace.read.events import Kind
 from ...trace.resolve.attention_call import Attention
 from ...trace.resolve.classify import ATTENTION, classify
 from ...trace.resolve.cost_of_work import account, reclassify
-from ...trace.resolve.work_table import Placed, place
+from ...trace.resolve.work_table import WorkTable, make_work_table
 
 
 @dataclass
 class Recorded:
     """The frames of one trace, as it was run."""
 
-    placed: Placed
+    work_table: WorkTable
     attention: list[Attention]
 
     @staticmethod
     def of(path: str | os.PathLike[str]) -> Recorded:
         """Read a trace and find its attention, which here has all work of its operators: also the copies that a product
         of baseline attention makes of its factors, since a flash kernel makes none."""
-        placed = place(read(path))
-        attention = find_attention(placed)
+        work_table = make_work_table(read(path))
+        attention = find_attention(work_table)
         for call in attention:
             call.rows, call.around = call.rows + call.around, []
-            call.duration = int(placed.duration[call.rows].sum())
-        return Recorded(placed, attention)
+            call.duration = int(work_table.duration[call.rows].sum())
+        return Recorded(work_table, attention)
 
     @cached_property
     def stage(self) -> list[str]:
         """Of every row, its stage."""
-        names = [""] * len(self.placed)
-        for stage in find_stages(self.placed):
+        names = [""] * len(self.work_table)
+        for stage in find_stages(self.work_table):
             for row in stage.rows:
                 names[row] = stage.name
         return names
@@ -52,38 +52,38 @@ class Recorded:
     @cached_property
     def costs(self) -> tuple[Any, Any]:
         """FLOPs and bytes of every row; -1 unknown. Afterwards all rows of an attention have its class."""
-        found = account(self.placed, self.attention)
-        reclassify(self.placed, self.attention)
+        found = account(self.work_table, self.attention)
+        reclassify(self.work_table, self.attention)
         return found
 
     def work(self) -> pl.DataFrame:
         """One row per stage, module (or operator outside of modules), class and kind; columns of `WORK`."""
-        placed, (flops, moved), tops = self.placed, self.costs, self._tops()
+        work_table, (flops, moved), tops = self.work_table, self.costs, self._tops()
         kind_of = {row: call.kind for call in self.attention for row in call.rows}
         heads = {call.rows[0] for call in self.attention}
         groups: dict[tuple[str, str, str, str], list[int]] = defaultdict(list)
-        for row in range(len(placed)):
-            name = placed.module[row] or placed.operator[row] or placed.kernel[row]
-            groups[self.stage[row], name, placed.classes[row], kind_of.get(row, "")].append(row)
+        for row in range(len(work_table)):
+            name = work_table.module[row] or work_table.operator[row] or work_table.kernel[row]
+            groups[self.stage[row], name, work_table.classes[row], kind_of.get(row, "")].append(row)
         rows = []
         for (stage, name, kind_class, kind), at in groups.items():
             called = sum(row in heads for row in at) if kind_class == ATTENTION else len({tops[row] for row in at})
             rows.append({
                 "stage": stage, "name": name, "class": kind_class, "kind": kind, "count": called,
-                "time_ns": int(placed.duration[at].sum()), "flops": _sum(flops[at]), "bytes": _sum(moved[at]),
+                "time_ns": int(work_table.duration[at].sum()), "flops": _sum(flops[at]), "bytes": _sum(moved[at]),
             })  # fmt: skip
         return pl.DataFrame(rows, schema=WORK)
 
     def _tops(self) -> list[int]:
         """Of every row, what counts as one call: on the processor the outermost operator around it of its class."""
-        placed, host = self.placed, self.placed.trace.host
-        if not placed.on_cpu:
-            return [call if call >= 0 else -2 - row for row, call in enumerate(placed.call.tolist())]
-        parent, names = placed.links.parent.tolist(), placed.trace.names
+        work_table, host = self.work_table, self.work_table.trace.host
+        if not work_table.on_cpu:
+            return [call if call >= 0 else -2 - row for row, call in enumerate(work_table.call.tolist())]
+        parent, names = work_table.links.parent.tolist(), work_table.trace.names
         label, kind = host.name.tolist(), host.kind.tolist()
         found = []
-        for row, at in enumerate(placed.operator_row.tolist()):
-            top, wanted = at, placed.classes[row]
+        for row, at in enumerate(work_table.operator_row.tolist()):
+            top, wanted = at, work_table.classes[row]
             while at >= 0 and kind[at] != int(Kind.MODULE):
                 if kind[at] == int(Kind.OPERATOR) and classify(names[label[at]], "", kind[at]) == wanted:
                     top = at

@@ -151,8 +151,8 @@ class Runs:
         return self._built[1]
 
     def _run(self, frames: Recorded, source: dict[str, Any]) -> Run:
-        placed, on = frames.placed, _cpu() if self.device == "cpu" else None
-        run = describe(placed, (frames.attention, find_stages(placed), explain_idle(placed)), on=on)
+        work_table, on = frames.work_table, _cpu() if self.device == "cpu" else None
+        run = describe(work_table, (frames.attention, find_stages(work_table), explain_idle(work_table)), on=on)
         run.source = msgspec.structs.replace(run.source, **source, reduced=self.reduced, dtype=self.dtype)
         run.environment = surroundings()
         if on is not None:

@@ -133,13 +133,13 @@ def step_times(trace: Path) -> dict[str, float]:
     from ...trace.intervals import covered
     from ...trace.read.decode import read
     from ...trace.resolve.classify import COMMUNICATION
-    from ...trace.resolve.work_table import place
+    from ...trace.resolve.work_table import make_work_table
 
-    placed = place(read(trace))
+    work_table = make_work_table(read(trace))
     found = {"compute_s": 0.0, "communication_s": 0.0}
     for name in found:
-        rows = [i for i, c in enumerate(placed.classes) if (c == COMMUNICATION) == (name == "communication_s")]
-        found[name] = covered(placed.start[rows], placed.end[rows]) / 1e9
+        rows = [i for i, c in enumerate(work_table.classes) if (c == COMMUNICATION) == (name == "communication_s")]
+        found[name] = covered(work_table.start[rows], work_table.end[rows]) / 1e9
     return found
 
 

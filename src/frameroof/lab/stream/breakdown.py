@@ -1,6 +1,6 @@
 """Where the time of a recorded stream went: each forward by what its operations do, one step kernel by kernel.
 
-Read through the same steps as `frameroof analyze`: work is put in its place, attention found, stages found.
+Read through the same steps as `frameroof analyze`: the work table is made, attention found, stages found.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ...trace.find.attention.calls import find_attention
 from ...trace.find.stages import OUTSIDE, UNLINKED, WHOLE, find_stages
 from ...trace.intervals import covered
 from ...trace.read.decode import read
-from ...trace.resolve.work_table import Placed, place
+from ...trace.resolve.work_table import WorkTable, make_work_table
 from .watch import DECODE
 
 CACHE = "cache."
@@ -92,33 +92,33 @@ def breakdown(trace: Path, text_tokens: int, fused: bool = False) -> Breakdown:
     Parts are both attentions (one, where shapes are unknown), linears, the cache's operations by name, and the rest; of
     decoding, the classes of `frameroof analyze`. `fused` says that one kernel norms, rotates and writes the cache.
     """
-    placed = place(read(trace))
-    parts = [_part(placed, row, fused) for row in range(len(placed))]
-    for one in find_attention(placed):
+    work_table = make_work_table(read(trace))
+    parts = [_part(work_table, row, fused) for row in range(len(work_table))]
+    for one in find_attention(work_table):
         for row in one.rows if one.key_len else ():  # a replayed graph's kernels say nothing of their shapes
             parts[row] = CROSS if one.key_len == text_tokens else SELF
     found: dict[str, Forwards] = {}
     kernels: tuple[Kernel, ...] = ()
-    for each in find_stages(placed):
+    for each in find_stages(work_table):
         if each.name in (OUTSIDE, UNLINKED, WHOLE):
             continue
-        names = placed.classes if each.name.startswith(DECODE) else parts
-        found[each.name] = _forwards(placed, each.calls, names)
+        names = work_table.classes if each.name.startswith(DECODE) else parts
+        found[each.name] = _forwards(work_table, each.calls, names)
         if each.name == STEP:
-            kernels = _kernels(placed, each.calls, parts)
+            kernels = _kernels(work_table, each.calls, parts)
     return Breakdown(found, kernels)
 
 
-def _forwards(placed: Placed, calls: Sequence[list[int]], parts: Sequence[str]) -> Forwards:
+def _forwards(work_table: WorkTable, calls: Sequence[list[int]], parts: Sequence[str]) -> Forwards:
     sums: dict[str, list[int]] = {}
     first: list[int] = []
     later: list[int] = []
     for call, rows in enumerate(calls):
         layers: dict[int, int] = {}
         for row in rows:
-            ns = int(placed.duration[row])
+            ns = int(work_table.duration[row])
             sums.setdefault(parts[row], [0] * len(calls))[call] += ns
-            if parts[row] == SELF and (layer := _LAYER.search(placed.module[row])):
+            if parts[row] == SELF and (layer := _LAYER.search(work_table.module[row])):
                 layers[int(layer[1])] = layers.get(int(layer[1]), 0) + ns
         first += [ns for layer, ns in layers.items() if layer == 0]
         later += [ns for layer, ns in layers.items() if layer > 0]
@@ -126,33 +126,33 @@ def _forwards(placed: Placed, calls: Sequence[list[int]], parts: Sequence[str]) 
     return Forwards(
         count=len(calls),
         parts_ns=dict(sorted(medians.items(), key=lambda pair: -pair[1])),
-        gaps_ns=round(median(_gaps(placed, calls))),
+        gaps_ns=round(median(_gaps(work_table, calls))),
         first_ns=round(median(first)) if first else None,
         later_ns=round(median(later)) if later else None,
     )
 
 
-def _gaps(placed: Placed, calls: Sequence[list[int]]) -> Iterator[int]:
+def _gaps(work_table: WorkTable, calls: Sequence[list[int]]) -> Iterator[int]:
     for rows in calls:
-        start, end = placed.start[rows], placed.end[rows]
+        start, end = work_table.start[rows], work_table.end[rows]
         yield int(end.max() - start.min()) - covered(start, end)
 
 
-def _kernels(placed: Placed, calls: Sequence[list[int]], parts: Sequence[str]) -> tuple[Kernel, ...]:
+def _kernels(work_table: WorkTable, calls: Sequence[list[int]], parts: Sequence[str]) -> tuple[Kernel, ...]:
     """The work of the call that took the median time, by name and part, the longest first."""
-    rows = sorted(calls, key=lambda rows: int(placed.duration[rows].sum()))[len(calls) // 2]
+    rows = sorted(calls, key=lambda rows: int(work_table.duration[rows].sum()))[len(calls) // 2]
     sums: dict[tuple[str, str], list[int]] = {}
     for row in rows:
-        each = sums.setdefault((placed.kernel[row], parts[row]), [0, 0])
+        each = sums.setdefault((work_table.kernel[row], parts[row]), [0, 0])
         each[0] += 1
-        each[1] += int(placed.duration[row])
+        each[1] += int(work_table.duration[row])
     found = (Kernel(name, part, count, ns) for (name, part), (count, ns) in sums.items())
     return tuple(sorted(found, key=lambda kernel: -kernel.ns))
 
 
-def _part(placed: Placed, row: int, fused: bool) -> str:
-    mark = int(placed.mark_row[row])
-    name = placed.trace.names[placed.trace.host.name[mark]] if mark >= 0 else ""
+def _part(work_table: WorkTable, row: int, fused: bool) -> str:
+    mark = int(work_table.mark_row[row])
+    name = work_table.trace.names[work_table.trace.host.name[mark]] if mark >= 0 else ""
     if name.startswith(CACHE):
         return FUSED if fused else name
-    return {"linear": LINEARS, "attention": "attention"}.get(placed.classes[row], OTHERS)
+    return {"linear": LINEARS, "attention": "attention"}.get(work_table.classes[row], OTHERS)

@@ -20,11 +20,11 @@ from ...outside import clean
 from ...written import encoded, writing_whole
 from ..find.idle import Idle
 from ..find.stages import Stage
-from ..read.file import BOM, Source, is_sqlite, open_source
-from ..read.pieces import Walk
-from ..read.repair import BLANK, BROKEN, Salvager, lenient_header
+from ..read.file import BOM, TraceFile, is_sqlite, open_trace
+from ..read.pieces import PieceReader
+from ..read.repair import BLANK, BROKEN, Repairer, lenient_header
 from ..resolve.attention_call import Attention
-from ..resolve.work_table import Placed
+from ..resolve.work_table import WorkTable
 
 CATEGORY = "frameroof"
 """Category of our events: none that a reader takes for work."""
@@ -45,32 +45,32 @@ class Slice:
 
 
 def export(  # six: what is shown, where to, and whether over something
-    placed: Placed,
+    work_table: WorkTable,
     attention: Sequence[Attention],
     stages: Sequence[Stage],
     idle: Idle,
     target: str | os.PathLike[str],
     force: bool = False,
 ) -> Path:
-    """Write the trace of `placed` with our tracks to `target` (.json.gz, or .json unpacked); its path."""
-    source = _original(placed, Path(target))
+    """Write the trace of `work_table` with our tracks to `target` (.json.gz, or .json unpacked); its path."""
+    source = _original(work_table, Path(target))
     tracks = {
-        "frameroof: stages": _stages(placed, stages),
-        "frameroof: attention": _attention(placed, attention),
-        "frameroof: idle (cause)": _idle(placed, idle),
+        "frameroof: stages": _stages(work_table, stages),
+        "frameroof: attention": _attention(work_table, attention),
+        "frameroof: idle (cause)": _idle(work_table, idle),
     }
     with writing_whole(target, force) as file, _packed(file, Path(target)) as out:
         _copy(source, list(_events(tracks)), out)
     return Path(target)
 
 
-def _original(placed: Placed, target: Path) -> Source:
-    """The file that `placed` was read from, opened again."""
-    path = Path(placed.trace.path)
-    source = open_source(path)
+def _original(work_table: WorkTable, target: Path) -> TraceFile:
+    """The file that `work_table` was read from, opened again."""
+    path = Path(work_table.trace.path)
+    source = open_trace(path)
     if is_sqlite(path):
         raise ValueError(f"{path} is an Nsight export; tracks are added to Kineto traces (.json, .json.gz) only")
-    if CATEGORY in placed.trace.ignored:
+    if CATEGORY in work_table.trace.ignored:
         raise ValueError(f"{path} holds frameroof's tracks already; take the original trace")
     if target.exists() and target.samefile(path):
         raise ValueError(f"{target} is the trace itself; write the tracks to another file")
@@ -89,13 +89,13 @@ def _packed(file: BinaryIO, target: Path) -> Iterator[BinaryIO]:
 # ---------------------------------------------------------------------------------------------- tracks
 
 
-def _stages(placed: Placed, stages: Sequence[Stage]) -> Iterator[Slice]:
+def _stages(work_table: WorkTable, stages: Sequence[Stage]) -> Iterator[Slice]:
     """Each call of a stage, first to last work; what is in no stage in runs without other work between."""
     for stage in stages:
         calls = stage.calls if stage.source else _runs(stage.rows)
         for number, rows in enumerate(calls, 1):
             args = {"call": number, "of": len(calls), "kernels": len(rows), "named by": stage.source}
-            yield _over(placed, stage.name, rows, args)
+            yield _over(work_table, stage.name, rows, args)
 
 
 def _runs(rows: Sequence[int]) -> list[list[int]]:
@@ -109,25 +109,25 @@ def _runs(rows: Sequence[int]) -> list[list[int]]:
     return found
 
 
-def _attention(placed: Placed, calls: Sequence[Attention]) -> Iterator[Slice]:
+def _attention(work_table: WorkTable, calls: Sequence[Attention]) -> Iterator[Slice]:
     for call in calls:
         size = f" {call.query_len} x {call.key_len}" if call.query_len else ""
         names = ("batch", "heads", "query_len", "key_len", "head_dim")
         args: dict[str, Any] = dict(zip(names, call.geometry, strict=True)) if call.query_len else {}
         args |= {"causal": call.causal, "module": call.module, "kernels": len(call.rows), "kernel_ns": call.duration}
         how = "fused" if call.fused else "eager"
-        yield _over(placed, f"{call.kind} attention{size} ({how})", call.rows, args)
+        yield _over(work_table, f"{call.kind} attention{size} ({how})", call.rows, args)
 
 
-def _idle(placed: Placed, idle: Idle) -> Iterator[Slice]:
+def _idle(work_table: WorkTable, idle: Idle) -> Iterator[Slice]:
     gaps = zip(idle.gap_start.tolist(), idle.gap_end.tolist(), idle.gap_cause, idle.gap_row.tolist(), strict=True)
     for start, end, cause, row in gaps:
         if end > start:
-            yield Slice(cause, start, end, {"until": placed.kernel[row], "idle_ns": end - start})
+            yield Slice(cause, start, end, {"until": work_table.kernel[row], "idle_ns": end - start})
 
 
-def _over(placed: Placed, name: str, rows: Sequence[int], args: dict[str, Any]) -> Slice:
-    return Slice(name, int(placed.start[rows].min()), int(placed.end[rows].max()), args)
+def _over(work_table: WorkTable, name: str, rows: Sequence[int], args: dict[str, Any]) -> Slice:
+    return Slice(name, int(work_table.start[rows].min()), int(work_table.end[rows].max()), args)
 
 
 def _events(tracks: Mapping[str, Iterable[Slice]]) -> Iterator[bytes]:
@@ -175,7 +175,7 @@ def _microseconds(ns: int) -> msgspec.Raw:
 # ---------------------------------------------------------------------------------------------- the copy
 
 
-def _copy(source: Source, ours: list[bytes], out: BinaryIO) -> None:
+def _copy(source: TraceFile, ours: list[bytes], out: BinaryIO) -> None:
     """The head of the file, our events, then all of the original: as it is where it is sound, else what is left."""
     copier = None
     for piece, last in source.pieces():
@@ -196,10 +196,10 @@ def _head(header: bytes) -> bytes:
     return b"{" + (fields + b"," if fields else b"") + b'"traceEvents":['
 
 
-class _Copier(Walk):
+class _Copier(PieceReader):
     """Passes on the text of the events, sound or salvaged."""
 
-    def __init__(self, source: Source, out: BinaryIO) -> None:
+    def __init__(self, source: TraceFile, out: BinaryIO) -> None:
         super().__init__(source)
         self.out = out
         self.begun = False
@@ -220,9 +220,9 @@ class _Copier(Walk):
 
     def broken(self, piece: bytes, last: bool) -> bytes | None:
         """Copy the events that can be salvaged."""
-        salvager = Salvager(keep=True)
-        _, tail = salvager.events(piece, last)
-        self.write(_as_utf8(b",\n".join(salvager.texts or ())))
+        repairer = Repairer(keep=True)
+        _, tail = repairer.events(piece, last)
+        self.write(_as_utf8(b",\n".join(repairer.texts or ())))
         return tail
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from ..grouped import Grouped
 from ..read.columns import Array
 from ..read.events import Kind
 from ..resolve.classify import COPY, ELEMENTWISE, GROUP_NORM, LAYER_NORM, OTHER
-from ..resolve.work_table import Placed
+from ..resolve.work_table import WorkTable
 
 LOOSE = (ELEMENTWISE, COPY, LAYER_NORM, GROUP_NORM)
 LARGE = 1 << 20
@@ -28,46 +28,46 @@ _DRAWN = re.compile(r"^aten::(\w*uniform|\w*normal|\w*random|bernoulli|exponenti
 _REDUCES = ("aten::mean", "aten::sum", "aten::amax", "aten::max", "aten::min", "aten::all", "aten::any")
 
 
-def find_chains(placed: Placed, moved: Array) -> Chains:
+def find_chains(work_table: WorkTable, moved: Array) -> Chains:
     """Sum over all chains of at least two; `moved` are the bytes of every row."""
     found = Chains()
     streams: dict[tuple[int, int], list[int]] = {}
-    for row, key in enumerate(zip(placed.device.tolist(), placed.stream.tolist(), strict=True)):
-        if not (placed.on_cpu and placed.classes[row] == OTHER):  # making a tensor or a view separates nothing
+    for row, key in enumerate(zip(work_table.device.tolist(), work_table.stream.tolist(), strict=True)):
+        if not (work_table.on_cpu and work_table.classes[row] == OTHER):  # making a tensor or a view separates nothing
             streams.setdefault(key, []).append(row)
     rows: list[int] = []
     for stream in streams.values():
         chain: list[int] = []
         for row in (*stream, -1):
-            if row >= 0 and _is_loose(placed, row):
+            if row >= 0 and _is_loose(work_table, row):
                 chain.append(row)
                 continue
             if len(chain) > 1:
                 found.count += 1
-                found.bytes += _largest(placed, chain[0], _ONLY_WRITES) + _largest(placed, chain[-1], _REDUCES)
+                found.bytes += _largest(work_table, chain[0], _ONLY_WRITES) + _largest(work_table, chain[-1], _REDUCES)
                 rows += chain
             chain = []
     found.kernels = len(rows)
-    found.time_ns = int(placed.duration[rows].sum())
-    by_operator = Grouped([placed.operator[row] for row in rows], placed.duration[rows])
+    found.time_ns = int(work_table.duration[rows].sum())
+    by_operator = Grouped([work_table.operator[row] for row in rows], work_table.duration[rows])
     found.longest = by_operator.keys[0] if rows else ""
-    big = [r for r in rows if moved[r] >= LARGE and placed.duration[r] > 0]
-    found.bytes_per_s = float(np.max(moved[big] / placed.duration[big]) * 1e9) if big else 0.0
+    big = [r for r in rows if moved[r] >= LARGE and work_table.duration[r] > 0]
+    found.bytes_per_s = float(np.max(moved[big] / work_table.duration[big]) * 1e9) if big else 0.0
     return found
 
 
-def _is_loose(placed: Placed, row: int) -> bool:
-    operator = placed.operator[row]
-    if placed.classes[row] not in LOOSE or not operator.startswith("aten::") or operator in _READ_BY_HOST:
+def _is_loose(work_table: WorkTable, row: int) -> bool:
+    operator = work_table.operator[row]
+    if work_table.classes[row] not in LOOSE or not operator.startswith("aten::") or operator in _READ_BY_HOST:
         return False
     if _DRAWN.match(operator):
         return False
-    return placed.kind[row] != int(Kind.MEMCPY) or bool(_BETWEEN.search(placed.kernel[row]))
+    return work_table.kind[row] != int(Kind.MEMCPY) or bool(_BETWEEN.search(work_table.kernel[row]))
 
 
-def _largest(placed: Placed, row: int, but: tuple[str, ...]) -> int:
+def _largest(work_table: WorkTable, row: int, but: tuple[str, ...]) -> int:
     """Bytes of the largest tensor among the inputs; 0 for the operators that do not pass that much on."""
-    inputs = placed.input(row)
-    if inputs is None or placed.operator[row] in but:
+    inputs = work_table.input(row)
+    if inputs is None or work_table.operator[row] in but:
         return 0
     return max((math.prod(dims) * item for dims, item in inputs.tensors), default=0)

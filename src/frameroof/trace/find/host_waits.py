@@ -9,7 +9,7 @@ import numpy as np
 from ...annotations import module_of
 from ..read.columns import Array, distinct
 from ..read.events import Kind
-from ..resolve.work_table import Placed
+from ..resolve.work_table import WorkTable
 from .idle import BLOCKING_SYNC, Idle, calls, copies_to_host
 
 MOST_LOOKED_UP = 2000
@@ -30,19 +30,19 @@ class Sync:
     """Time the device stood still because of it."""
 
 
-def find_syncs(placed: Placed, idle: Idle) -> list[Sync]:
+def find_syncs(work_table: WorkTable, idle: Idle) -> list[Sync]:
     """Waits of the host grouped by place, those with the most idle time first."""
-    host, names = placed.trace.host, placed.trace.names
-    copied = placed.launch[copies_to_host(placed)]
-    rows = distinct(np.concatenate([calls(placed, BLOCKING_SYNC), copied[copied >= 0]]))
-    caused = _idle_after(placed, idle, rows)
+    host, names = work_table.trace.host, work_table.trace.names
+    copied = work_table.launch[copies_to_host(work_table)]
+    rows = distinct(np.concatenate([calls(work_table, BLOCKING_SYNC), copied[copied >= 0]]))
+    caused = _idle_after(work_table, idle, rows)
     found: dict[tuple[str, str, str], Sync] = {}
-    python = _Frames(placed)
+    python = _Frames(work_table)
     for i, row in enumerate(rows.tolist()):
-        operator = _outermost_operator(placed, row)
+        operator = _outermost_operator(work_table, row)
         line = python.line(row) if i < MOST_LOOKED_UP else ""
         if not len(python.rows):
-            line = _module(placed, row)
+            line = _module(work_table, row)
         key = names[host.name[row]], operator, line
         sync = found.setdefault(key, Sync(*key))
         sync.count += 1
@@ -51,9 +51,9 @@ def find_syncs(placed: Placed, idle: Idle) -> list[Sync]:
     return sorted(found.values(), key=lambda s: (-s.idle_ns, -s.host_ns))
 
 
-def _idle_after(placed: Placed, idle: Idle, rows: Array) -> Array:
+def _idle_after(work_table: WorkTable, idle: Idle, rows: Array) -> Array:
     """The waiting part of the gaps that began while the host was inside each call."""
-    host = placed.trace.host
+    host = work_table.trace.host
     caused = np.zeros(len(rows), dtype=np.int64)
     wanted = np.flatnonzero(idle.gap_wait > 0)
     if not len(wanted) or not len(rows):
@@ -67,31 +67,31 @@ def _idle_after(placed: Placed, idle: Idle, rows: Array) -> Array:
     return caused
 
 
-def _outermost_operator(placed: Placed, row: int) -> str:
-    host, links = placed.trace.host, placed.links
+def _outermost_operator(work_table: WorkTable, row: int) -> str:
+    host, links = work_table.trace.host, work_table.links
     at, name = int(links.operator[row]), ""
     while at >= 0:
         if host.kind[at] == int(Kind.OPERATOR):
-            name = placed.trace.names[host.name[at]]
+            name = work_table.trace.names[host.name[at]]
         elif host.kind[at] == int(Kind.MODULE):
             break
         at = int(links.parent[at])
     return name
 
 
-def _module(placed: Placed, row: int) -> str:
+def _module(work_table: WorkTable, row: int) -> str:
     """The module that a host row ran in, in words; "" outside of all."""
-    at = int(placed.links.module[row])
-    name = placed.trace.names[placed.trace.host.name[at]] if at >= 0 else ""
+    at = int(work_table.links.module[row])
+    name = work_table.trace.names[work_table.trace.host.name[at]] if at >= 0 else ""
     return f"module {module_of(name)}" if name else ""
 
 
 class _Frames:
     """Looks up the Python line at a moment of a thread."""
 
-    def __init__(self, placed: Placed) -> None:
-        host = placed.trace.host
-        self.trace = placed.trace
+    def __init__(self, work_table: WorkTable) -> None:
+        host = work_table.trace.host
+        self.trace = work_table.trace
         self.rows = np.flatnonzero(host.kind == int(Kind.PYTHON))
         self.thread = host.thread[self.rows]
         self.start = host.start[self.rows]

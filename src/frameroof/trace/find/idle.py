@@ -22,7 +22,7 @@ import numpy as np
 from ..intervals import covered, merged, overlap
 from ..read.columns import Array, distinct, percentiles
 from ..read.events import Kind
-from ..resolve.work_table import Placed
+from ..resolve.work_table import WorkTable
 
 CAUSES = ("host_launch", "synchronization", "copy", "dependency", "graph", "profiler", "unknown")
 BUCKETS_US = (1, 10, 100)
@@ -76,22 +76,22 @@ class Idle:
         return ended
 
 
-def explain_idle(placed: Placed) -> Idle:
+def explain_idle(work_table: WorkTable) -> Idle:
     """Account for every nanosecond in which no work ran between the first and the last work."""
     idle = Idle()
-    if not len(placed):
+    if not len(work_table):
         return idle
-    start, end = merged(placed.start, placed.end)
+    start, end = merged(work_table.start, work_table.end)
     idle.busy_ns = int((end - start).sum())
     idle.span_ns = int(end[-1] - start[0])
-    _window(placed, idle, int(start[0]), int(end[-1]))
-    if placed.on_cpu:
+    _window(work_table, idle, int(start[0]), int(end[-1]))
+    if work_table.on_cpu:
         idle.causes = {"unknown": idle.idle_ns} if idle.idle_ns else {}
         return idle
     lo, hi = end[:-1], start[1:]
-    _latencies(placed, idle, lo, hi)
-    _split(placed, idle, lo, hi)
-    idle.host_active_ns = _host_active(placed)
+    _latencies(work_table, idle, lo, hi)
+    _split(work_table, idle, lo, hi)
+    idle.host_active_ns = _host_active(work_table)
     lengths = hi - lo
     edges = [0, *(1000 * b for b in BUCKETS_US), np.iinfo(np.int64).max]
     labels = ["up to 1 us", "1 to 10 us", "10 to 100 us", "over 100 us"]
@@ -101,27 +101,27 @@ def explain_idle(placed: Placed) -> Idle:
     return idle
 
 
-def _window(placed: Placed, idle: Idle, first: int, last: int) -> None:
-    host = placed.trace.host
+def _window(work_table: WorkTable, idle: Idle, first: int, last: int) -> None:
+    host = work_table.trace.host
     rows = np.flatnonzero((host.kind == int(Kind.ANNOTATION)) | (host.kind == int(Kind.OPERATOR)))
     if len(rows):
         idle.before_ns = max(0, first - int(host.start[rows].min()))
         idle.after_ns = max(0, int(host.end[rows].max()) - last)
 
 
-def _latencies(placed: Placed, idle: Idle, lo: Array, hi: Array) -> None:
-    known = placed.launch >= 0
-    kernels = known & ~placed.graph & (np.array(placed.kind) == int(Kind.KERNEL))
+def _latencies(work_table: WorkTable, idle: Idle, lo: Array, hi: Array) -> None:
+    known = work_table.launch >= 0
+    kernels = known & ~work_table.graph & (np.array(work_table.kind) == int(Kind.KERNEL))
     if not kernels.any():
         return
-    called = placed.trace.host.start[placed.launch[kernels]]
-    latency = placed.start[kernels] - called
+    called = work_table.trace.host.start[work_table.launch[kernels]]
+    latency = work_table.start[kernels] - called
     latency = latency[latency >= 0]
     if not len(latency):
         return
     idle.latency_ns = tuple(int(v) for v in percentiles(latency, 50, 90, 99))  # type: ignore[assignment]
-    idle.floor_ns = min(_floor(placed, lo, hi), int(latency.min()) if len(lo) < MANY else LATEST_FLOOR_NS)
-    done = np.sort(placed.end[kernels])
+    idle.floor_ns = min(_floor(work_table, lo, hi), int(latency.min()) if len(lo) < MANY else LATEST_FLOOR_NS)
+    done = np.sort(work_table.end[kernels])
     calls = np.sort(called)
     waiting = np.arange(1, len(calls) + 1) - np.searchsorted(done, calls, side="right")
     idle.depth = float(waiting.mean()), int(waiting.max())
@@ -131,13 +131,13 @@ ORDINARY_LAUNCH_NS = 50_000
 """A launch that takes longer was waiting for room in the queue: the rest of it is not the host's own time."""
 
 
-def _host_active(placed: Placed) -> int:
-    rows = distinct(placed.launch[placed.launch >= 0])
+def _host_active(work_table: WorkTable) -> int:
+    rows = distinct(work_table.launch[work_table.launch >= 0])
     if not len(rows):
         return 0
-    host = placed.trace.host
+    host = work_table.trace.host
     first, last = int(host.start[rows].min()), int(host.start[rows].max())
-    waits = distinct(np.concatenate([calls(placed, BLOCKING_SYNC), placed.launch[copies_to_host(placed)]]))
+    waits = distinct(np.concatenate([calls(work_table, BLOCKING_SYNC), work_table.launch[copies_to_host(work_table)]]))
     waits = waits[waits >= 0]
     late = rows[host.end[rows] - host.start[rows] > ORDINARY_LAUNCH_NS]
     start = np.concatenate([host.start[waits], host.start[late] + ORDINARY_LAUNCH_NS])
@@ -151,28 +151,28 @@ LATEST_FLOOR_NS = 20_000
 """No launch that finds the device idle should take longer; on all machines seen it takes 5 to 11 us."""
 
 
-def _floor(placed: Placed, lo: Array, hi: Array) -> int:
+def _floor(work_table: WorkTable, lo: Array, hi: Array) -> int:
     """The launch latency floor: 5th percentile over launches that came while the device was already idle."""
-    row = np.searchsorted(placed.start, hi, side="left")
-    launch = placed.launch[row]
-    late = (launch >= 0) & ~placed.graph[row]
-    called = placed.trace.host.start[np.maximum(launch, 0)]
+    row = np.searchsorted(work_table.start, hi, side="left")
+    launch = work_table.launch[row]
+    late = (launch >= 0) & ~work_table.graph[row]
+    called = work_table.trace.host.start[np.maximum(launch, 0)]
     late &= called >= lo
     return int(percentiles((hi - called)[late], 5)[0]) if late.any() else LATEST_FLOOR_NS
 
 
-def _split(placed: Placed, idle: Idle, lo: Array, hi: Array) -> None:
+def _split(work_table: WorkTable, idle: Idle, lo: Array, hi: Array) -> None:
     """Divide every gap [lo, hi) among the causes."""
-    row = np.searchsorted(placed.start, hi, side="left")
-    launch = placed.launch[row]
-    host = placed.trace.host
+    row = np.searchsorted(work_table.start, hi, side="left")
+    launch = work_table.launch[row]
+    host = work_table.trace.host
     length = hi - lo
     known = launch >= 0
     called = np.where(known, host.start[np.maximum(launch, 0)], 0) if len(host) else np.zeros(len(lo), dtype=np.int64)
-    in_graph = placed.graph[row] & (row > 0) & (placed.launch[np.maximum(row - 1, 0)] == launch) & known
+    in_graph = work_table.graph[row] & (row > 0) & (work_table.launch[np.maximum(row - 1, 0)] == launch) & known
     waiting = np.where(known & ~in_graph, np.clip(called + idle.floor_ns - lo, 0, length), 0)
-    overhead = _profiler(placed, lo, lo + waiting)
-    kind = _blocked(placed, lo)
+    overhead = _profiler(work_table, lo, lo + waiting)
+    kind = _blocked(work_table, lo)
     parts = {name: np.zeros(len(lo), dtype=np.int64) for name in CAUSES}
     for cause in ("host_launch", "synchronization", "copy"):
         parts[cause] = np.where(kind == cause, waiting - overhead, 0)
@@ -184,46 +184,46 @@ def _split(placed: Placed, idle: Idle, lo: Array, hi: Array) -> None:
     table = np.stack([parts[name] for name in CAUSES]) if len(lo) else np.zeros((len(CAUSES), 0))
     idle.gap_cause = [CAUSES[i] for i in table.argmax(axis=0).tolist()] if len(lo) else []
     idle.gap_start, idle.gap_end, idle.gap_row, idle.gap_wait = lo, hi, row, parts["synchronization"]
-    idle.reliable = not (bool(in_graph.any()) and placed.trace.is_rocm)
+    idle.reliable = not (bool(in_graph.any()) and work_table.trace.is_rocm)
 
 
-def _profiler(placed: Placed, lo: Array, hi: Array) -> Array:
+def _profiler(work_table: WorkTable, lo: Array, hi: Array) -> Array:
     """How much of each interval lies under overhead of the profiler itself."""
-    host = placed.trace.host
+    host = work_table.trace.host
     rows = host.kind == int(Kind.OVERHEAD)
     if not rows.any():
         return np.zeros(len(lo), dtype=np.int64)
     return overlap(lo, hi, *merged(host.start[rows], host.end[rows]))
 
 
-def _blocked(placed: Placed, at: Array) -> Array:
+def _blocked(work_table: WorkTable, at: Array) -> Array:
     """What the host was doing when each gap began: "synchronization", "copy", or "host_launch" for anything else.
 
     A device-to-host copy that the host waits for is a synchronization; one that only stages data is a copy.
     """
     out = np.full(len(at), "host_launch", dtype=object)
     for cause, pattern in (("copy", COPY_CALL), ("synchronization", BLOCKING_SYNC)):
-        rows = calls(placed, pattern)
+        rows = calls(work_table, pattern)
         if len(rows):
-            host = placed.trace.host
+            host = work_table.trace.host
             start, end = merged(host.start[rows], host.end[rows])
             i = np.searchsorted(start, at, side="right") - 1
             inside = (i >= 0) & (at < end[np.maximum(i, 0)])
             out[inside] = cause
-    back = placed.end[copies_to_host(placed)]
+    back = work_table.end[copies_to_host(work_table)]
     out[(out == "copy") & np.isin(at, back)] = "synchronization"
     return out
 
 
-def copies_to_host(placed: Placed) -> list[int]:
+def copies_to_host(work_table: WorkTable) -> list[int]:
     """Work rows that copy from the device to the host."""
-    back = {name for name in set(placed.kernel) if "DtoH" in name or "Device -> Host" in name}
-    return [row for row, name in enumerate(placed.kernel) if name in back] if back else []
+    back = {name for name in set(work_table.kernel) if "DtoH" in name or "Device -> Host" in name}
+    return [row for row, name in enumerate(work_table.kernel) if name in back] if back else []
 
 
-def calls(placed: Placed, pattern: re.Pattern[str]) -> Array:
+def calls(work_table: WorkTable, pattern: re.Pattern[str]) -> Array:
     """Host rows of the runtime calls whose name matches."""
-    host, names = placed.trace.host, placed.trace.names
+    host, names = work_table.trace.host, work_table.trace.names
     rows = np.flatnonzero(host.kind == int(Kind.RUNTIME))
     wanted = [name for name in distinct(host.name[rows]).tolist() if pattern.search(names[name])]
     return rows[np.isin(host.name[rows], wanted)]

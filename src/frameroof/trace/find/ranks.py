@@ -13,38 +13,38 @@ import numpy as np
 from ...run import DeviceRow, Run
 from ..read.columns import Array, distinct
 from ..read.events import Kind
-from ..resolve.work_table import Placed
+from ..resolve.work_table import WorkTable
 from .idle import explain_idle
 
 
-def by_device(placed: Placed) -> list[DeviceRow]:
+def by_device(work_table: WorkTable) -> list[DeviceRow]:
     """Each device's own busy and idle time, where a trace holds the work of several; else nothing."""
-    numbers = distinct(placed.device)
-    if placed.on_cpu or len(numbers) < 2:
+    numbers = distinct(work_table.device)
+    if work_table.on_cpu or len(numbers) < 2:
         return []
-    names = {d.id: d.name for d in placed.trace.header.devices}
-    kernel = np.array(placed.kind) == int(Kind.KERNEL)
+    names = {d.id: d.name for d in work_table.trace.header.devices}
+    kernel = np.array(work_table.kind) == int(Kind.KERNEL)
     rows = []
     for number in numbers.tolist():
-        here = np.flatnonzero(placed.device == number)
-        idle = explain_idle(_only(placed, here))
+        here = np.flatnonzero(work_table.device == number)
+        idle = explain_idle(_only(work_table, here))
         times = idle.busy_ns, idle.span_ns, idle.idle_ns
         rows.append(DeviceRow(number, names.get(number) or None, *times, int(kernel[here].sum()), idle.causes))
     return rows
 
 
 _WHOLE = ("trace", "links", "on_cpu", "inputs", "host_only")
-"""The fields of `Placed` that are not one value a row."""
+"""The fields of `WorkTable` that are not one value a row."""
 
 
-def _only(placed: Placed, rows: Array) -> Placed:
+def _only(work_table: WorkTable, rows: Array) -> WorkTable:
     """Some rows of the work, beside the whole trace."""
     at = rows.tolist()
     kept: dict[str, Any] = {}
-    for name in (field.name for field in fields(placed) if field.name not in _WHOLE):
-        column = getattr(placed, name)
+    for name in (field.name for field in fields(work_table) if field.name not in _WHOLE):
+        column = getattr(work_table, name)
         kept[name] = column[rows] if isinstance(column, np.ndarray) else [column[row] for row in at]
-    return replace(placed, **kept)
+    return replace(work_table, **kept)
 
 
 class Rank(msgspec.Struct):

@@ -24,7 +24,7 @@ from ...run import TextKV
 from ..resolve.attention_call import Attention
 from ..resolve.classify import LINEAR
 from ..resolve.operator_cost import matmul
-from ..resolve.work_table import Placed
+from ..resolve.work_table import WorkTable
 
 _CROSS = re.compile(r"attn2|cross|encoder_attn", re.I)
 _KEYS = re.compile(r"^((to_)?(k|v|kv|key|value)|(k|v|kv)_(proj|linear)|w[kv])$")
@@ -51,17 +51,17 @@ Leaves = dict[str, _Leaf]
 """The projections of one module by the last part of their path."""
 
 
-def find_text_kv(placed: Placed, attention: Sequence[Attention], stage: Sequence[str]) -> TextKV:
+def find_text_kv(work_table: WorkTable, attention: Sequence[Attention], stage: Sequence[str]) -> TextKV:
     """Sum over the projections of text that ran more than once with the same sizes; `stage` names that of each row."""
     found = TextKV()
     stages = []
     crossed = _crossed(attention)
-    for (name, owner), leaves in _projections(placed, stage, crossed).items():
+    for (name, owner), leaves in _projections(work_table, stage, crossed).items():
         for part in _of_text(owner, leaves, crossed.get(owner, ())):
             leaf = leaves[part]
             if not leaf.length or len(leaf.calls) < 2:
                 continue
-            time = int(placed.duration[leaf.rows].sum())
+            time = int(work_table.duration[leaf.rows].sum())
             found.count += 1
             found.calls += len(leaf.calls)
             found.time_ns += time
@@ -73,10 +73,10 @@ def find_text_kv(placed: Placed, attention: Sequence[Attention], stage: Sequence
 
 
 def _projections(
-    placed: Placed, stage: Sequence[str], crossed: Mapping[str, Sequence[int]]
+    work_table: WorkTable, stage: Sequence[str], crossed: Mapping[str, Sequence[int]]
 ) -> dict[tuple[str, str], Leaves]:
     """(stage, module) -> its linears: those that are named as one, or classed as one and its module is in `crossed`."""
-    split = {path: _split(path) for path in set(placed.module)}
+    split = {path: _split(path) for path in set(work_table.module)}
     wanted = {
         path: (owner, part)
         for path, (owner, part) in split.items()
@@ -86,18 +86,18 @@ def _projections(
         return {}
     found: dict[tuple[str, str], Leaves] = defaultdict(lambda: defaultdict(_Leaf))
     sizes: dict[tuple[str, int], tuple[int, int, int] | None] = {}
-    calls = np.where(placed.graph, -1 - placed.launch, placed.module_row).tolist()  # a replay is one call
-    for row, path in enumerate(placed.module):
+    calls = np.where(work_table.graph, -1 - work_table.launch, work_table.module_row).tolist()  # a replay is one call
+    for row, path in enumerate(work_table.module):
         if path not in wanted:
             continue
         owner, part = wanted[path]
         leaf = found[stage[row], owner][part]
         leaf.rows.append(row)
-        if placed.classes[row] != LINEAR:
+        if work_table.classes[row] != LINEAR:
             continue
-        key = placed.operator[row], placed.arguments[row]
+        key = work_table.operator[row], work_table.arguments[row]
         if key not in sizes:
-            sizes[key] = _sizes(placed, row)
+            sizes[key] = _sizes(work_table, row)
         size = sizes[key]
         if size:
             leaf.sizes.add(size)
@@ -105,10 +105,10 @@ def _projections(
     return found
 
 
-def _sizes(placed: Placed, row: int) -> tuple[int, int, int] | None:
+def _sizes(work_table: WorkTable, row: int) -> tuple[int, int, int] | None:
     """(m, k, n) of a product that is no batch of several."""
-    inputs = placed.input(row)
-    product = matmul(placed.operator[row].removeprefix("aten::"), inputs) if inputs else None
+    inputs = work_table.input(row)
+    product = matmul(work_table.operator[row].removeprefix("aten::"), inputs) if inputs else None
     return product[1:] if product and product[0] == 1 else None
 
 

@@ -18,7 +18,7 @@ from ..intervals import covered
 from ..read.columns import Array
 from ..read.events import Kind
 from ..resolve.link import Links
-from ..resolve.work_table import Placed
+from ..resolve.work_table import WorkTable
 
 OUTSIDE = "(outside modules)"
 WHOLE = "(no modules recorded)"
@@ -51,18 +51,18 @@ class Stage:
     calls: list[list[int]] = field(default_factory=list)
     """The rows of each call; a denoiser's calls are its steps (twice as many where guidance takes two)."""
 
-    def busy_ns(self, placed: Placed) -> int:
+    def busy_ns(self, work_table: WorkTable) -> int:
         """Union of its work."""
-        return covered(placed.start[self.rows], placed.end[self.rows])
+        return covered(work_table.start[self.rows], work_table.end[self.rows])
 
-    def time_ns(self, placed: Placed) -> int:
+    def time_ns(self, work_table: WorkTable) -> int:
         """Sum of its work."""
-        return int(placed.duration[self.rows].sum())
+        return int(work_table.duration[self.rows].sum())
 
 
-def find_stages(placed: Placed) -> list[Stage]:
+def find_stages(work_table: WorkTable) -> list[Stage]:
     """The stages in order of their first work; all rows of work are in exactly one."""
-    key, names = _keys(placed)
+    key, names = _keys(work_table)
     calls: dict[int, list[int]] = {}
     for row, call in enumerate(key.tolist()):
         calls.setdefault(call, []).append(row)
@@ -79,25 +79,25 @@ def find_stages(placed: Placed) -> list[Stage]:
     return list(stages.values())
 
 
-def _keys(placed: Placed) -> tuple[Array, dict[int, tuple[str, str]]]:
+def _keys(work_table: WorkTable) -> tuple[Array, dict[int, tuple[str, str]]]:
     """(the call that each row belongs to, call -> (stage, what names it)); -1 outside, -2 unlinked."""
-    trace = placed.trace
-    key = np.full(len(placed), -1, dtype=np.int64)
-    linked = (placed.launch >= 0) | (placed.operator_row >= 0)
+    trace = work_table.trace
+    key = np.full(len(work_table), -1, dtype=np.int64)
+    linked = (work_table.launch >= 0) | (work_table.operator_row >= 0)
     key[~linked] = -2
     names = {-1: (OUTSIDE, ""), -2: (UNLINKED, "")}
     ranges = {i: stage for i, name in enumerate(trace.names) if (stage := stage_of(name)) is not None}
     if ranges:
         named = np.isin(trace.host.name, list(ranges))
-        tops = _outermost(placed.links, placed.links.mark, placed.mark_row, named)
+        tops = _outermost(work_table.links, work_table.links.mark, work_table.mark_row, named)
         for row in set(tops.tolist()) - {-1}:
             names[row] = (ranges[trace.host.name[row]], "annotation")
         return np.where(tops >= 0, tops, key), names
-    tops = _outermost(placed.links, placed.links.module, placed.module_row, None)
+    tops = _outermost(work_table.links, work_table.links.module, work_table.module_row, None)
     found = sorted(set(tops.tolist()) - {-1})
     if not found and not bool((trace.host.kind == int(Kind.MODULE)).any()):
         names[-1] = (WHOLE, "")
-    classes = {row: _class_of(trace.names[trace.host.name[_unwrapped(placed, row)]]) for row in found}
+    classes = {row: _class_of(trace.names[trace.host.name[_unwrapped(work_table, row)]]) for row in found}
     roles = {row: _role(name) for row, name in classes.items()}
     for row in found:
         names[row] = (roles[row] or classes[row], classes[row])
@@ -121,9 +121,9 @@ def _outermost(links: Links, innermost: Array, rows: Array, wanted: Array | None
 _WRAPPERS = ("OptimizedModule", "DistributedDataParallel", "FullyShardedDataParallel", "FSDP", "DataParallel")
 
 
-def _unwrapped(placed: Placed, row: int) -> int:
+def _unwrapped(work_table: WorkTable, row: int) -> int:
     """The module call that a wrapper's call (torch.compile, DDP, FSDP) is about: the first one inside it."""
-    host, names = placed.trace.host, placed.trace.names
+    host, names = work_table.trace.host, work_table.trace.names
     at = row
     while _class_of(names[host.name[at]]).endswith(_WRAPPERS):
         end, inner = host.end[at], at + 1

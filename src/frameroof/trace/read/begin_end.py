@@ -13,7 +13,7 @@ _DEEPEST = 64
 """How many open events are looked through for the one that an end names."""
 
 
-class Pairs:
+class BeginEndPairs:
     """Collects begin and end events of all threads."""
 
     def __init__(self) -> None:

@@ -13,10 +13,10 @@ import numpy as np
 
 from ...annotations import FRAME, MODULE, STAGE, STEP
 from ...outside import whole
-from .begin_end import Pairs
+from .begin_end import BeginEndPairs
 from .columns import Arguments, Array, Host, Problem, Trace, Work
 from .events import CATEGORIES, WORK_KINDS, Args, Header, Kind
-from .launch_arrows import Flows
+from .launch_arrows import LaunchArrows
 from .timestamps import nanoseconds, summable
 
 _NO_ARGS = Args()
@@ -29,7 +29,7 @@ Part = tuple[int, dict[str, Array]]
 """The number of a piece of the file, and the columns of its events."""
 
 
-class Gatherer:
+class ColumnBuilder:
     """Takes decoded events in any order and number, gives one `Trace`."""
 
     def __init__(self) -> None:
@@ -41,12 +41,12 @@ class Gatherer:
         self.work: list[Part] = []
         self.ignored: Counter[str] = Counter()
         self.lost: Counter[tuple[str, str]] = Counter()
-        self.flows = Flows()
+        self.flows = LaunchArrows()
         self.correlated = False
         """Whether work with correlation numbers was seen: then the arrows say nothing new and are left alone."""
         self.arrows = False
         """Whether the file holds any, between whatever."""
-        self.pairs = Pairs()
+        self.pairs = BeginEndPairs()
         self.events = 0
         self.fractions = False
         self.texts = 0
@@ -95,8 +95,8 @@ class Gatherer:
         """Nothing more will be added: it can be sent to another process."""
         self.names.default_factory = None
 
-    def absorb(self, other: Gatherer) -> None:
-        """Take all that another gatherer took, as if its pieces had been added here."""
+    def absorb(self, other: ColumnBuilder) -> None:
+        """Take all that another builder took, as if its pieces had been added here."""
         name = _renumbered(self.names, other.names)
         thread = _renumbered(self.threads, other.threads)
         argument = _renumbered(self.arguments, other.arguments)
@@ -248,7 +248,7 @@ class Gatherer:
 
 
 def _renumbered(known: dict[Any, int], others: Iterable[Any]) -> Array:
-    """Another gatherer's numbers -> ours, with new ones for what is not known yet; -1 stays -1."""
+    """Another builder's numbers -> ours, with new ones for what is not known yet; -1 stays -1."""
     return np.array([*(known.setdefault(key, len(known)) for key in others), -1], dtype=np.int32)
 
 

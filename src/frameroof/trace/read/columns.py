@@ -12,7 +12,7 @@ import numpy as np
 
 from ...outside import MOST_QUOTED, clean
 from .events import Header, Kind
-from .launch_arrows import Flows
+from .launch_arrows import LaunchArrows
 
 Array = np.ndarray[Any, Any]
 MOST_SAID = 1_000
@@ -103,7 +103,7 @@ class Trace:
     ignored: dict[str, int]
     """Categories that the reader does not know, with their count."""
     problems: list[Problem] = field(default_factory=list)
-    flows: Flows = field(default_factory=Flows)
+    flows: LaunchArrows = field(default_factory=LaunchArrows)
     """Arrows from launches to work; kept only where the file has no correlation numbers."""
     arrows: bool = True
     """Whether the file holds arrows at all."""

@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
-from .column_builder import Gatherer
+from .column_builder import ColumnBuilder
 from .columns import Problem, Trace
-from .decode_process import Helper, Unsound, worthwhile
+from .decode_process import DecodeProcess, Unsound, worthwhile
 from .events import CATEGORIES, Args, Event, ExactEvent, Header, Kind
-from .file import BOM, LIMIT_BYTES, Source, TraceError, is_sqlite, open_source
-from .pieces import Walk
-from .repair import BLANK, BROKEN, Salvager, in_brackets, lenient_header
+from .file import BOM, LIMIT_BYTES, TraceError, TraceFile, is_sqlite, open_trace
+from .pieces import PieceReader
+from .repair import BLANK, BROKEN, Repairer, in_brackets, lenient_header
 from .timestamps import needs_digits
 
 _EVENTS = msgspec.json.Decoder(list[Event])
@@ -38,7 +38,7 @@ Progress = Callable[[int], None]
 
 
 def read(
-    path: str | os.PathLike[str] | Source,
+    path: str | os.PathLike[str] | TraceFile,
     *,
     limit_bytes: int = LIMIT_BYTES,
     progress: Progress | None = None,
@@ -46,21 +46,22 @@ def read(
 ) -> Trace:
     """Read a Kineto or Chrome trace (.json, .json.gz), whatever its age, device or damage.
 
-    `limit_bytes` bounds the unpacked text (a `Source` has its own limit, and may have begun); `progress` is called with
-    the bytes of text seen so far; `helper` says whether a second process decodes too (None: where that is worth it).
+    `limit_bytes` bounds the unpacked text (a `TraceFile` has its own limit, and may have begun); `progress` is called
+    with the bytes of text seen so far; `helper` says whether a second process decodes too (None: where that is worth
+    it).
     Raises `TraceError` (a sentence) where the file is no trace at all; damage is reported in `Trace.problems`.
     """
-    file = path.path if isinstance(path, Source) else path
+    file = path.path if isinstance(path, TraceFile) else path
     if is_sqlite(file):
         from .nsys.export import read_nsys  # SQLite is seldom needed
 
         return read_nsys(file, progress=progress)
-    source = path if isinstance(path, Source) else open_source(path, limit_bytes)
+    source = path if isinstance(path, TraceFile) else open_trace(path, limit_bytes)
     if worthwhile(source.path.stat().st_size) if helper is None else helper:
         try:
             return _read_beside(source, progress)
         except Unsound:
-            source = open_source(source.path, source.limit_bytes)
+            source = open_trace(source.path, source.limit_bytes)
     reader = _Reader(source)
     for number, (piece, last) in enumerate(source.pieces()):
         reader.take(piece, last, number)
@@ -69,9 +70,9 @@ def read(
     return reader.finish()
 
 
-def _read_beside(source: Source, progress: Progress | None) -> Trace:
+def _read_beside(source: TraceFile, progress: Progress | None) -> Trace:
     """Read with a helper that takes every piece it is free for."""
-    reader, helper = _Reader(source), Helper(_decode_into)
+    reader, helper = _Reader(source), DecodeProcess(_decode_into)
     try:
         for number, (piece, last) in enumerate(source.pieces()):
             whole = not (last or reader.carry or reader.tail is not None)
@@ -80,32 +81,32 @@ def _read_beside(source: Source, progress: Progress | None) -> Trace:
             if progress:
                 progress(source.text_bytes)
         left = helper.give_back()
-        if left is not None and not _decode_into(left[1], reader.gatherer, left[0]):
+        if left is not None and not _decode_into(left[1], reader.builder, left[0]):
             raise Unsound
-        reader.gatherer.absorb(helper.result())
+        reader.builder.absorb(helper.result())
     finally:
         helper.stop()
     return reader.finish()
 
 
-def _decode_into(piece: bytes, gatherer: Gatherer, number: int) -> bool:
+def _decode_into(piece: bytes, builder: ColumnBuilder, number: int) -> bool:
     """Take a piece of sound events; whether it was that, and without begin and end events to be paired elsewhere."""
     try:
-        gatherer.add(_decode(in_brackets(piece)), number)
+        builder.add(_decode(in_brackets(piece)), number)
     except BROKEN:
         return False
-    return not gatherer.pairs
+    return not builder.pairs
 
 
-class _Reader(Walk):
-    """Decodes pieces and hands their events to the gatherer."""
+class _Reader(PieceReader):
+    """Decodes pieces and hands their events to the builder."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: TraceFile) -> None:
         super().__init__(source)
-        self.gatherer = Gatherer()
+        self.builder = ColumnBuilder()
         self.number = 0
         """Of the piece that is taken now."""
-        self.salvager = Salvager()
+        self.repairer = Repairer()
         self.trailer = Header()
         self.problems: list[Problem] = []
 
@@ -116,16 +117,16 @@ class _Reader(Walk):
 
     def sound(self, text: bytes) -> bool:
         """Take the events if they are sound JSON; whether they are."""
-        events = self.salvager.sound(text, _decode)
+        events = self.repairer.sound(text, _decode)
         if events is None:
             return False
-        self.gatherer.add(events, self.number)
+        self.builder.add(events, self.number)
         return True
 
     def broken(self, piece: bytes, last: bool) -> bytes | None:
         """Take what can be salvaged."""
-        events, tail = self.salvager.events(piece, last)
-        self.gatherer.add(events, self.number)
+        events, tail = self.repairer.events(piece, last)
+        self.builder.add(events, self.number)
         return tail
 
     def last_at_once(self, piece: bytes) -> bool:
@@ -143,7 +144,7 @@ class _Reader(Walk):
         except BROKEN:
             return False
         self.trailer, self.tail = whole, b"}"
-        self.gatherer.add(events, self.number)
+        self.builder.add(events, self.number)
         return True
 
     def _behind(self) -> None:
@@ -170,7 +171,7 @@ class _Reader(Walk):
         except BROKEN as error:
             self.trailer = lenient_header(text)
             if b'"ph"' in text:  # the list was not over
-                self.gatherer.add(self.salvager.events(text, True)[0], self.number)
+                self.builder.add(self.repairer.events(text, True)[0], self.number)
             self._note(f"what stands behind the events is broken: {error}", "read field by field")
 
     def _more_events(self, text: bytes) -> None:
@@ -189,12 +190,12 @@ class _Reader(Walk):
         """All pieces taken: one `Trace`."""
         self._behind()
         header = _merge(self._header(), self.trailer)
-        gone = self.salvager.lost + self.salvager.foreign
-        if gone and not self.gatherer.events:
+        gone = self.repairer.lost + self.repairer.foreign
+        if gone and not self.builder.events:
             raise TraceError(f"{self.source.path} holds a list, but nothing in it is an event, so it is no trace")
         problems = [Problem(text, 1, "read up to there") for text in self.source.problems]
-        problems += self.salvager.problems() + self.problems
-        return self.gatherer.finish(str(self.source.path), header, problems)
+        problems += self.repairer.problems() + self.problems
+        return self.builder.finish(str(self.source.path), header, problems)
 
     def _header(self) -> Header:
         if self.listed:

@@ -19,7 +19,7 @@ from queue import Empty, Full, Queue
 from threading import Thread
 from typing import BinaryIO
 
-from .column_builder import Gatherer
+from .column_builder import ColumnBuilder
 
 WORTH_BYTES = 2 << 20
 """The smallest file, as it lies on the disk, that is worth a second process."""
@@ -27,7 +27,7 @@ _HEAD = struct.Struct("<qq")  # number of the piece, bytes of its text; -1: no m
 _UNSAFE = ("torch", "polars", "jax")
 """Libraries whose own threads may hold a lock while this process is copied."""
 
-Decode = Callable[[bytes, Gatherer, int], bool]
+Decode = Callable[[bytes, ColumnBuilder, int], bool]
 
 
 class Unsound(Exception):
@@ -40,8 +40,8 @@ def worthwhile(size: int) -> bool:
     return enough and not any(name in sys.modules for name in _UNSAFE)
 
 
-class Helper:
-    """A forked process that is given pieces of text and gives back one `Gatherer`.
+class DecodeProcess:
+    """A forked process that is given pieces of text and gives back one `ColumnBuilder`.
 
     Raises `Unsound` where no process can be made.
     """
@@ -88,7 +88,7 @@ class Helper:
         except Empty:
             return None
 
-    def result(self) -> Gatherer:
+    def result(self) -> ColumnBuilder:
         """Everything that the helper took; raises `Unsound` where it could not take all."""
         self._waiting.put(None)
         with self._answer:
@@ -96,7 +96,7 @@ class Helper:
         self._feeder.join()
         if self._end() or not answer:
             raise Unsound
-        found: Gatherer = pickle.loads(answer)
+        found: ColumnBuilder = pickle.loads(answer)
         return found
 
     def stop(self) -> None:
@@ -141,13 +141,13 @@ def _help(decode: Decode, pieces: int, result: int) -> None:
     """The helper's life: take pieces until there are no more, then answer; no answer where one was unsound."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     gc.disable()
-    gatherer = Gatherer()
+    builder = ColumnBuilder()
     with open(pieces, "rb") as source, open(result, "wb") as target:
         while head := source.read(_HEAD.size):
             number, length = _HEAD.unpack(head)
             if number < 0:
-                gatherer.seal()
-                pickle.dump(gatherer, target, protocol=5)
+                builder.seal()
+                pickle.dump(builder, target, protocol=5)
                 return
-            if not decode(source.read(length), gatherer, number):
+            if not decode(source.read(length), builder, number):
                 return

@@ -58,7 +58,7 @@ class TraceError(ValueError):
 
 
 @dataclass
-class Source:
+class TraceFile:
     """An open trace file."""
 
     path: Path
@@ -70,7 +70,7 @@ class Source:
     """The text before the first event, up to the bracket that opens the events; b"[" for a bare list."""
     _ahead: Ahead | None = None
 
-    def begin(self) -> Source:
+    def begin(self) -> TraceFile:
         """Unpack a compressed file from now on, ahead of its use, beside whatever else is done first."""
         if self._ahead is None and is_packed(self.path) and self.path.stat().st_size > _WORTH_A_THREAD:
             self._ahead = Ahead(unpacked(self.path, PIECE_BYTES, self.problems))
@@ -157,13 +157,13 @@ def is_sqlite(path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def open_source(path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) -> Source:
+def open_trace(path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) -> TraceFile:
     """Check that `path` is a file that can be read; `TraceError` with a sentence otherwise."""
     try:
         target = check_file(path, None)
     except ValueError as error:
         raise TraceError(str(error)) from error
-    return Source(target, limit_bytes)
+    return TraceFile(target, limit_bytes)
 
 
 def _opening(buffer: bytes, start: int) -> int:

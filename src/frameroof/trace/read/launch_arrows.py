@@ -12,7 +12,7 @@ Place = tuple[str, str, int]
 """(pid, tid, start in ns) of the event that an arrow touches."""
 
 
-class Flows:
+class LaunchArrows:
     """Starts and ends of arrows by their number."""
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Flows:
                     ends = self.starts if event.ph == "s" else self.ends
                     ends[event.id] = (str(event.pid), str(event.tid), start)
 
-    def absorb(self, other: Flows) -> None:
+    def absorb(self, other: LaunchArrows) -> None:
         """Keep the arrows of another part of the file too."""
         self.starts |= other.starts
         self.ends |= other.ends

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .file import Source
+from .file import TraceFile
 from .repair import BLANK
 
 LONGEST_CARRY = 2 << 20
@@ -18,10 +18,10 @@ _ESCAPED = re.compile(rb"\\.", re.S)
 _BEHIND = re.compile(rb'\s*(?:\}|,\s*"|\Z)')
 
 
-class Walk:
-    """Takes the pieces of a source; what to do with sound and with broken text is up to its children."""
+class PieceReader:
+    """Takes the pieces of a trace file; what to do with sound and with broken text is up to its children."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: TraceFile) -> None:
         self.source = source
         self.carry = b""
         """The start of an event whose end was mistaken for a border."""
@@ -41,7 +41,7 @@ class Walk:
             self.take(piece, last)
 
     def take(self, piece: bytes, last: bool) -> None:
-        """Take one piece as `Source.pieces` gives it."""
+        """Take one piece as `TraceFile.pieces` gives it."""
         if self.tail is not None:
             if len(self.tail) < LONGEST_TAIL:
                 self.tail += piece

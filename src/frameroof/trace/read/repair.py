@@ -65,7 +65,7 @@ def in_brackets(text: bytes) -> bytes:
     return b"".join((b"[", memoryview(text)[at:], b"]"))
 
 
-class Salvager:
+class Repairer:
     """Reads broken pieces and remembers what was mended and what was lost."""
 
     def __init__(self, keep: bool = False) -> None:

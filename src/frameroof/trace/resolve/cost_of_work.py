@@ -17,76 +17,76 @@ from ..read.events import Kind
 from .attention_call import Attention
 from .classify import ATTENTION, CONVOLUTION, LINEAR, is_region
 from .operator_cost import Cost, cost
-from .work_table import Placed
+from .work_table import WorkTable
 
 _COPIES = (int(Kind.MEMCPY), int(Kind.MEMSET))
 MATRIX = (ATTENTION, CONVOLUTION, LINEAR)
 """The classes whose FLOPs are counted."""
 
 
-def account(placed: Placed, attention: list[Attention]) -> tuple[Array, Array]:
+def account(work_table: WorkTable, attention: list[Attention]) -> tuple[Array, Array]:
     """(FLOPs, bytes) of every row; the rows of an eager attention keep their own products and bytes."""
-    flops, moved = [-1.0] * len(placed), [-1.0] * len(placed)  # lists: one number at a time is slow in arrays
+    flops, moved = [-1.0] * len(work_table), [-1.0] * len(work_table)  # lists: one number at a time is slow in arrays
     costs: dict[tuple[str, int], Cost | None] = {}
-    copies = [kind in _COPIES for kind in placed.kind]
-    matrix = [name in MATRIX for name in placed.classes]
+    copies = [kind in _COPIES for kind in work_table.kind]
+    matrix = [name in MATRIX for name in work_table.classes]
     payers = []
-    for rows in _calls(placed):
+    for rows in _calls(work_table):
         row = rows[0] if len(rows) == 1 else next((r for r in rows if not copies[r]), rows[0])
         payers.append(row)
-        key = placed.operator[row], placed.arguments[row]
+        key = work_table.operator[row], work_table.arguments[row]
         if key not in costs:
-            inputs = placed.input(row)
+            inputs = work_table.input(row)
             costs[key] = cost(key[0], inputs) if inputs is not None else None
         found = costs[key]
         if copies[row] and (found is None or not found.flops):
-            flops[row], moved[row] = 0, _copied(placed, row)
+            flops[row], moved[row] = 0, _copied(work_table, row)
         elif found is not None:
             flops[row], moved[row] = found.flops, found.bytes
         if len(rows) > 1:
-            _share(placed, rows, row, found, flops, moved)
+            _share(work_table, rows, row, found, flops, moved)
         if found is None or found.flops <= 0:
             _fill(flops, [r for r in rows if matrix[r] and not copies[r]], -1)
-    _count_once(placed, payers, flops, moved)
-    for one, works in _fused(placed, attention):
+    _count_once(work_table, payers, flops, moved)
+    for one, works in _fused(work_table, attention):
         _fill(flops, one.rows, 0)
         _fill(moved, one.rows, 0)
         flops[works], moved[works] = one.flops, one.bytes
     return np.array(flops, dtype=np.float64), np.array(moved, dtype=np.float64)
 
 
-def hidden(placed: Placed, attention: list[Attention]) -> Array:
+def hidden(work_table: WorkTable, attention: list[Attention]) -> Array:
     """FLOPs of every row that are counted and not computed: a fused attention skips what its causal mask hides."""
-    found = np.zeros(len(placed))
-    for one, works in _fused(placed, attention):
+    found = np.zeros(len(work_table))
+    for one, works in _fused(work_table, attention):
         found[works] = one.flops - one.executed_flops
     return found
 
 
-def _fused(placed: Placed, attention: list[Attention]) -> Iterator[tuple[Attention, int]]:
+def _fused(work_table: WorkTable, attention: list[Attention]) -> Iterator[tuple[Attention, int]]:
     """Every fused attention of known sizes, and the row that works: its others call, prepare or finish."""
     for one in attention:
         if one.fused and one.query_len:
-            yield one, max(one.rows, key=lambda row: placed.duration[row])
+            yield one, max(one.rows, key=lambda row: work_table.duration[row])
 
 
-def _calls(placed: Placed) -> list[list[int]]:
+def _calls(work_table: WorkTable) -> list[list[int]]:
     """The rows of every call, in order; work whose call is unknown stands for itself."""
     calls: dict[int, list[int]] = {}
-    for row, call in enumerate(placed.call.tolist()):
+    for row, call in enumerate(work_table.call.tolist()):
         calls.setdefault(call if call >= 0 else -2 - row, []).append(row)
     return list(calls.values())
 
 
 def _share(
-    placed: Placed, rows: list[int], payer: int, found: Cost | None, flops: list[float], moved: list[float]
+    work_table: WorkTable, rows: list[int], payer: int, found: Cost | None, flops: list[float], moved: list[float]
 ) -> None:  # six: a call of several rows and the two columns that it is written to
     """What the other rows of a call have: nothing, where its payer has all of it."""
     others = [row for row in rows if row != payer]
     if found is not None:
         _fill(flops, others, 0 if found.flops >= 0 else -1)
         _fill(moved, others, 0 if found.bytes >= 0 else -1)
-    if len({placed.classes[row] for row in rows if placed.kind[row] not in _COPIES}) > 1:
+    if len({work_table.classes[row] for row in rows if work_table.kind[row] not in _COPIES}) > 1:
         _fill(moved, rows, -1)  # several classes under one operator: which moves what is not told
 
 
@@ -95,14 +95,14 @@ def _fill(values: list[float], rows: Iterable[int], value: float) -> None:
         values[row] = value
 
 
-def _count_once(placed: Placed, rows: list[int], flops: list[float], moved: list[float]) -> None:
+def _count_once(work_table: WorkTable, rows: list[int], flops: list[float], moved: list[float]) -> None:
     """Take from every call what the calls inside it already account for.
 
     `aten::linear` holds `aten::addmm`, `aten::conv2d` three more: on the processor each of them is a row.
     """
-    call, operator = placed.call.tolist(), placed.operator_row.tolist()
+    call, operator = work_table.call.tolist(), work_table.operator_row.tolist()
     payer = {operator[r]: r for r in rows if 0 <= call[r] == operator[r]}
-    around = placed.links.around
+    around = work_table.links.around
     inner: dict[int, tuple[float, float]] = {}
     for at in sorted(payer, reverse=True):  # inner calls stand after the ones that enclose them
         row = payer[at]
@@ -112,7 +112,7 @@ def _count_once(placed: Placed, rows: list[int], flops: list[float], moved: list
             for values, mine, theirs in ((flops, own[0], inside[0]), (moved, own[1], inside[1])):
                 # on the processor the rest of an unknown call is overhead; on a device, and in what was compiled, it
                 # is work, still unknown
-                if values[row] >= 0 or (placed.on_cpu and theirs and not is_region(placed.operator[row])):
+                if values[row] >= 0 or (work_table.on_cpu and theirs and not is_region(work_table.operator[row])):
                     values[row] = max(0.0, mine - theirs)
             own = max(own[0], inside[0]), max(own[1], inside[1])
         above = around(at)
@@ -126,24 +126,24 @@ def _count_once(placed: Placed, rows: list[int], flops: list[float], moved: list
 _OVER_LINK = ("HtoD", "DtoH", "Host -> Device", "Device -> Host")
 
 
-def over_link(placed: Placed) -> list[bool]:
+def over_link(work_table: WorkTable) -> list[bool]:
     """Of every row, whether it is a copy between host and device."""
-    named = {name: any(word in name for word in _OVER_LINK) for name in set(placed.kernel)}
+    named = {name: any(word in name for word in _OVER_LINK) for name in set(work_table.kernel)}
     copy = int(Kind.MEMCPY)
-    return [kind == copy and named[name] for kind, name in zip(placed.kind, placed.kernel, strict=True)]
+    return [kind == copy and named[name] for kind, name in zip(work_table.kind, work_table.kernel, strict=True)]
 
 
-def _copied(placed: Placed, row: int) -> float:
+def _copied(work_table: WorkTable, row: int) -> float:
     """Bytes that a copy or fill moves through the device's memory: twice those of a copy within it."""
-    size = int(placed.bytes[row])
-    twice = placed.kind[row] == int(Kind.MEMCPY) and (
-        "DtoD" in placed.kernel[row] or "Device -> Device" in placed.kernel[row]
+    size = int(work_table.bytes[row])
+    twice = work_table.kind[row] == int(Kind.MEMCPY) and (
+        "DtoD" in work_table.kernel[row] or "Device -> Device" in work_table.kernel[row]
     )
     return size * (2 if twice else 1) if size >= 0 else -1
 
 
-def reclassify(placed: Placed, attention: list[Attention]) -> None:
+def reclassify(work_table: WorkTable, attention: list[Attention]) -> None:
     """Put every row of an attention into that class: the products and softmax of the eager pattern too."""
     for one in attention:
         for row in one.rows:
-            placed.classes[row] = ATTENTION
+            work_table.classes[row] = ATTENTION

@@ -19,7 +19,7 @@ from ..read.events import Kind
 from .classify import classify
 from .link import link, module_paths
 from .recorded_inputs import parse
-from .work_table import Placed
+from .work_table import WorkTable
 
 
 @dataclass(frozen=True)
@@ -71,53 +71,53 @@ def read_capture(trace: Trace) -> list[Captured]:
     return found
 
 
-def with_capture(placed: Placed, captures: list[Captured]) -> tuple[Placed, float]:
+def with_capture(work_table: WorkTable, captures: list[Captured]) -> tuple[WorkTable, float]:
     """Give the rows of graph replays the operators and modules of their capture.
 
     Returns the rows and the share of replayed time that was matched. A replay is matched with the capture that
     agrees best; a kernel that agrees with no launch stays as it was.
     """
-    operator, module = list(placed.operator), list(placed.module)
-    arguments, classes = list(placed.arguments), list(placed.classes)
-    call, numbers = placed.call.copy(), count(len(placed.trace.host))
-    inputs = list(placed.inputs)
+    operator, module = list(work_table.operator), list(work_table.module)
+    arguments, classes = list(work_table.arguments), list(work_table.classes)
+    call, numbers = work_table.call.copy(), count(len(work_table.trace.host))
+    inputs = list(work_table.inputs)
     offsets = []
     for capture in captures:
         offsets.append(len(inputs))
         inputs += [parse(a) for a in capture.trace.arguments]
     matched = total = lost = 0
-    for rows in _replays(placed):
-        total += int(placed.duration[rows].sum())
-        best, pairs = _best([placed.kernel[r] for r in rows], captures)
+    for rows in _replays(work_table):
+        total += int(work_table.duration[rows].sum())
+        best, pairs = _best([work_table.kernel[r] for r in rows], captures)
         lost += len(captures[best].kernel) - len(rows) if len(pairs) == len(rows) else 0
         known: dict[int, int] = {}
         for at, launch in pairs:
             row, capture = int(rows[at]), captures[best]
             if capture.call[launch] >= 0:
                 call[row] = known.setdefault(capture.call[launch], next(numbers))
-            matched += int(placed.duration[row])
+            matched += int(work_table.duration[row])
             operator[row] = capture.operator[launch]
             module[row] = _below(module[row], capture.module[launch])
             given = capture.arguments[launch]
             arguments[row] = given + offsets[best] if given >= 0 else -1
-            classes[row] = classify(operator[row], placed.kernel[row], placed.kind[row])
+            classes[row] = classify(operator[row], work_table.kernel[row], work_table.kind[row])
     share = matched / total if total else 0.0
     if total and share < 1:
         action = f"{1 - share:.1%} of the replayed time keeps the operator of its launch"
-        placed.trace.problems.append(Problem("graph replays that do not agree with their capture", 1, action))
+        work_table.trace.problems.append(Problem("graph replays that do not agree with their capture", 1, action))
     if lost:
         what, action = "captured launches without a kernel in their replay", "the profiler has lost these kernels"
-        placed.trace.problems.append(Problem(what, lost, action))
+        work_table.trace.problems.append(Problem(what, lost, action))
     changed = replace(
-        placed, operator=operator, call=call, module=module, arguments=arguments, classes=classes, inputs=inputs
+        work_table, operator=operator, call=call, module=module, arguments=arguments, classes=classes, inputs=inputs
     )
     return changed, share
 
 
-def _replays(placed: Placed) -> list[Array]:
+def _replays(work_table: WorkTable) -> list[Array]:
     """The rows of each graph launch, in the order they ran."""
-    rows = np.flatnonzero(placed.graph & (placed.launch >= 0))
-    launches = placed.launch[rows]
+    rows = np.flatnonzero(work_table.graph & (work_table.launch >= 0))
+    launches = work_table.launch[rows]
     return [rows[launches == launch] for launch in np.unique(launches)]
 
 

@@ -1,4 +1,4 @@
-"""Every piece of work in its place: operator, inputs, module path and class, as flat columns for all that follows."""
+"""The work table: a row for every piece of work, with its operator, inputs, module path and class, in flat columns."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ HOST_TIMES = "the times are those of the host, and no rate or advice follows"
 
 
 @dataclass
-class Placed:
-    """Work rows in order of start, each with where it came from.
+class WorkTable:
+    """Every piece of work of a trace, in order of start, with where it came from.
 
     On a trace without a device the processor is the device: its rows are the operators that have no operator
     inside them, with their own time.
@@ -61,8 +61,8 @@ class Placed:
         return self.inputs[at] if at >= 0 else None
 
 
-def place(trace: Trace) -> Placed:
-    """Link, clip and classify all work of a trace."""
+def make_work_table(trace: Trace) -> WorkTable:
+    """Link all work of a trace to the host, clip impossible durations, and classify it."""
     links = link(trace)
     if not len(trace.work) and bool(kinds(trace.host.kind, Kind.OPERATOR).any()):
         return _on_cpu(trace, links, host_only=_misses_device(trace))
@@ -77,19 +77,19 @@ def place(trace: Trace) -> Placed:
     )
     operator = [name if row >= 0 else "" for name, row in zip(operator, rows, strict=True)]
     arguments = trace.host.args[links.work_operator].tolist() if len(trace.host) else [-1] * len(work)
-    return _placed(
+    return _on_device(
         trace, links, work, end, operator, [a if r >= 0 else -1 for a, r in zip(arguments, rows, strict=True)]
     )
 
 
-def _placed(
+def _on_device(
     trace: Trace, links: Links, work: Work, end: Array, operator: list[str], arguments: list[int]
-) -> Placed:  # six: the columns that two sources fill differently
+) -> WorkTable:  # six: the columns that two sources fill differently
     kernel = [trace.names[n] for n in work.name.tolist()]
     kind = work.kind.tolist()
     paths = module_paths(trace, links)
     graph = _in_graph(trace, links)
-    return Placed(
+    return WorkTable(
         trace=trace,
         links=links,
         on_cpu=False,
@@ -147,7 +147,7 @@ def _misses_device(trace: Trace) -> bool:
     return missed
 
 
-def _on_cpu(trace: Trace, links: Links, host_only: bool) -> Placed:
+def _on_cpu(trace: Trace, links: Links, host_only: bool) -> WorkTable:
     """The operators of a trace without a device, each with its own time (what its inner operators leave)."""
     host, names = trace.host, trace.names
     rows = np.flatnonzero(host.kind == int(Kind.OPERATOR))
@@ -165,7 +165,7 @@ def _on_cpu(trace: Trace, links: Links, host_only: bool) -> Placed:
     paths = module_paths(trace, links)
     name = [names[n] for n in host.name[rows].tolist()]
     none = np.full(len(rows), -1, dtype=np.int64)
-    return Placed(
+    return WorkTable(
         trace=trace,
         links=links,
         on_cpu=True,

@@ -20,7 +20,7 @@ from ...resolve.attention_call import Attention
 from ...resolve.classify import ATTENTION, LINEAR, SOFTMAX, classify
 from ...resolve.operator_cost import matmul
 from ...resolve.recorded_inputs import Dims, Inputs
-from ...resolve.work_table import Placed
+from ...resolve.work_table import WorkTable
 from .kinds import tell_apart
 from .sizes import SDPA, Sizes, measure
 
@@ -29,50 +29,50 @@ REACH = 64
 its position bias there); never another softmax."""
 
 
-def find_attention(placed: Placed) -> list[Attention]:
+def find_attention(work_table: WorkTable) -> list[Attention]:
     """All calls of attention in a trace, in order of start; `kind` is told apart over the whole run."""
-    found = [*_fused(placed), *_eager(placed)]
-    spent: list[int] = placed.duration.tolist()
+    found = [*_fused(work_table), *_eager(work_table)]
+    spent: list[int] = work_table.duration.tolist()
     for call in found:
-        call.start = int(placed.start[call.rows[0]])
+        call.start = int(work_table.start[call.rows[0]])
         call.duration = sum(spent[row] for row in call.rows)
-        call.module = placed.module[call.rows[0]]
+        call.module = work_table.module[call.rows[0]]
         if not call.fused:
-            _tell_causal(placed, call)
+            _tell_causal(work_table, call)
     found.sort(key=lambda call: call.start)
-    found = _with_work_around(placed, _with_helpers(placed, found))
-    tell_apart(placed, found)
+    found = _with_work_around(work_table, _with_helpers(work_table, found))
+    tell_apart(work_table, found)
     return found
 
 
 _HELPER = re.compile(r"quant|combine|splitkv_reduce|preprocess|convert_dq", re.I)
 
 
-def _with_helpers(placed: Placed, calls: list[Attention]) -> list[Attention]:
+def _with_helpers(work_table: WorkTable, calls: list[Attention]) -> list[Attention]:
     """Kernels that only prepare or finish an attention (quantize its inputs, combine its parts) join that call."""
     joined: list[Attention] = []
     pending: list[int] = []
-    helpers = {name for name in {placed.kernel[call.rows[0]] for call in calls} if _HELPER.search(name)}
+    helpers = {name for name in {work_table.kernel[call.rows[0]] for call in calls} if _HELPER.search(name)}
     for call in calls:
-        name = placed.kernel[call.rows[0]]
+        name = work_table.kernel[call.rows[0]]
         if len(call.rows) == 1 and call.fused and name in helpers:
             if re.search("combine|reduce", name) and joined:
-                _join(placed, joined[-1], call.rows)
+                _join(work_table, joined[-1], call.rows)
             else:
                 pending += call.rows
             continue
         if pending:
-            _join(placed, call, pending)
+            _join(work_table, call, pending)
             pending = []
         joined.append(call)
     if pending and joined:
-        _join(placed, joined[-1], pending)
+        _join(work_table, joined[-1], pending)
     return joined
 
 
-def _join(placed: Placed, call: Attention, rows: list[int]) -> None:
+def _join(work_table: WorkTable, call: Attention, rows: list[int]) -> None:
     call.rows += rows
-    call.duration += int(sum(placed.duration[row] for row in rows))
+    call.duration += int(sum(work_table.duration[row] for row in rows))
 
 
 # ---------------------------------------------------------------------------------------------- around
@@ -83,33 +83,34 @@ _WRAPS = re.compile(
 """Operators that are one piece of an attention, or all of it, with all that is inside them."""
 
 
-def _with_work_around(placed: Placed, calls: list[Attention]) -> list[Attention]:
+def _with_work_around(work_table: WorkTable, calls: list[Attention]) -> list[Attention]:
     """Fill `around`. An eager pattern inside an operator of attention is one attention with what it is in."""
-    if not calls or not len(placed.trace.host):
+    if not calls or not len(work_table.trace.host):
         return calls
-    calls = _unwrapped(placed, calls)
+    calls = _unwrapped(work_table, calls)
     of = {row: call for call in calls for row in call.rows}
-    own = [row for row, call in of.items() if call.fused or placed.classes[row] != ATTENTION]  # not what holds it
-    owner = {top: of[row] for row, top in zip(own, _tops(placed, np.array(own)), strict=True) if top >= 0}
-    host, at = placed.trace.host, placed.operator_row
+    own = [row for row, call in of.items() if call.fused or work_table.classes[row] != ATTENTION]  # not what holds it
+    owner = {top: of[row] for row, top in zip(own, _tops(work_table, np.array(own)), strict=True) if top >= 0}
+    host, at = work_table.trace.host, work_table.operator_row
     tops = np.array(_disjoint(sorted(owner), host.thread, host.end), dtype=np.int64)
     if not len(tops):
         return calls
     last = tops[np.maximum(np.searchsorted(tops, at, side="right") - 1, 0)]
     inside = (last <= at) & (host.thread[at] == host.thread[last]) & (host.end[at] <= host.end[last])
-    for row in np.flatnonzero(inside & (placed.call == at)).tolist():
+    for row in np.flatnonzero(inside & (work_table.call == at)).tolist():
         call = owner[int(last[row])]
-        if row not in of and not (call.fused and placed.classes[row] == LINEAR):
+        if row not in of and not (call.fused and work_table.classes[row] == LINEAR):
             call.around.append(row)
     return calls
 
 
-def _unwrapped(placed: Placed, calls: list[Attention]) -> list[Attention]:
+def _unwrapped(work_table: WorkTable, calls: list[Attention]) -> list[Attention]:
     """The calls without those that only hold an eager one: PyTorch's plain fallback, `nn.MultiheadAttention`."""
     if all(call.fused for call in calls):
         return calls
-    parent = placed.links.parent
-    operator = np.where(placed.call == placed.operator_row, placed.call, -1).tolist()  # -1 too: in another trace
+    parent = work_table.links.parent
+    here = work_table.call == work_table.operator_row  # not where the call stands in another trace
+    operator = np.where(here, work_table.call, -1).tolist()
     outer = {operator[row]: call for call in calls if call.fused for row in call.rows if operator[row] >= 0}
     gone: set[int] = set()
     for call in calls:
@@ -118,7 +119,7 @@ def _unwrapped(placed: Placed, calls: list[Attention]) -> list[Attention]:
             around = outer.get(at)
             if around is not None and id(around) not in gone:
                 gone.add(id(around))
-                _join(placed, call, around.rows)
+                _join(work_table, call, around.rows)
                 call.start = around.start
                 if (around.query_len, around.key_len) == (call.query_len, call.key_len):
                     call.batch, call.heads, call.kv_heads = around.batch, around.heads, around.kv_heads
@@ -127,23 +128,23 @@ def _unwrapped(placed: Placed, calls: list[Attention]) -> list[Attention]:
     return [call for call in calls if id(call) not in gone]
 
 
-def _tell_causal(placed: Placed, call: Attention) -> None:
+def _tell_causal(work_table: WorkTable, call: Attention) -> None:
     """Whether an eager attention is causal, where it is the plain fallback of an operator that says so."""
-    host, at = placed.trace.host, int(placed.operator_row[call.rows[0]])
-    if at != placed.call[call.rows[0]]:  # in another trace
+    host, at = work_table.trace.host, int(work_table.operator_row[call.rows[0]])
+    if at != work_table.call[call.rows[0]]:  # in another trace
         return
-    while at >= 0 and placed.trace.names[host.name[at]] != SDPA:
-        at = int(placed.links.parent[at])
-    inputs = placed.inputs[host.args[at]] if at >= 0 and host.args[at] >= 0 else None
+    while at >= 0 and work_table.trace.names[host.name[at]] != SDPA:
+        at = int(work_table.links.parent[at])
+    inputs = work_table.inputs[host.args[at]] if at >= 0 and host.args[at] >= 0 else None
     found = measure(SDPA, inputs) if inputs else None
     if found and found[3:5] == (call.query_len, call.key_len):
         call.causal, call.align = found[7:]
 
 
-def _tops(placed: Placed, rows: Array) -> list[int]:
+def _tops(work_table: WorkTable, rows: Array) -> list[int]:
     """Of every row, the host row of the outermost operator that is a piece of the same attention; -1 unknown."""
-    host, parent, names = placed.trace.host, placed.links.parent, placed.trace.names
-    at = np.where(placed.call[rows] == placed.operator_row[rows], placed.operator_row[rows], -1)
+    host, parent, names = work_table.trace.host, work_table.links.parent, work_table.trace.names
+    at = np.where(work_table.call[rows] == work_table.operator_row[rows], work_table.operator_row[rows], -1)
     wraps, asked = np.zeros(len(names), dtype=bool), set[int]()
     while True:
         above = np.where(at >= 0, parent[at], -1)
@@ -170,28 +171,28 @@ def _disjoint(rows: list[int], thread: Array, end: Array) -> list[int]:
 # ---------------------------------------------------------------------------------------------- fused
 
 
-def _fused(placed: Placed) -> Iterator[Attention]:
+def _fused(work_table: WorkTable) -> Iterator[Attention]:
     calls: dict[int, Attention] = {}
     outer: dict[int, int] = {}
     sizes: dict[tuple[str, int], Sizes | None] = {}
-    for row, name in enumerate(placed.classes):
+    for row, name in enumerate(work_table.classes):
         if name != ATTENTION:
             continue
-        at = _outermost(placed, row, outer)
+        at = _outermost(work_table, row, outer)
         call = calls.get(at)
         if call is not None:
             call.rows.append(row)
         else:
             call = Attention([row], fused=True)
-        given = placed.operator[row], placed.arguments[row]
+        given = work_table.operator[row], work_table.arguments[row]
         if not call.query_len and given[1] >= 0:
             if given not in sizes:
-                inputs = placed.inputs[given[1]]
+                inputs = work_table.inputs[given[1]]
                 sizes[given] = measure(given[0], inputs) if inputs else None
             if found := sizes[given]:
                 call.batch, call.heads, call.kv_heads, call.query_len, call.key_len, call.head_dim = found[:6]
                 call.item, call.causal, call.align = found[6:]
-                if call.causal and at >= 0 and placed.trace.names[placed.trace.host.name[at]] == SDPA:
+                if call.causal and at >= 0 and work_table.trace.names[work_table.trace.host.name[at]] == SDPA:
                     call.align = UPPER_LEFT  # whatever kernel it chose
         if at >= 0:
             calls[at] = call
@@ -200,14 +201,14 @@ def _fused(placed: Placed) -> Iterator[Attention]:
     yield from calls.values()
 
 
-def _outermost(placed: Placed, row: int, known: dict[int, int]) -> int:
+def _outermost(work_table: WorkTable, row: int, known: dict[int, int]) -> int:
     """The outermost attention operator around a row's call: `scaled_dot_product_attention` holds the kernel's own
     operator, and both are one attention. The call itself where its operator stands in another trace."""
-    call = int(placed.call[row])
-    if call < 0 or call != placed.operator_row[row]:
+    call = int(work_table.call[row])
+    if call < 0 or call != work_table.operator_row[row]:
         return call
     if call not in known:
-        trace, parent = placed.trace, placed.links.parent
+        trace, parent = work_table.trace, work_table.links.parent
         best = at = call
         while at >= 0:
             kind = int(trace.host.kind[at])
@@ -223,11 +224,11 @@ def _outermost(placed: Placed, row: int, known: dict[int, int]) -> int:
 # ---------------------------------------------------------------------------------------------- eager
 
 
-def _eager(placed: Placed) -> Iterator[Attention]:
-    is_softmax = np.array([name == SOFTMAX for name in placed.classes], dtype=bool)
-    streams = set(zip(placed.device[is_softmax].tolist(), placed.stream[is_softmax].tolist(), strict=True))
+def _eager(work_table: WorkTable) -> Iterator[Attention]:
+    is_softmax = np.array([name == SOFTMAX for name in work_table.classes], dtype=bool)
+    streams = set(zip(work_table.device[is_softmax].tolist(), work_table.stream[is_softmax].tolist(), strict=True))
     for device, stream in sorted(streams):
-        at_work = np.flatnonzero((placed.device == device) & (placed.stream == stream))
+        at_work = np.flatnonzero((work_table.device == device) & (work_table.stream == stream))
         rows, softmaxes = at_work.tolist(), np.flatnonzero(is_softmax[at_work]).tolist()
         taken: set[int] = set()
         for i, at in enumerate(softmaxes):
@@ -236,52 +237,52 @@ def _eager(placed: Placed) -> Iterator[Attention]:
             low = max(at - REACH, softmaxes[i - 1] + 1 if i else 0)
             high = min(at + 1 + REACH, len(rows))
             for s in softmaxes[i + 1 : i + 3]:  # on the processor the next one may be the inner half of this one
-                if not _holds(placed, rows[at], rows[s]):
+                if not _holds(work_table, rows[at], rows[s]):
                     high = min(high, s)
                     break
-            call = _around(placed, rows, at, (low, high))
+            call = _around(work_table, rows, at, (low, high))
             if call is not None and taken.isdisjoint(call.rows):
                 taken.update(call.rows)
                 yield call
 
 
-def _holds(placed: Placed, outer: int, inner: int) -> bool:
+def _holds(work_table: WorkTable, outer: int, inner: int) -> bool:
     """Whether one row lies inside another: on the processor `softmax` holds `_softmax`, `matmul` holds `bmm`."""
-    return placed.on_cpu and bool(placed.end[inner] <= placed.end[outer])
+    return work_table.on_cpu and bool(work_table.end[inner] <= work_table.end[outer])
 
 
-def _around(placed: Placed, rows: list[int], at: int, reach: tuple[int, int]) -> Attention | None:
+def _around(work_table: WorkTable, rows: list[int], at: int, reach: tuple[int, int]) -> Attention | None:
     """The attention around the softmax at `rows[at]`, if the two products are there within `reach`."""
-    inputs = placed.input(rows[at])
+    inputs = work_table.input(rows[at])
     matrix = inputs.tensor(0) if inputs else None
     if matrix is None or len(matrix) < 3:
         return None
     q_len, k_len, groups = matrix[-2], matrix[-1], math.prod(matrix[:-2])
     low, high = reach
-    before = _product(placed, rows[low:at][::-1], (groups, q_len, None, k_len))
-    after = _product(placed, rows[at + 1 : high], (groups, q_len, k_len, None))
+    before = _product(work_table, rows[low:at][::-1], (groups, q_len, None, k_len))
+    after = _product(work_table, rows[at + 1 : high], (groups, q_len, k_len, None))
     if before is None or after is None:
         return None
     (first, product), (last, _) = before, after
     lo, hi = rows.index(first, low), rows.index(last, at)
     among = rows[lo + 1 : hi]
-    sizes = {a: placed.inputs[a] for a in {placed.arguments[r] for r in among} if a >= 0}
+    sizes = {a: work_table.inputs[a] for a in {work_table.arguments[r] for r in among} if a >= 0}
     whole = {a for a, given in sizes.items() if given and _has_matrix(given, matrix)}
-    inside = [r for r in among if r == rows[at] or placed.arguments[r] in whole]
+    inside = [r for r in among if r == rows[at] or work_table.arguments[r] in whole]
     call = Attention([first, *inside, last], fused=False, query_len=q_len, key_len=k_len, head_dim=product[2])
     call.heads = (
-        matrix[-3] if len(matrix) >= 4 else _heads(placed, rows[hi + 1 : hi + 1 + REACH], groups, q_len, product[2])
+        matrix[-3] if len(matrix) >= 4 else _heads(work_table, rows[hi + 1 : hi + 1 + REACH], groups, q_len, product[2])
     )
     call.batch = groups // call.heads
     call.item = inputs.tensors[0][1] if inputs and inputs.tensors else 2
     return call
 
 
-def _heads(placed: Placed, rows: list[int], groups: int, q_len: int, head_dim: int) -> int:
+def _heads(work_table: WorkTable, rows: list[int], groups: int, q_len: int, head_dim: int) -> int:
     """Heads where the matrix has them in its batch (G, Q, K): the layer that follows takes them side by side."""
     for row in rows:
-        inputs = placed.input(row)
-        product = matmul(placed.operator[row].removeprefix("aten::"), inputs) if inputs else None
+        inputs = work_table.input(row)
+        product = matmul(work_table.operator[row].removeprefix("aten::"), inputs) if inputs else None
         if product:
             one, m, k, _ = product
             fits = one == 1 and m * k == groups * q_len * head_dim and m % q_len == k % head_dim == 0
@@ -290,17 +291,17 @@ def _heads(placed: Placed, rows: list[int], groups: int, q_len: int, head_dim: i
 
 
 def _product(
-    placed: Placed, rows: list[int], wanted: tuple[int, int, int | None, int | None]
+    work_table: WorkTable, rows: list[int], wanted: tuple[int, int, int | None, int | None]
 ) -> tuple[int, tuple[int, int, int, int]] | None:
     """The first of `rows` that is a batched matrix product with the sizes wanted (None: any)."""
     found = None
     for row in rows:
-        if found and not _holds(placed, found[0], row):
+        if found and not _holds(work_table, found[0], row):
             break
-        inputs = placed.input(row)
-        if inputs is None or placed.classes[row] != LINEAR:
+        inputs = work_table.input(row)
+        if inputs is None or work_table.classes[row] != LINEAR:
             continue
-        product = matmul(placed.operator[row].removeprefix("aten::"), inputs)
+        product = matmul(work_table.operator[row].removeprefix("aten::"), inputs)
         if product and all(w is None or w == p for w, p in zip(wanted, product, strict=True)):
             found = row, product
     return found

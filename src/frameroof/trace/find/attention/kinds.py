@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ...resolve.attention_call import Attention
 from ...resolve.classify import CONVOLUTION, LINEAR
-from ...resolve.work_table import Placed
+from ...resolve.work_table import WorkTable
 
 NEAR = 6
 """Linear layers before and after an attention among which its own projections are looked for."""
@@ -39,9 +39,9 @@ Geometry = tuple[int, int]
 """(batch, length)"""
 
 
-def tell_apart(placed: Placed, calls: Sequence[Attention]) -> None:
+def tell_apart(work_table: WorkTable, calls: Sequence[Attention]) -> None:
     """Set `kind` of every call; they stand in order of start."""
-    owners = _owners(placed, calls)
+    owners = _owners(work_table, calls)
     named = {owner: _named(owner) for owner in set(owners)}
     cached = _cached(calls, owners)
     blocks = {_parent(owner) for owner in cached}
@@ -49,23 +49,23 @@ def tell_apart(placed: Placed, calls: Sequence[Attention]) -> None:
         call.kind = _by_keys(call, owner, named[owner], owner in cached, _parent(owner) in blocks)
     if any(call.kind == "cross" for call in calls):
         _by_place(calls, owners)
-    _by_axes(placed, calls, [named[owner] for owner in owners])
+    _by_axes(work_table, calls, [named[owner] for owner in owners])
 
 
 # ---------------------------------------------------------------------------------------------- names
 
 
-def _owners(placed: Placed, calls: Sequence[Attention]) -> list[str]:
+def _owners(work_table: WorkTable, calls: Sequence[Attention]) -> list[str]:
     """Of every call, the module whose attention it is: its own, or the one whose projections stand around it."""
-    linear = [row for row, name in enumerate(placed.classes) if name == LINEAR]
-    hold = _holders({placed.module[row] for row in linear})
+    linear = [row for row, name in enumerate(work_table.classes) if name == LINEAR]
+    hold = _holders({work_table.module[row] for row in linear})
     found = []
     for call in calls:
         owner = call.module
         if owner in hold:
             at, to = bisect_left(linear, min(call.rows)), bisect_right(linear, max(call.rows))
-            before = _below(owner, (placed.module[row] for row in reversed(linear[max(0, at - NEAR) : at])))
-            after = _below(owner, (placed.module[row] for row in linear[to : to + NEAR]))
+            before = _below(owner, (work_table.module[row] for row in reversed(linear[max(0, at - NEAR) : at])))
+            after = _below(owner, (work_table.module[row] for row in linear[to : to + NEAR]))
             if before and after and _parent(before) == _parent(after):
                 owner = _parent(before)
         found.append(owner)
@@ -165,7 +165,7 @@ def _by_place(calls: Sequence[Attention], owners: Sequence[str]) -> None:
 # ---------------------------------------------------------------------------------------------- axes
 
 
-def _by_axes(placed: Placed, calls: Sequence[Attention], names: Sequence[str]) -> None:
+def _by_axes(work_table: WorkTable, calls: Sequence[Attention], names: Sequence[str]) -> None:
     """Temporal and spatial among the self-attention, by name or by how they share the tokens."""
     told: dict[Geometry, str] = {}
     unnamed: list[Attention] = []
@@ -184,7 +184,7 @@ def _by_axes(placed: Placed, calls: Sequence[Attention], names: Sequence[str]) -
     for one, other in pairs:
         partners[one[1]].add(other[1])
         partners[other[1]].add(one[1])
-    images = _images(placed)
+    images = _images(work_table)
 
     def looks_like_time(one: Geometry) -> tuple[int, bool, int]:
         name = {"temporal": 1, "spatial": -1}.get(told.get(one, ""), 0)
@@ -214,11 +214,11 @@ def _regrouped(geometries: Iterable[Geometry]) -> Iterator[tuple[Geometry, Geome
                 yield (one, other) if one[1] < other[1] else (other, one)
 
 
-def _images(placed: Placed) -> set[Geometry]:
+def _images(work_table: WorkTable) -> set[Geometry]:
     """(images, positions) of what convolutions read, and of the patches that they make of it."""
     found = set()
-    for at in {placed.arguments[row] for row, name in enumerate(placed.classes) if name == CONVOLUTION} - {-1}:
-        inputs = placed.inputs[at]
+    for at in {work_table.arguments[row] for row, name in enumerate(work_table.classes) if name == CONVOLUTION} - {-1}:
+        inputs = work_table.inputs[at]
         x, w = (inputs.tensor(0), inputs.tensor(1)) if inputs else (None, None)
         if x and w and len(x) == len(w) in (4, 5):
             count = math.prod((x[0], *x[2:-2]))  # of a video, its frames

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..columns import Array
-from ..file import TraceError, is_sqlite, open_source
+from ..file import TraceError, is_sqlite, open_trace
 from .schema import EVENTS, MARKS, STRINGS
 
 NONE = -(2**62)
@@ -30,7 +30,7 @@ class Database:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = open_source(path).path
+        self.path = open_trace(path).path
         if not is_sqlite(self.path):
             raise TraceError(f"{self.path} is no SQLite database")
         _refuse_unfinished(self.path)
