@@ -9,7 +9,7 @@ from run_made import MS, advised, improved, made
 
 from frameroof.recorded import Advice, concerns
 from frameroof.run import SyncRow, load_run, save_run
-from frameroof.study import brought
+from frameroof.study import advice_outcomes
 from frameroof.study.compare import compare
 
 
@@ -130,7 +130,7 @@ def test_a_run_saved_before_advice_had_ids_is_advised_anew(tmp_path):
 
 def test_every_advice_that_frameroof_gives_has_an_id_of_its_own():
     """By reading its sources: no two calls share an id, and each is named in the reference."""
-    files = sorted((Path(brought.__file__).parents[1] / "trace" / "advice").glob("*.py"))
+    files = sorted((Path(advice_outcomes.__file__).parents[1] / "trace" / "advice").glob("*.py"))
     ids = [name for file in files for name in re.findall(r'suggest\(\s*"([^"]+)"', file.read_text("utf-8"))]
     assert len(ids) == len(set(ids)) == 13
     assert all(re.fullmatch(r"[a-z]+\.[a-z0-9-]+", name) for name in ids)

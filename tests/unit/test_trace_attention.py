@@ -8,7 +8,7 @@ from trace_made import H100, Made
 from frameroof.hardware import device
 from frameroof.trace.find.attention.calls import find_attention
 from frameroof.trace.read.decode import read
-from frameroof.trace.resolve.attention_call import Attention
+from frameroof.trace.resolve.attention_call import AttentionCall
 from frameroof.trace.resolve.work_table import make_work_table
 
 BF16 = "c10::BFloat16"
@@ -233,7 +233,7 @@ def test_flops_of_a_processor_run_with_eager_attention(tmp_path):
 
 
 def test_bytes_are_linear_and_flops_square():
-    one, two = (Attention([], True, 1, 8, n, n, 64) for n in (1000, 2000))
+    one, two = (AttentionCall([], True, 1, 8, n, n, 64) for n in (1000, 2000))
     assert two.bytes == 2 * one.bytes
     assert two.flops == 4 * one.flops
 

@@ -1,7 +1,7 @@
 """Advice: one change worth making, with an id for programs and the part of a run that it concerns.
 
 Titles and evidence are for people and change with every number in them. `id` says which change it is, `concerns` which
-part of the run it would shorten: two runs are compared by these (`study/brought.py`).
+part of the run it would shorten: two runs are compared by these (`study/advice_outcomes.py`).
 """
 
 from __future__ import annotations

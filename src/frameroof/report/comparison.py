@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from ..study.brought import Brought
+from ..study.advice_outcomes import AdviceOutcome
 from ..study.compare import SINGLE, Change, Comparison
 from ..study.thresholds import Check, change_percent, quantity
 from ..units import format_seconds
@@ -139,7 +139,7 @@ def _kernels(comparison: Comparison, shown: Callable[[str], str] = str, most: in
             yield f"Kernels that {state}: {names}{rest}."
 
 
-def _advice(found: Sequence[Brought]) -> Iterator[str]:
+def _advice(found: Sequence[AdviceOutcome]) -> Iterator[str]:
     if found:
         yield "Advice on the run before that no longer applies, and what it brought (measured on what it was about):"
     for b in found:

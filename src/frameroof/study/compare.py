@@ -15,7 +15,7 @@ import msgspec
 from ..recorded import Environment
 from ..run import AttentionRow, Run
 from ..trace.runs import run_of
-from .brought import Brought, brought, has_ids
+from .advice_outcomes import AdviceOutcome, advice_outcomes, has_ids
 from .samples import judge
 
 GROUPS = ("run", "measured", "idle", "class", "stage", "call", "operator", "attention", "kernel")
@@ -79,7 +79,7 @@ class Comparison:
     before: Side
     after: Side
     changes: list[Change]
-    brought: list[Brought]
+    brought: list[AdviceOutcome]
     notes: list[str] = field(default_factory=list)
     """What makes the two runs less than comparable."""
 
@@ -133,7 +133,7 @@ def _compared(before: Run, after: Run) -> Comparison:
     for group in GROUPS[2:-1] if on_cpu else GROUPS[2:]:
         rows = list(_paired(group, _times(before, group), _times(after, group)))
         changes += sorted(rows, key=lambda change: -abs(change.difference))
-    return Comparison(_side(before), _side(after), changes, brought(before, after), list(_notes(before, after)))
+    return Comparison(_side(before), _side(after), changes, advice_outcomes(before, after), list(_notes(before, after)))
 
 
 def _side(run: Run) -> Side:

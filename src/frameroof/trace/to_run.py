@@ -29,7 +29,7 @@ from .grouped import Grouped
 from .read.decode import Progress, read
 from .read.file import TraceFile
 from .read.nsys.refuse import refuse_report
-from .resolve.attention_call import Attention
+from .resolve.attention_call import AttentionCall
 from .resolve.cost_of_work import account, hidden, reclassify
 from .resolve.graph_capture import read_capture, with_capture
 from .resolve.work_table import HOST_TIMES, WorkTable, make_work_table
@@ -72,7 +72,7 @@ def analyze(  # seven arguments: the trace, and one an option of the command
     return run
 
 
-Parts = tuple[list[Attention], list[Stage], Idle]
+Parts = tuple[list[AttentionCall], list[Stage], Idle]
 """What was found in a trace besides its rows."""
 
 
@@ -146,8 +146,8 @@ def _stage_of(work_table: WorkTable, stages: Sequence[Stage]) -> list[str]:
     return names
 
 
-def _attention(calls: Sequence[Attention], table: Table) -> list[AttentionRow]:
-    groups: dict[Any, list[Attention]] = defaultdict(list)
+def _attention(calls: Sequence[AttentionCall], table: Table) -> list[AttentionRow]:
+    groups: dict[Any, list[AttentionCall]] = defaultdict(list)
     for call in calls:
         stage = table.stage[call.rows[0]]
         groups[call.kind, call.geometry, call.fused, call.causal, call.align, stage].append(call)

@@ -16,7 +16,7 @@ from ...trace.find.attention.calls import find_attention
 from ...trace.find.stages import find_stages
 from ...trace.read.decode import read
 from ...trace.read.events import Kind
-from ...trace.resolve.attention_call import Attention
+from ...trace.resolve.attention_call import AttentionCall
 from ...trace.resolve.classify import ATTENTION, classify
 from ...trace.resolve.cost_of_work import account, reclassify
 from ...trace.resolve.work_table import WorkTable, make_work_table
@@ -27,7 +27,7 @@ class Recorded:
     """The frames of one trace, as it was run."""
 
     work_table: WorkTable
-    attention: list[Attention]
+    attention: list[AttentionCall]
 
     @staticmethod
     def of(path: str | os.PathLike[str]) -> Recorded:

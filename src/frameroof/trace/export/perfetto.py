@@ -23,7 +23,7 @@ from ..find.stages import Stage
 from ..read.file import BOM, TraceFile, is_sqlite, open_trace
 from ..read.pieces import PieceReader
 from ..read.repair import BLANK, BROKEN, Repairer, lenient_header
-from ..resolve.attention_call import Attention
+from ..resolve.attention_call import AttentionCall
 from ..resolve.work_table import WorkTable
 
 CATEGORY = "frameroof"
@@ -46,7 +46,7 @@ class Slice:
 
 def export(  # six: what is shown, where to, and whether over something
     work_table: WorkTable,
-    attention: Sequence[Attention],
+    attention: Sequence[AttentionCall],
     stages: Sequence[Stage],
     idle: Idle,
     target: str | os.PathLike[str],
@@ -109,7 +109,7 @@ def _runs(rows: Sequence[int]) -> list[list[int]]:
     return found
 
 
-def _attention(work_table: WorkTable, calls: Sequence[Attention]) -> Iterator[Slice]:
+def _attention(work_table: WorkTable, calls: Sequence[AttentionCall]) -> Iterator[Slice]:
     for call in calls:
         size = f" {call.query_len} x {call.key_len}" if call.query_len else ""
         names = ("batch", "heads", "query_len", "key_len", "head_dim")

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...run import TextKV
-from ..resolve.attention_call import Attention
+from ..resolve.attention_call import AttentionCall
 from ..resolve.classify import LINEAR
 from ..resolve.operator_cost import matmul
 from ..resolve.work_table import WorkTable
@@ -51,7 +51,7 @@ Leaves = dict[str, _Leaf]
 """The projections of one module by the last part of their path."""
 
 
-def find_text_kv(work_table: WorkTable, attention: Sequence[Attention], stage: Sequence[str]) -> TextKV:
+def find_text_kv(work_table: WorkTable, attention: Sequence[AttentionCall], stage: Sequence[str]) -> TextKV:
     """Sum over the projections of text that ran more than once with the same sizes; `stage` names that of each row."""
     found = TextKV()
     stages = []
@@ -129,7 +129,7 @@ def _of_text(owner: str, leaves: Leaves, lengths: Sequence[int]) -> Iterator[str
             yield part
 
 
-def _crossed(attention: Sequence[Attention]) -> dict[str, list[int]]:
+def _crossed(attention: Sequence[AttentionCall]) -> dict[str, list[int]]:
     """Module -> rows of its keys (batch x length), of attention that is surely cross attention: it has other keys than
     queries, and another module of the same block attends from the same queries to themselves."""
     found: dict[str, set[tuple[int, int, int]]] = defaultdict(set)

@@ -12,7 +12,7 @@ from ...rules import attention_elements, attention_flops, masked_pairs, scores
 
 
 @dataclass
-class Attention:
+class AttentionCall:
     """One call of attention: which work it is made of, and its geometry (0: not recorded)."""
 
     rows: list[int]

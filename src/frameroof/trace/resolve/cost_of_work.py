@@ -14,7 +14,7 @@ import numpy as np
 
 from ..read.columns import Array
 from ..read.events import Kind
-from .attention_call import Attention
+from .attention_call import AttentionCall
 from .classify import ATTENTION, CONVOLUTION, LINEAR, is_region
 from .operator_cost import Cost, cost
 from .work_table import WorkTable
@@ -24,7 +24,7 @@ MATRIX = (ATTENTION, CONVOLUTION, LINEAR)
 """The classes whose FLOPs are counted."""
 
 
-def account(work_table: WorkTable, attention: list[Attention]) -> tuple[Array, Array]:
+def account(work_table: WorkTable, attention: list[AttentionCall]) -> tuple[Array, Array]:
     """(FLOPs, bytes) of every row; the rows of an eager attention keep their own products and bytes."""
     flops, moved = [-1.0] * len(work_table), [-1.0] * len(work_table)  # lists: one number at a time is slow in arrays
     costs: dict[tuple[str, int], Cost | None] = {}
@@ -55,7 +55,7 @@ def account(work_table: WorkTable, attention: list[Attention]) -> tuple[Array, A
     return np.array(flops, dtype=np.float64), np.array(moved, dtype=np.float64)
 
 
-def hidden(work_table: WorkTable, attention: list[Attention]) -> Array:
+def hidden(work_table: WorkTable, attention: list[AttentionCall]) -> Array:
     """FLOPs of every row that are counted and not computed: a fused attention skips what its causal mask hides."""
     found = np.zeros(len(work_table))
     for one, works in _fused(work_table, attention):
@@ -63,7 +63,7 @@ def hidden(work_table: WorkTable, attention: list[Attention]) -> Array:
     return found
 
 
-def _fused(work_table: WorkTable, attention: list[Attention]) -> Iterator[tuple[Attention, int]]:
+def _fused(work_table: WorkTable, attention: list[AttentionCall]) -> Iterator[tuple[AttentionCall, int]]:
     """Every fused attention of known sizes, and the row that works: its others call, prepare or finish."""
     for one in attention:
         if one.fused and one.query_len:
@@ -142,7 +142,7 @@ def _copied(work_table: WorkTable, row: int) -> float:
     return size * (2 if twice else 1) if size >= 0 else -1
 
 
-def reclassify(work_table: WorkTable, attention: list[Attention]) -> None:
+def reclassify(work_table: WorkTable, attention: list[AttentionCall]) -> None:
     """Put every row of an attention into that class: the products and softmax of the eager pattern too."""
     for one in attention:
         for row in one.rows:

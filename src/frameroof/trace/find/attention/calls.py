@@ -16,7 +16,7 @@ import numpy as np
 from ....rules import UPPER_LEFT
 from ...read.columns import Array
 from ...read.events import Kind
-from ...resolve.attention_call import Attention
+from ...resolve.attention_call import AttentionCall
 from ...resolve.classify import ATTENTION, LINEAR, SOFTMAX, classify
 from ...resolve.operator_cost import matmul
 from ...resolve.recorded_inputs import Dims, Inputs
@@ -29,7 +29,7 @@ REACH = 64
 its position bias there); never another softmax."""
 
 
-def find_attention(work_table: WorkTable) -> list[Attention]:
+def find_attention(work_table: WorkTable) -> list[AttentionCall]:
     """All calls of attention in a trace, in order of start; `kind` is told apart over the whole run."""
     found = [*_fused(work_table), *_eager(work_table)]
     spent: list[int] = work_table.duration.tolist()
@@ -48,9 +48,9 @@ def find_attention(work_table: WorkTable) -> list[Attention]:
 _HELPER = re.compile(r"quant|combine|splitkv_reduce|preprocess|convert_dq", re.I)
 
 
-def _with_helpers(work_table: WorkTable, calls: list[Attention]) -> list[Attention]:
+def _with_helpers(work_table: WorkTable, calls: list[AttentionCall]) -> list[AttentionCall]:
     """Kernels that only prepare or finish an attention (quantize its inputs, combine its parts) join that call."""
-    joined: list[Attention] = []
+    joined: list[AttentionCall] = []
     pending: list[int] = []
     helpers = {name for name in {work_table.kernel[call.rows[0]] for call in calls} if _HELPER.search(name)}
     for call in calls:
@@ -70,7 +70,7 @@ def _with_helpers(work_table: WorkTable, calls: list[Attention]) -> list[Attenti
     return joined
 
 
-def _join(work_table: WorkTable, call: Attention, rows: list[int]) -> None:
+def _join(work_table: WorkTable, call: AttentionCall, rows: list[int]) -> None:
     call.rows += rows
     call.duration += int(sum(work_table.duration[row] for row in rows))
 
@@ -83,7 +83,7 @@ _WRAPS = re.compile(
 """Operators that are one piece of an attention, or all of it, with all that is inside them."""
 
 
-def _with_work_around(work_table: WorkTable, calls: list[Attention]) -> list[Attention]:
+def _with_work_around(work_table: WorkTable, calls: list[AttentionCall]) -> list[AttentionCall]:
     """Fill `around`. An eager pattern inside an operator of attention is one attention with what it is in."""
     if not calls or not len(work_table.trace.host):
         return calls
@@ -104,7 +104,7 @@ def _with_work_around(work_table: WorkTable, calls: list[Attention]) -> list[Att
     return calls
 
 
-def _unwrapped(work_table: WorkTable, calls: list[Attention]) -> list[Attention]:
+def _unwrapped(work_table: WorkTable, calls: list[AttentionCall]) -> list[AttentionCall]:
     """The calls without those that only hold an eager one: PyTorch's plain fallback, `nn.MultiheadAttention`."""
     if all(call.fused for call in calls):
         return calls
@@ -128,7 +128,7 @@ def _unwrapped(work_table: WorkTable, calls: list[Attention]) -> list[Attention]
     return [call for call in calls if id(call) not in gone]
 
 
-def _tell_causal(work_table: WorkTable, call: Attention) -> None:
+def _tell_causal(work_table: WorkTable, call: AttentionCall) -> None:
     """Whether an eager attention is causal, where it is the plain fallback of an operator that says so."""
     host, at = work_table.trace.host, int(work_table.operator_row[call.rows[0]])
     if at != work_table.call[call.rows[0]]:  # in another trace
@@ -171,8 +171,8 @@ def _disjoint(rows: list[int], thread: Array, end: Array) -> list[int]:
 # ---------------------------------------------------------------------------------------------- fused
 
 
-def _fused(work_table: WorkTable) -> Iterator[Attention]:
-    calls: dict[int, Attention] = {}
+def _fused(work_table: WorkTable) -> Iterator[AttentionCall]:
+    calls: dict[int, AttentionCall] = {}
     outer: dict[int, int] = {}
     sizes: dict[tuple[str, int], Sizes | None] = {}
     for row, name in enumerate(work_table.classes):
@@ -183,7 +183,7 @@ def _fused(work_table: WorkTable) -> Iterator[Attention]:
         if call is not None:
             call.rows.append(row)
         else:
-            call = Attention([row], fused=True)
+            call = AttentionCall([row], fused=True)
         given = work_table.operator[row], work_table.arguments[row]
         if not call.query_len and given[1] >= 0:
             if given not in sizes:
@@ -224,7 +224,7 @@ def _outermost(work_table: WorkTable, row: int, known: dict[int, int]) -> int:
 # ---------------------------------------------------------------------------------------------- eager
 
 
-def _eager(work_table: WorkTable) -> Iterator[Attention]:
+def _eager(work_table: WorkTable) -> Iterator[AttentionCall]:
     is_softmax = np.array([name == SOFTMAX for name in work_table.classes], dtype=bool)
     streams = set(zip(work_table.device[is_softmax].tolist(), work_table.stream[is_softmax].tolist(), strict=True))
     for device, stream in sorted(streams):
@@ -251,7 +251,7 @@ def _holds(work_table: WorkTable, outer: int, inner: int) -> bool:
     return work_table.on_cpu and bool(work_table.end[inner] <= work_table.end[outer])
 
 
-def _around(work_table: WorkTable, rows: list[int], at: int, reach: tuple[int, int]) -> Attention | None:
+def _around(work_table: WorkTable, rows: list[int], at: int, reach: tuple[int, int]) -> AttentionCall | None:
     """The attention around the softmax at `rows[at]`, if the two products are there within `reach`."""
     inputs = work_table.input(rows[at])
     matrix = inputs.tensor(0) if inputs else None
@@ -269,7 +269,7 @@ def _around(work_table: WorkTable, rows: list[int], at: int, reach: tuple[int, i
     sizes = {a: work_table.inputs[a] for a in {work_table.arguments[r] for r in among} if a >= 0}
     whole = {a for a, given in sizes.items() if given and _has_matrix(given, matrix)}
     inside = [r for r in among if r == rows[at] or work_table.arguments[r] in whole]
-    call = Attention([first, *inside, last], fused=False, query_len=q_len, key_len=k_len, head_dim=product[2])
+    call = AttentionCall([first, *inside, last], fused=False, query_len=q_len, key_len=k_len, head_dim=product[2])
     call.heads = (
         matrix[-3] if len(matrix) >= 4 else _heads(work_table, rows[hi + 1 : hi + 1 + REACH], groups, q_len, product[2])
     )

@@ -20,7 +20,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from ...resolve.attention_call import Attention
+from ...resolve.attention_call import AttentionCall
 from ...resolve.classify import CONVOLUTION, LINEAR
 from ...resolve.work_table import WorkTable
 
@@ -39,7 +39,7 @@ Geometry = tuple[int, int]
 """(batch, length)"""
 
 
-def tell_apart(work_table: WorkTable, calls: Sequence[Attention]) -> None:
+def tell_apart(work_table: WorkTable, calls: Sequence[AttentionCall]) -> None:
     """Set `kind` of every call; they stand in order of start."""
     owners = _owners(work_table, calls)
     named = {owner: _named(owner) for owner in set(owners)}
@@ -55,7 +55,7 @@ def tell_apart(work_table: WorkTable, calls: Sequence[Attention]) -> None:
 # ---------------------------------------------------------------------------------------------- names
 
 
-def _owners(work_table: WorkTable, calls: Sequence[Attention]) -> list[str]:
+def _owners(work_table: WorkTable, calls: Sequence[AttentionCall]) -> list[str]:
     """Of every call, the module whose attention it is: its own, or the one whose projections stand around it."""
     linear = [row for row, name in enumerate(work_table.classes) if name == LINEAR]
     hold = _holders({work_table.module[row] for row in linear})
@@ -116,9 +116,9 @@ def _named(owner: str) -> str:
 # ---------------------------------------------------------------------------------------------- keys
 
 
-def _cached(calls: Sequence[Attention], owners: Sequence[str]) -> set[str]:
+def _cached(calls: Sequence[AttentionCall], owners: Sequence[str]) -> set[str]:
     """The modules whose keys grow from one call to the next by as many as there are queries."""
-    found, last = set(), dict[str, "Attention"]()
+    found, last = set(), dict[str, AttentionCall]()
     for call, owner in zip(calls, owners, strict=True):
         before = last.get(owner)
         grown = call.key_len - before.key_len if before is not None and before.batch == call.batch else 0
@@ -128,7 +128,7 @@ def _cached(calls: Sequence[Attention], owners: Sequence[str]) -> set[str]:
     return found
 
 
-def _by_keys(call: Attention, owner: str, name: str, cached: bool, beside: bool) -> str:
+def _by_keys(call: AttentionCall, owner: str, name: str, cached: bool, beside: bool) -> str:
     """Self or cross; `cached`: the keys of its module grow; `beside`: those of another one in the same block do."""
     if name in ("cross", "self"):
         return name
@@ -139,13 +139,13 @@ def _by_keys(call: Attention, owner: str, name: str, cached: bool, beside: bool)
     return "self" if call.query_len == 1 and not beside else "cross"
 
 
-def _by_place(calls: Sequence[Attention], owners: Sequence[str]) -> None:
+def _by_place(calls: Sequence[AttentionCall], owners: Sequence[str]) -> None:
     """Cross attention with as many queries as keys, or with one, told by the attention in the same place of other
     blocks."""
     children: dict[str, list[str]] = defaultdict(list)
     for owner in dict.fromkeys(owners):
         children[_parent(owner)].append(owner)
-    places: dict[tuple[str, ...], list[Attention]] = defaultdict(list)
+    places: dict[tuple[str, ...], list[AttentionCall]] = defaultdict(list)
     signs: dict[str, tuple[str, ...]] = {}
     for inner in children.values():
         for number, owner in enumerate(inner):
@@ -165,10 +165,10 @@ def _by_place(calls: Sequence[Attention], owners: Sequence[str]) -> None:
 # ---------------------------------------------------------------------------------------------- axes
 
 
-def _by_axes(work_table: WorkTable, calls: Sequence[Attention], names: Sequence[str]) -> None:
+def _by_axes(work_table: WorkTable, calls: Sequence[AttentionCall], names: Sequence[str]) -> None:
     """Temporal and spatial among the self-attention, by name or by how they share the tokens."""
     told: dict[Geometry, str] = {}
-    unnamed: list[Attention] = []
+    unnamed: list[AttentionCall] = []
     for call, name in zip(calls, names, strict=True):
         if call.kind != "self":
             continue

@@ -1,4 +1,4 @@
-"""What a run's advice really brought: its bound beside the measured change of the time that it concerns.
+"""What became of the advice on a run: its bound beside the measured change of the time that it concerns.
 
 Advice is told apart by its id and what it concerns, never by its words: those hold counts and times, which change.
 """
@@ -19,7 +19,7 @@ Key = tuple[str, Concern]
 
 
 @dataclass(frozen=True)
-class Brought:
+class AdviceOutcome:
     """One advice of the run before that the run after no longer gets."""
 
     id: str
@@ -37,7 +37,7 @@ class Brought:
         return self.before_ns - self.after_ns
 
 
-def brought(before: Run, after: Run) -> list[Brought]:
+def advice_outcomes(before: Run, after: Run) -> list[AdviceOutcome]:
     """For each advice of `before` that is gone in `after`, in the order of the advice."""
     moved = _moved(before, after)
     still = {key for key, _ in _keyed(advice_of(after), moved)}
@@ -49,7 +49,7 @@ def brought(before: Run, after: Run) -> list[Brought]:
     for (name, about), given in gone.items():
         bound = round(sum(advice.max_gain_s for advice in given) * 1e9)
         times = measure(about, before), measure(about, after, moved)
-        found.append(Brought(name, given[0].title, bound, words(about), *times))
+        found.append(AdviceOutcome(name, given[0].title, bound, words(about), *times))
     return found
 
 
