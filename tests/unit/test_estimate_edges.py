@@ -107,6 +107,13 @@ def test_counts_are_multiplied_by_calls_turns_and_repeats():
     assert (row.count, row.flops) == (5, 2 * 8 * 32 * 64)
 
 
+def test_a_loop_whose_calls_and_sizes_both_change_is_the_sum_of_their_products():
+    calls = replace(fc(), count=poly("i+1"), reads=(tensor("i"),), writes=(), kind="copy", dims={})
+    total = estimate(workload(Stage("a", (calls,), repeat="2", loop=("i", "5"))), H100).total
+    assert total.bytes == 2 * sum((i + 1) * 2 * i for i in range(5))
+    assert total.ops[0].count == 2 * (1 + 2 + 3 + 4 + 5)
+
+
 def test_the_sum_over_a_loop_does_not_overflow():
     # 2^61, 2^62 and 3 x 2^61 FLOPs: each fits into 64 bits, their sum does not
     wide = op("matmul", b=1, m=2**30, n=2**30, k="1+i")

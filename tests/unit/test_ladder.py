@@ -101,6 +101,8 @@ def test_between_regions_each_operand_costs_what_is_beyond_the_cache():
     assert ps(made, cache=2000)[2:] == [3000 + 1000 + 1000] * 2
     assert ps(made, cache=2000, cold=True)[2:] == [11_000] * 2
     assert ps(made)[2:] == [11_000] * 2
+    two_of_one_size = stage(part("copy", (between(3000), between(3000), given_(100)), (), 0))
+    assert ps(two_of_one_size, cache=2000)[2:] == [1000 + 1000] * 2
 
 
 def test_of_inputs_and_weights_the_cache_is_taken_off_once_a_run():
@@ -120,6 +122,14 @@ def test_it_is_taken_off_only_where_that_shortens_a_region():
     assert [round(row.limit_s * 1e12, 3) for row in estimate(made, machine(2400)).total.ops] == [
         5000 - 800, 2000 - 1600,
     ]  # 1,000 and 2,000 of room share 2,400  # fmt: skip
+
+
+def test_what_the_cache_takes_off_down_to_the_compute_is_bound_by_compute_despite_rounding():
+    """Matrix work of as many odd lengths; the bytes beside it take longer, and the cache takes more than that off."""
+    ops = [part("matmul", (given_(31 * n),), (), 0, flops=2 * n * 113) for n in range(1, 60)]
+    found = estimate(stage(*ops), machine(10**6)).total
+    assert {row.bound for row in found.ops} == {"compute"}
+    assert {row.bound for row in estimate(stage(*ops), machine()).total.ops} == {"memory"}
 
 
 def test_a_weight_read_again_passes_between_regions():
