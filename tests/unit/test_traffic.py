@@ -134,6 +134,21 @@ def test_a_cache_is_read_as_it_was_given_but_for_the_new_entry():
     assert said(run(forward, (2, 1, 8), (2, 64, 8))) == ["1 copy_ +>+", "2 scaled_dot_product_attention =+~>+"]
 
 
+def test_weights_of_an_attention_by_hand_are_written_where_they_are_handed_back():
+    def forward(q, k, v, scaled_in_place=False, back=True):
+        scores = q @ k.transpose(-1, -2)
+        scores = scores.mul_(0.25) if scaled_in_place else scores * 0.25
+        weights = scores.softmax(-1)
+        return (weights @ v, scores if scaled_in_place else weights) if back else weights @ v
+
+    shape = (1, 4, 100, 16)
+    assert said(run(forward, shape, shape, shape)) == ["1 eager_attention +++>++"]
+    in_place = run(lambda q, k, v: forward(q, k, v, scaled_in_place=True), shape, shape, shape)
+    assert said(in_place) == ["1 eager_attention +++>++"]
+    assert [w.shape for w in in_place[0].writes] == [shape, (1, 4, 100, 100)]
+    assert said(run(lambda q, k, v: forward(q, k, v, back=False), shape, shape, shape)) == ["1 eager_attention +++>+"]
+
+
 def test_a_buffer_written_in_parts_needs_all_of_them():
     def forward(x, w):
         buffer = torch.empty(4, 16, dtype=x.dtype)

@@ -31,10 +31,12 @@ def merge_eager_attention(trace: Trace) -> None:
         if before and after:
             chain = (*before, i, *after[:-1])
             made = _attention(ops, before, i, after, trace.heads)
-            for writer in chain:  # weights that are handed on, such as to be averaged, are written as well
+            kept: dict[int, RawTensor] = {}  # by storage: what is changed in place is written once, at last
+            for writer in chain:  # weights that are handed on, such as to be averaged, or back are written as well
                 raw = ops[writer].writes[0]
-                if not {*readers.get(raw.value, ())} <= {*chain, after[-1]}:
-                    made.writes = [*made.writes, raw]
+                if raw.value[0] in trace.outputs or not {*readers.get(raw.value, ())} <= {*chain, after[-1]}:
+                    kept[raw.value[0]] = raw
+            made.writes = [*made.writes, *kept.values()]
             merged[after[-1]] = made
             gone.update(chain)
             becomes.update(dict.fromkeys(chain, after[-1]))
