@@ -1,4 +1,4 @@
-"""What became of the advice on a run: its bound beside the measured change of the time that it concerns.
+"""What became of the advice on a run: its bound, compared with the measured change.
 
 Advice is told apart by its id and what it concerns, never by its words: those hold counts and times, which change.
 """

@@ -115,7 +115,7 @@ class Comparison:
 
 
 def compare(before: Run | str | os.PathLike[str], after: Run | str | os.PathLike[str]) -> Comparison:
-    """Set `after` beside `before`: what became faster or slower, what appeared or vanished, what advice brought.
+    """Compare `after` with `before`: what became faster or slower, what appeared or vanished, what advice brought.
 
     Each is a `Run` or a path: a run's folder, its JSON, or a trace. Times are nanoseconds. Raises `ValueError`, a
     sentence, where a path holds none of these.

@@ -1,4 +1,4 @@
-"""Rates that the device cannot reach: they are said with their reason, and none is shown as its memory's."""
+"""Measured rates above the device's peak: each is reported with its likely reason, and not as a memory bandwidth."""
 
 from __future__ import annotations
 

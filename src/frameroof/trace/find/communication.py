@@ -1,4 +1,4 @@
-"""How much of the communication between devices was hidden behind computation, and how much stood alone."""
+"""How much of the communication between devices overlapped with computation, and how much was exposed."""
 
 from __future__ import annotations
 

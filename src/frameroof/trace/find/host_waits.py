@@ -1,4 +1,4 @@
-"""Calls in which the host waits for the device: which operator made them, on which line, what idle time followed."""
+"""Calls in which the host waits for the device: the operator and line of each, and the idle time that follows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trace file -> `Trace`: decoded piece by piece, kept as columns; broken pieces are salvaged event by event."""
+"""A trace file -> `Trace`: decoded piece by piece into columns; broken pieces are repaired event by event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A second process that decodes pieces of a large file beside this one.
+"""A second process that helps to decode a large file.
 
 Decoding holds the interpreter's lock, so a thread would not help. The forked helper takes a piece whenever it is free,
 this process takes the others, and at the end the helper's columns come back whole. It takes sound pieces only: once it

@@ -1,4 +1,4 @@
-"""Durations that cannot be: a kernel that outlasts thousands of its successors on its own stream.
+"""Impossible durations: a kernel that lasts longer than thousands of later kernels on its own stream.
 
 Some ROCm writers overflow a duration (github.com/AMD-AGI/TraceLens/issues/669: 1.6 s in a trace of 3.9 ms). Kernels of
 one stream may overlap a little by design (programmatic dependent launch, up to some microseconds), so only what is
