@@ -97,7 +97,7 @@ def _op_row(stage: str, op: OpEstimate) -> tuple[str, ...]:
 
 def _summary(prediction: Prediction) -> str:
     e, m = prediction.estimate, prediction.memory
-    item = e.workload.item
+    items = e.workload.item + ("s" if prediction.items > 1 else "")
     kinds: dict[str, float] = {}
     for op in e.total.ops:
         kinds[op.op.kind] = kinds.get(op.op.kind, 0.0) + op.limit_s
@@ -107,7 +107,7 @@ def _summary(prediction: Prediction) -> str:
     params = sum({s.weights_name or s.name: sum(s.weights.values()) for s in e.workload.stages}.values())
     fits = "fits" if m.fits else "DOES NOT FIT"
     return (
-        f"limit     {format_seconds(prediction.limit_s)} per run of {prediction.items} {item}"
+        f"limit     {format_seconds(prediction.limit_s)} per run of {prediction.items} {items}"
         f"   where: {where}\n"
         f"bounds    {_bounds(prediction)}\n"
         f"expected  {format_seconds(prediction.expected_s)}   {e.expected.described()}\n"
