@@ -85,6 +85,13 @@ def test_a_product_into_a_tensor_that_is_given_counts(product, lead, b):
     assert not found.uncounted
 
 
+def test_an_operation_that_returns_nothing_moves_what_it_reads_and_writes():
+    """Two tensors of 32, read and written; there is no rule for lists, which is said."""
+    found = traced(lambda _, x, y: torch._foreach_add_([x, y], 1.0), (4, 8), (4, 8))
+    assert found.uncounted == {"aten._foreach_add_.Scalar": 1}
+    assert moved(lambda _, x, y: torch._foreach_add_([x, y], 1.0), (4, 8), (4, 8)) == [("_foreach_add_", 4 * 32)]
+
+
 def test_what_entries_are_added_to_is_needed():
     """More entries than the target has elements cover none of it for certain: the product stays."""
     found = traced(lambda _, x, w, y, i: (x @ w).index_add_(0, i, y) + 1, (4, 8), (8, 8), (100, 8), places(100))

@@ -8,6 +8,7 @@ from math import prod
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from . import rules
 from .causal import flash_attention
@@ -61,6 +62,14 @@ def operands(func: Any, call: tuple[Sequence[Any], Mapping[str, Any]], kind: str
     elif name in rules.GATHERS:
         _choose(reads[0], touched(outputs[0]))
     return reads if kind == "attention" else _once(reads)  # queries, keys and values keep their places
+
+
+def changed(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[torch.Tensor]:
+    """The tensors among the arguments of a call that it writes, as its schema says."""
+    named = [*zip(func._schema.arguments, args, strict=False)]
+    named += [(a, kwargs[a.name]) for a in func._schema.arguments if a.name in kwargs]
+    written = [value for argument, value in named if argument.alias_info and argument.alias_info.is_write]
+    return [t for t in tree_leaves(written) if isinstance(t, torch.Tensor)]
 
 
 def only_given(name: str, reads: Sequence[RawTensor], written: RawTensor) -> None:

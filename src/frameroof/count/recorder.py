@@ -26,7 +26,7 @@ from .flex import flex_attention_recorded
 from .given import NESTED
 from .left import all_of, left_behind
 from .meta import autocast_on_meta, nothing_compiled, run_on_meta
-from .operands import RawTensor, only_given, operands, raw_of
+from .operands import RawTensor, changed, only_given, operands, raw_of
 
 _HEADS = ("heads", "num_heads", "num_attention_heads", "n_heads", "n_head")
 _NORM_CLASS = re.compile(r"(layer|group|rms|batch|instance)_?norm", re.IGNORECASE)
@@ -203,11 +203,11 @@ class Recorder(TorchDispatchMode):
         self.trace.uncounted[str(func)] = self.trace.uncounted.get(str(func), 0) + 1
 
     def _note(self, func: Any, call: Any, inputs: list[Any], reads: list[RawTensor], outputs: list[Any]) -> None:
+        mutates = func._schema.is_mutable
+        if mutates and not outputs:  # a list operation, or one of somebody's own: it returns nothing
+            outputs = changed(func, call[0], call[1])
         known = {t.untyped_storage()._cdata for t in inputs}
         fresh = [t for t in outputs if t.untyped_storage()._cdata not in known]
-        mutates = func._schema.is_mutable
-        if mutates and not outputs:  # a list operation: what it does to its operands is not known
-            self._uncounted(func)
         if rules.moves_nothing(func) or not outputs or not any(t.numel() for t in outputs):
             for tensor in fresh:
                 self._adopt(tensor, by=(len(self.trace.ops), -1))
