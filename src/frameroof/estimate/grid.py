@@ -5,7 +5,7 @@ A stage is compiled once (`compiled`); a whole grid of sizes then costs a few ma
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from ..dtypes import BITS
 from ..hardware import Node
 from ..passes import set_maths, with_plan
 from ..roofline import Roofline
-from ..workload.expr import expr, names_in, poly
+from ..workload.expr import Monomial, expr, names_in, poly
 from ..workload.records import BATCH, COLLECTIVE, Stage, Workload
 from .by_size import CELLS, BySize, Shared, Sizes
 from .compiled import Compiled, Seconds
@@ -178,14 +178,14 @@ class _Stage:
             if not names:
                 continue
             try:
-                straight = all(sum(n in bound for n in m) <= 1 for m in poly(text).terms)
-            except ValueError:  # a division, a minimum
+                terms = poly(text).terms
+            except ValueError:  # a division, a maximum
                 return False
-            if not straight:
+            if any(sum(n in bound for n in m) > 1 for m in terms) or _bends(terms, bound):
                 return False
             bound.add(name)
         monomials = self.of.monomials
-        if any(names_in(n) & bound for m in monomials for n in m if not n.isidentifier()):  # a minimum
+        if _bends(monomials, bound):
             return False
         fixed = not any(p.names & bound for p in self.of.columns["each"])
         return fixed and all(sum(n in bound for n in m) <= 1 for m in monomials)
@@ -287,3 +287,8 @@ class _Stage:
         if self.stage.held:
             alive = np.max(np.floor(self.of.more(values) / 8), axis=1) * (weight > 0)
             np.maximum(out.held, alive, out=out.held)
+
+
+def _bends(monomials: Iterable[Monomial], bound: set[str]) -> bool:
+    """Whether one of some products has a minimum of what changes with the turn."""
+    return any(names_in(n) & bound for m in monomials for n in m if not n.isidentifier())
