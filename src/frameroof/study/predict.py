@@ -91,7 +91,7 @@ class Prediction:
             "memory": _memory(e.workload),
             "llm_users": LLM_SOURCE,
             "machine": list(e.assumptions),
-            "model": [*e.workload.notes, *outside(e.workload, e.sizes)],
+            "model": [*e.workload.notes, *outside(e.workload, e.sizes), *_without_regions(e.workload)],
         }
 
     def to_dict(self, ops: bool = False) -> dict[str, Any]:
@@ -147,6 +147,17 @@ def _expected(expected: Expected) -> dict[str, Any]:
     """What expected times rest on; a uniform model also as the text that it always was."""
     uniform = {"utilization": str(expected)} if isinstance(expected, Utilization) else {}
     return {**uniform, "expected": {**expected.about.to_dict(), "assumptions": list(expected.assumptions())}}
+
+
+def _without_regions(workload: Workload) -> list[str]:
+    """A sentence where operations were recorded without saying which run together, as in files of version 1."""
+    ops = [op for stage in workload.stages for op in stage.ops]
+    if len(ops) < 2 or any(op.region for op in ops):
+        return []
+    return [
+        "this record does not say which operations run together: each is a region of its own, and a program that joins "
+        "them may be faster than fused; count the model again"
+    ]
 
 
 def _memory(workload: Workload) -> str:
