@@ -2,7 +2,7 @@
 
 ROWS is a JSON file of published rows, each with its source. For every end-to-end time of one device in it (high
 confidence, sixteen-bit, size and steps stated, model and device known here) the limit is predicted and divided by the
-time; what came of each row, with its source, is in `results/utilization-2026-11-21.json`. The default utilization is
+time; what came of each row, with its source, is in `results/utilization-2026-11-30.json`. The default utilization is
 the median of these ratios over models (one model counts once, by its own median, so that a model with many rows does
 not decide it); the quartiles say how far to trust it.
 """

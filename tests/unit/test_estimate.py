@@ -266,7 +266,7 @@ def test_the_default_utilization_is_the_recorded_median(root):
 
     from frameroof.estimate import DEFAULT_UTILIZATION
 
-    record = json.loads((root / "benchmarks" / "results" / "utilization-2026-11-21.json").read_text())
+    record = json.loads((root / "benchmarks" / "results" / "utilization-2026-11-30.json").read_text())
     assert DEFAULT_UTILIZATION.default == round(record["summary"]["all"]["median"], 2)
-    assert "utilization-2026-11-21.json" in DEFAULT_UTILIZATION.source
+    assert "utilization-2026-11-30.json" in DEFAULT_UTILIZATION.source
     assert max(row["share"] for row in record["rows"]) < 1  # nothing published beats its limit

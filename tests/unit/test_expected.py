@@ -122,7 +122,7 @@ def test_a_table_gives_a_row_of_a_model_what_a_hand_gives():
 
 def test_copies_of_a_stream_ask_the_same_model():
     (plain,) = copies({"cache.clone": 1e9}, A100, DEFAULT_UTILIZATION)
-    assert plain.expected_s == pytest.approx(1e9 / BANDWIDTH / 0.51)
+    assert plain.expected_s == pytest.approx(1e9 / BANDWIDTH / 0.48)
     (seen,) = copies({"cache.clone": 1e9}, A100, stated())
     assert seen.expected_s == pytest.approx(1e9 / BANDWIDTH / 0.9)
 
@@ -268,7 +268,7 @@ def tiny_file(tiny, folder):
 def test_json_names_the_model(tiny, tmp_path, capsys, monkeypatch):
     data = json.loads(run(capsys, monkeypatch, "predict", str(tiny_file(tiny, tmp_path)), "--json")[1])
     assert data["assumptions"]["expected"]["model"] == "uniform"
-    assert data["assumptions"]["utilization"].startswith("0.51 (median")
+    assert data["assumptions"]["utilization"].startswith("0.48 (median")
 
 
 def test_what_is_measured_takes_no_efficiency_file(tmp_path, capsys, monkeypatch):

@@ -230,7 +230,7 @@ class Expected(Protocol):
         ...
 
     def described(self) -> str:
-        """In a few words, behind a time: ``at utilization 0.51``."""
+        """In a few words, behind a time: ``at utilization 0.48``."""
         ...
 
     def assumptions(self) -> tuple[str, ...]:

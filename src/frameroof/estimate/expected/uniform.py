@@ -73,7 +73,7 @@ class Utilization:
         return other_device(self.about, device)
 
     def numbers(self) -> str:
-        """The numbers alone: ``0.51`` or ``0.5, attention 0.7``."""
+        """The numbers alone: ``0.48`` or ``0.5, attention 0.7``."""
         return f"{self.default:g}" + "".join(f", {kind} {share:g}" for kind, share in self.by_kind.items())
 
     def described(self) -> str:
@@ -90,9 +90,9 @@ class Utilization:
 
 
 DEFAULT_UTILIZATION = Utilization(
-    0.51,
-    source="median over 15 models of limit over published time on one device; the middle half of 41 rows "
-    "lies between 0.43 and 0.63 (benchmarks/results/utilization-2026-11-21.json)",
+    0.48,
+    source="median over 15 models of limit over published time on one device; the middle half of 43 rows "
+    "lies between 0.37 and 0.56 (benchmarks/results/utilization-2026-11-30.json)",
 )
 
 
