@@ -19,7 +19,7 @@ from .limits import UTILIZATION, Machine
 from .works import program
 
 # FLOPs and bytes of a steady block at 480 x 832 through each decoder, as frameroof counts them from the engine's own.
-DECODED = {"wan": (40_650_001_367_040, 92_103_025_190), "tiny": (1_632_455_884_800, 8_638_077_702)}
+DECODED = {"wan": (40_650_001_367_040, 60_267_244_070), "tiny": (1_632_455_884_800, 7_305_812_742)}
 
 
 def forward_flops(c: StreamConfig, n: int, l: int) -> tuple[float, float, float, float]:  # noqa: E741

@@ -71,10 +71,10 @@ def test_the_whole_is_its_parts(h100) -> None:
 
 def test_limits_are_no_lower_than_the_peaks_allow(h100) -> None:
     for part in (*h100.parts.values(), *h100.layer):
-        assert part.limit_s >= max(part.flops / PEAK, part.bytes / MEMORY) * 0.999
-        assert part.expected_s == pytest.approx(part.limit_s / 0.51)
+        assert part.limit_s >= part.flops / PEAK * 0.999
+        assert part.expected_s >= part.limit_s / 0.48 * 0.999  # of a cold cache
     assert predict("H100", expected=Utilization(0.25)).parts["step"].expected_s == pytest.approx(
-        4 * h100.parts["step"].limit_s
+        h100.parts["step"].expected_s * 0.48 / 0.25
     )
 
 
