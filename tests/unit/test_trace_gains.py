@@ -86,7 +86,7 @@ def test_half_and_eight_bits(tmp_path):
     t.one("aten::mm", 10_000, 1_000_000, dims=[[4096, 4096], [4096, 4096]], types=["c10::BFloat16"] * 2)
     t.one("aten::mm", 1_020_000, 3_000_000)  # nothing was recorded of it
     (found,) = (a for a in t.run(tmp_path).advice if "8 bits" in a.title)
-    assert found.evidence.startswith("linear layers take 1.00 ms of 4.00 ms, as far as they are in half precision")
+    assert found.evidence.startswith("linear layers take 1.000 ms of 4.000 ms, as far as they are in half precision")
 
 
 def test_communication_exposed_and_hidden(tmp_path):

@@ -201,7 +201,7 @@ class Profile:
         """
         trace = self.trace
         if self._result is None:
-            from ..trace.advice import advise
+            from ..trace.advice import conclude
             from ..trace.to_run import analyze
 
             if self.environment is None:
@@ -215,7 +215,7 @@ class Profile:
                 run.environment.probe = self.device
                 run.summary.hardware = None  # it is not in `frameroof hardware`
             known = self.device or (device(run.summary.hardware) if run.summary.hardware else None)
-            run.advice = advise(run, known)  # once more: what was measured without the profiler bounds it
+            conclude(run, known)  # once more: what was measured without the profiler bounds it
             self._result = run
         return self._result
 

@@ -24,3 +24,7 @@ class Advice(msgspec.Struct):
     """Which change, in plain words of the field; empty in a run that was saved before advice had ids."""
     concerns: Concern | None = None
     """What it would shorten; None where `id` is empty."""
+    arithmetic: str = ""
+    """How the bound follows from the numbers of the evidence; empty where it is a number of the evidence itself."""
+    cap: str = ""
+    """What keeps the bound below that, such as the host's own time; empty where nothing does."""

@@ -15,7 +15,7 @@ from ..hardware import Device
 from ..recorded import Origin
 from ..roofline import Roofline
 from ..run import AttentionRow, GroupRow, Launch, ProblemRow, Run, SequenceRow, StageRow, SyncRow
-from .advice import advise
+from .advice import conclude
 from .find.above_peak import beyond_peaks
 from .find.attention.calls import find_attention
 from .find.communication import exposed
@@ -120,7 +120,7 @@ def describe(  # five: the trace, what was found in it, and an option each
         text_kv=find_text_kv(work_table, attention, table.stage),
     )
     run.problems += beyond_peaks(run, table.device)
-    run.advice = advise(run, table.device)
+    conclude(run, table.device)
     return run
 
 

@@ -17,6 +17,7 @@ from ...recorded import Advice
 from ...run import Run
 from .decoder import tiles
 from .device import on_device
+from .first_lines import first_lines
 from .host import launches, waits
 from .precision import precision
 from .words import MEMORY
@@ -25,6 +26,12 @@ WORTH = 0.02
 """Advice that can bring less than this share of the run is left out; not so what only saves memory."""
 LATE = 0.1
 """Share of a run without the profiler in which the device stands idle from which on the host is believed to be late."""
+
+
+def conclude(run: Run, device: Device | None) -> None:
+    """Set what follows from a run's tables: its advice, and the three lines that its report begins with."""
+    run.advice = advise(run, device)
+    run.first_lines = first_lines(run)
 
 
 def advise(run: Run, device: Device | None) -> list[Advice]:

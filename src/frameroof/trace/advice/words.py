@@ -9,23 +9,36 @@ from ...units import format_seconds
 
 HOST, DEVICE, MEMORY = "host", "device", "memory"
 
+IDLE_CAUSES = {
+    "host_launch": "the host had not launched the next kernel yet",
+    "synchronization": "the host had waited for the device",
+    "copy": "the host was busy with a copy",
+    "dependency": "launched, but waiting in the device's queue",
+    "graph": "between kernels of a graph replay",
+    "profiler": "overhead of the profiler",
+    "unknown": "the launch is not in the trace",
+}
+"""What each cause of idle time means (`find.idle`)."""
+
 
 class Said(NamedTuple):
-    """An advice in words: what to do, why (with numbers), and how."""
+    """An advice in words: what to do, why (with numbers), how, and from which numbers its gain follows."""
 
     title: str
     evidence: str
     how: str
+    arithmetic: str = ""
 
 
 def suggest(name: str, about: concerns.Concern, said: Said, gain_ns: float, kind: str = DEVICE) -> Advice:
     """An advice with the id `name` whose bound is `gain_ns`, which is never less than nothing."""
-    return Advice(said.title, said.evidence, max(0.0, gain_ns) / 1e9, said.how, kind, name, about)
+    gain = max(0.0, gain_ns) / 1e9
+    return Advice(said.title, said.evidence, gain, said.how, kind, name, about, said.arithmetic)
 
 
 def ms(ns: float) -> str:
-    """A time for evidence."""
-    return format_seconds(ns / 1e9, 3)
+    """A time as the tables write it."""
+    return format_seconds(ns / 1e9, 4)
 
 
 def times(count: int, what: str) -> str:

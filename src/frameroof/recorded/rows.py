@@ -1,0 +1,177 @@
+"""The rows of a run's tables: one record for what a table shows in a line, summed over all work that it names.
+
+Times are integer nanoseconds, of the device unless a field says otherwise; FLOPs, bytes and rates are in SI units,
+shares are parts of 1. None: not known.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..rules import attention_flops, masked_pairs
+from .measured import Amount
+
+
+class OperatorRow(msgspec.Struct):
+    """All work of one operator in one class."""
+
+    class_: str = msgspec.field(name="class")
+    name: str = ""
+    time_ns: int = 0
+    count: int = 0
+    """Calls of the operator; pieces of work where the operator is unknown."""
+    kernels: int = 0
+    flops: float | None = None
+    bytes: float | None = None
+    flops_per_s: float | None = None
+    bytes_per_s: float | None = None
+    """None too where it would be above the memory's: a cache served it, or only a part of the inputs was read."""
+    share_of_peak: float | None = None
+    """Achieved FLOP/s over the device's dense peak at the operator's dtype; of causal attention those it computes."""
+    dtype: str | None = None
+
+
+class ShapeRow(msgspec.Struct):
+    """All calls of one operator with the same inputs in one stage: what `gap` matches with a workload."""
+
+    class_: str = msgspec.field(name="class")
+    name: str = ""
+    stage: str = ""
+    module: str = ""
+    """Deepest module path that all its calls share."""
+    dims: list[list[Amount | list[Amount]]] = msgspec.field(default_factory=list)
+    """Of each input: its dimensions, those of each of its tensors, or none."""
+    dtype: str | None = None
+    time_ns: int = 0
+    count: int = 0
+    flops: float | None = None
+    bytes: float | None = None
+    over_link: bool = False
+    """Whether it is copies between host and device, which the link between them limits and not the memory."""
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for an input that mixes numbers and lists."""
+        if any(len(set(map(type, each))) > 1 for each in self.dims):
+            raise ValueError("an input's dimensions are whole numbers, or a list of them for each tensor")
+
+
+class GroupRow(msgspec.Struct):
+    """Time of a class, a kernel or a module."""
+
+    name: str
+    time_ns: int
+    count: int
+    share: float
+    flops: float | None = None
+    bytes: float | None = None
+    flops_ns: int = 0
+    """Time of the part whose FLOPs are known: what `flops` is to be divided by."""
+
+
+class ModuleRow(msgspec.Struct):
+    """All work under one module path, the gaps before its kernels, and how long those are."""
+
+    name: str
+    time_ns: int
+    count: int
+    """Pieces of work."""
+    share: float
+    idle_ns: int
+    """Idle time of the device that ended with work of this module."""
+    mean_gap_ns: float
+    """Idle time before a piece of work, on average: the time between the kernels of a layer."""
+
+
+class AttentionRow(msgspec.Struct):
+    """All attention calls of one geometry."""
+
+    kind: str
+    query_len: int
+    key_len: int
+    heads: int
+    head_dim: int
+    batch: int
+    time_ns: int
+    count: int
+    fused: bool
+    causal: bool | None
+    flops: float
+    bytes: float
+    matrix_bytes: float
+    """The similarity matrix of one call, written once."""
+    saved_at_most_ns: int
+    """What a fused kernel could save at most: everything, copies too, but its own limit; 0 where it is fused."""
+    stage: str = ""
+    module: str = ""
+    """Deepest module path that all its calls share."""
+    dtype: str | None = None
+    copy_ns: int = 0
+    """Beside `time_ns`: what its own operators copy and fill first, such as a product its factors."""
+    align: str = ""
+    """Of its causal mask: upper_left or lower_right (`rules.ALIGNMENTS`); "" where it has none or nothing tells."""
+
+    @property
+    def executed_flops(self) -> int:
+        """FLOPs that fused kernels must execute for all calls: of the pairs that the causal mask leaves."""
+        pairs = masked_pairs(self.query_len, self.key_len, self.causal, self.align)
+        return int(attention_flops(self.batch * self.count, self.heads, pairs, self.head_dim, self.head_dim))
+
+
+class StageRow(msgspec.Struct):
+    """One stage of the pipeline and its calls."""
+
+    name: str
+    source: str
+    time_ns: int
+    busy_ns: int
+    count: int
+    call_ns: list[int]
+    """Device time of each call, in order: the denoising steps, where it is the denoiser."""
+    classes: dict[str, int]
+    share: float
+    idle_ns: int = 0
+    """Idle time of the device that ended with work of this stage."""
+    call_classes: dict[str, list[int]] = msgspec.field(default_factory=dict)
+    """Class -> its time in each call, in order: what a denoising step is made of."""
+
+
+class DeviceRow(msgspec.Struct):
+    """One of several devices in one trace."""
+
+    device: int
+    """As the file numbers it."""
+    name: str | None
+    busy_ns: int
+    span_ns: int
+    idle_ns: int
+    kernels: int
+    idle: dict[str, int] = msgspec.field(default_factory=dict)
+    """Its own idle time by cause."""
+
+
+class SequenceRow(msgspec.Struct):
+    """One point of the sequence length over the run (Golden et al., figures 8 and 9)."""
+
+    start_ns: int
+    query_len: int
+    key_len: int
+    time_ns: int
+
+
+class SyncRow(msgspec.Struct):
+    """A place in which the host waits for the device."""
+
+    call: str
+    operator: str
+    line: str
+    count: int
+    host_ns: int
+    idle_ns: int
+
+
+class ProblemRow(msgspec.Struct):
+    """What was broken, clipped or lost."""
+
+    what: str
+    count: int
+    action: str

@@ -1,0 +1,104 @@
+"""The three lines that a report begins with: where the time went, why, and what to change first.
+
+Each is one sentence for somebody who reads no further, made of numbers that stand in the tables below it. Where a file
+does not say why, neither does the line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...recorded import FirstLines
+from ...run import Run
+from .words import IDLE_CAUSES, ms
+
+TOLD = 0.15
+"""Share of the run from which on something is a reason worth a first line."""
+MOST_REASONS, MOST_CLASSES = 2, 3
+LEAST = 0.05
+"""Share of the work below which a class is not named."""
+WIDTH = 60
+"""Letters of an operator's or a kernel's name."""
+
+
+def first_lines(run: Run) -> FirstLines:
+    """The lines of a run whose advice has been made; empty ones where it holds no work."""
+    if not run.classes:
+        return FirstLines()
+    return FirstLines(_where(run), _why(run), _change(run))
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{part / max(1, whole):.1%}"
+
+
+# ------------------------------------------------------------------------------------------- where
+
+
+def _where(run: Run) -> str:
+    s = run.summary
+    largest = ", ".join(f"{c.name} {ms(c.time_ns)}" for c in run.classes[:MOST_CLASSES] if c.share >= LEAST)
+    part = f"{ms(s.busy_ns)} of {ms(s.span_ns)} ({_share(s.busy_ns, s.span_ns)})"
+    if s.host_only:
+        return f"the host's operators took {part}: {largest}; of a device the file holds no work"
+    stages = sorted((stage for stage in run.stages if stage.source), key=lambda stage: -stage.time_ns)
+    stage = f"; {ms(stages[0].time_ns)} of it in {stages[0].name}" if len(run.stages) > 1 and stages else ""
+    idle = f"; idle {ms(s.idle_ns)} ({_share(s.idle_ns, s.span_ns)})" if s.idle_ns else ""
+    return f"busy {part}: {largest}{stage}{idle}"
+
+
+# --------------------------------------------------------------------------------------------- why
+
+
+def _why(run: Run) -> str:
+    reasons = sorted(_reasons(run), key=lambda reason: -reason[0])
+    large = [text for ns, text in reasons if ns >= TOLD * run.summary.span_ns] or [text for _, text in reasons[:1]]
+    return "; ".join(large[:MOST_REASONS])
+
+
+def _reasons(run: Run) -> Iterator[tuple[int, str]]:
+    """(time in ns, what it is due to) of whatever could be said."""
+    s = run.summary
+    if run.idle and not s.on_cpu:
+        cause, ns = max(run.idle.items(), key=lambda item: item[1])
+        if ns:
+            yield ns, _idle(run, cause, ns)
+    exposed = run.communication.get("exposed_ns", 0)
+    if exposed:
+        yield exposed, f"{ms(exposed)} of communication ran while nothing else did"
+    if run.operators:
+        yield run.operators[0].time_ns, _work(run)
+
+
+def _idle(run: Run, cause: str, ns: int) -> str:
+    worst = max(run.stages, key=lambda stage: stage.idle_ns, default=None)
+    before = f", most before work of {worst.name}" if worst and worst.source and len(run.stages) > 1 else ""
+    return f"idle for {ms(ns)} because {IDLE_CAUSES.get(cause, cause)}{before}"
+
+
+def _work(run: Run) -> str:
+    """The longest operator, and how far from the peak it is."""
+    longest = run.operators[0]
+    total = sum(row.time_ns for row in run.classes)
+    name = longest.name.removeprefix("(kernel) ")
+    name = name if len(name) <= WIDTH else name[: WIDTH - 1] + "…"
+    reached = "" if longest.share_of_peak is None else f" at {longest.share_of_peak:.0%} of the peak"
+    eager = [row for row in run.attention if row.query_len and not row.fused]
+    text = f"{name} takes {ms(longest.time_ns)}, {_share(longest.time_ns, total)} of the work{reached}"
+    if eager and longest.class_ == "attention":
+        text += ", for attention writes its similarity matrix"
+    return text
+
+
+# ------------------------------------------------------------------------------------------ change
+
+
+def _change(run: Run) -> str:
+    if run.summary.host_only:
+        return "record the device as well; from times of the host alone nothing follows for it"
+    first = next((advice for advice in run.advice if advice.max_gain_s), None)
+    if first is None:
+        return "nothing was found that could bring 2 % of the run"
+    whole = run.whole_ns
+    gain = first.max_gain_s * 1e9
+    return f"{first.title}: at most {ms(gain)} of {ms(whole)} ({gain / max(1, whole):.0%})"
