@@ -152,7 +152,7 @@ def test_names_of_2021():
     assert classes(run) == {
         "copy": (1, 100_000),
         "convolution": (1, 90_000),
-        "group norm": (1, 30_000),  # batch norm stands in this class
+        "batch norm": (1, 30_000),
         "elementwise": (1, 21_000),
         "linear": (1, 17_000),
     }

@@ -15,10 +15,10 @@ from ...run import Chains
 from ..grouped import Grouped
 from ..read.columns import Array
 from ..read.events import Kind
-from ..resolve.classify import COPY, ELEMENTWISE, GROUP_NORM, LAYER_NORM, OTHER
+from ..resolve.classify import BATCH_NORM, COPY, ELEMENTWISE, GROUP_NORM, LAYER_NORM, OTHER
 from ..resolve.work_table import WorkTable
 
-LOOSE = (ELEMENTWISE, COPY, LAYER_NORM, GROUP_NORM)
+LOOSE = (ELEMENTWISE, COPY, LAYER_NORM, GROUP_NORM, BATCH_NORM)
 LARGE = 1 << 20
 _BETWEEN = re.compile("DtoD|Device -> Device")
 _ONLY_WRITES = ("aten::fill_", "aten::zero_")

@@ -2,7 +2,8 @@
 
 An operator says what was meant; a kernel says what ran. Where an operator launches several kinds of kernel (a
 convolution that transposes first) all of it belongs to the operator. Kernels without an operator (a graph replay, a
-trace of the device alone) are known by name; names that torch.compile makes list the operators it fused.
+trace of the device alone) are known by name (`kernel_classes`); names that torch.compile makes list the operators it
+fused.
 """
 
 from __future__ import annotations
@@ -12,22 +13,27 @@ from functools import lru_cache
 
 from ...annotations import COMPILED, STEP
 from ..read.events import Kind
+from .class_names import (
+    ATTENTION,
+    BATCH_NORM,
+    CLASSES,
+    COMMUNICATION,
+    CONVOLUTION,
+    COPY,
+    ELEMENTWISE,
+    EMBEDDING,
+    GROUP_NORM,
+    LAYER_NORM,
+    LINEAR,
+    OTHER,
+    SOFTMAX,
+)
+from .kernel_classes import class_of_kernel
 
-ATTENTION = "attention"
-CONVOLUTION = "convolution"
-LINEAR = "linear"
-GROUP_NORM = "group norm"
-LAYER_NORM = "layer norm"
-ELEMENTWISE = "elementwise"
-SOFTMAX = "softmax"
-EMBEDDING = "embedding"
-COPY = "copy"
-COMMUNICATION = "communication"
-OTHER = "other"
-CLASSES = (
-    ATTENTION, CONVOLUTION, LINEAR, GROUP_NORM, LAYER_NORM, ELEMENTWISE, SOFTMAX, EMBEDDING, COPY, COMMUNICATION, OTHER,
-)  # fmt: skip
-"""`linear` holds every matrix product outside attention; `layer norm` holds RMS norms too."""
+__all__ = [
+    "ATTENTION", "BATCH_NORM", "CLASSES", "COMMUNICATION", "CONVOLUTION", "COPY", "ELEMENTWISE", "EMBEDDING",
+    "GROUP_NORM", "LAYER_NORM", "LINEAR", "NO_WORK", "OTHER", "SOFTMAX", "classify", "is_region",
+]  # fmt: skip
 
 NO_WORK = (
     r"_?empty\w*|new_empty\w*|resize_?|set_|_?(unsafe_)?view\w*|as_strided_?|_?reshape\w*|t|transpose_?|permute|expand(_as)?|"
@@ -37,90 +43,60 @@ NO_WORK = (
 """Operators that make or view a tensor and touch none of its elements: on the processor they take time all the same."""
 
 _OPERATORS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    (COPY, re.compile(r"(reshape|concat)_and_cache|^_C_cache_ops::")),
+    (
+        COPY,
+        re.compile(
+            r"(reshape|concat)_and_cache|^_C_cache_ops::|kv_?cache_(update|store|scatter)|(store|update|append)_\w*kv_?cache|"
+            r"set_kv_buffer|^fsdp::(all_gather_copy_in|split_with_sizes_copy|chunk_cat)"
+        ),
+    ),
     (ELEMENTWISE, re.compile(r"rotary|(^|_|::)rope(_|$)")),
     (
         COMMUNICATION,
-        re.compile(r"nccl|rccl|c10d::|record_param_comms|All2All|all_reduce|all_gather|all_to_all|reduce_scatter"),
+        re.compile(
+            r"nccl|rccl|c10d::|record_param_comms|all_?to_?all|all2all|all_?reduce|all_?gather|reduce_?scatter|deep_?ep::|"
+            r"nvshmem|rocshmem",
+            re.I,
+        ),
     ),
     (
         ATTENTION,
-        re.compile(r"attention|flash_attn|flash_fwd|flash_bwd|fmha|mha_|sageattn|sage_fwd|sage_attn|xformers|_attn"),
+        re.compile(
+            r"attention|flash_?attn|flash_fwd|flash_bwd|flash_?mla|fmha|mha_|sage_?attn|sage_fwd|xformers|_attn|sdpa|"
+            r"varlen_(fwd|bwd)|fwd_kvcache|_fa\d_C::|^sgl_kernel::fwd|^flash_\w*::(fwd|bwd)|mla_(decode|prefill)|"
+            r"(Prefill|Decode)_?With\w*KV|(^|::)pa_(fwd|decode|ragged|persistent)",
+            re.I,
+        ),
     ),
-    (CONVOLUTION, re.compile(r"conv")),
-    (GROUP_NORM, re.compile(r"group_?norm|batch_?norm|instance_?norm")),
+    (CONVOLUTION, re.compile(r"conv(?!ert)")),
+    (BATCH_NORM, re.compile(r"batch_?norm")),
+    (GROUP_NORM, re.compile(r"group_?norm|instance_?norm")),
     (LAYER_NORM, re.compile(r"layer_?norm|rms_?norm")),
     (SOFTMAX, re.compile(r"softmax")),
     (EMBEDDING, re.compile(r"embedding")),
     (
         LINEAR,
         re.compile(
-            r"(^|::)(_?add(mm|mv)\w*|mm|mv|dot|vdot|bmm|baddbmm_?|matmul|linear|_?scaled_(grouped_)?mm\w*|_int_mm|"
-            r"_grouped_mm)$|(?<!fb)gemm|_linear|^fbgemm::(f8|i8|bf16)"
+            r"(^|::)(_?add(mm|mv)\w*|mm|mv|dot|vdot|bmm|baddbmm_?|matmul|linear|_?(\w+_)?scaled_(grouped_)?mm\w*|_int_mm|"
+            r"_?(\w+_)?grouped_mm|machete_mm|cutlass_\w*mm|wvSplitK\w*|LLMM1|fmoe\w*|ck_moe\w*)$|(?<!fb)gemm|_linear|"
+            r"^fbgemm::(f8|i8|bf16)|fused_(experts|moe)|marlin(?!_repack)"
         ),
     ),
     (
         COPY,
         re.compile(
             r"(^|::)(copy_|_to_copy|to|contiguous|clone|cat|stack|index(_select|_put_?)?|gather|scatter\w*|repeat\w*|roll|"
-            r"permute_copy|constant_pad_nd|pad|pin_memory|fill_|zero_|zeros|ones|full|narrow_copy|_foreach_copy_|"
-            r"slice_scatter|select_scatter|unfold\w*|im2col|col2im|pixel_(un)?shuffle|item|_local_scalar_dense)$"
+            r"permute_copy|constant_pad_nd|pad|_?(reflection|replication|circular)_pad\w*|_pad_circular|pin_memory|fill_|"
+            r"zero_|zeros|ones|full|narrow_copy|_foreach_copy_|slice_scatter|select_scatter|unfold\w*|im2col|col2im|"
+            r"pixel_(un)?shuffle|item|_local_scalar_dense)$"
         ),
     ),
     (OTHER, re.compile(rf"^aten::({NO_WORK})$")),
 )  # fmt: skip
 
-_KERNELS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    (COMMUNICATION, re.compile(r"nccl|rccl|nvshmem|all_?reduce_|one_shot_all|cross_device_reduce")),
-    (COPY, re.compile(r"(reshape|concat)_and_cache")),
-    (
-        ELEMENTWISE,
-        re.compile(r"moe::dev::(finalize|routing|activation|permute)|finalizeKernel|moe_align|quantize_with_block"),
-    ),
-    (
-        ATTENTION,
-        re.compile(
-            r"[Ff]lash(?!infer)|(Prefill|Decode)With\w*KV|Single(Prefill|Decode)|fmha|attn_fwd|^_fwd_kernel|attn_bwd|attention|sage_(fwd|attn|quant)|sageattn|_attn_|^attn|mha_fwd|splitkv|flex_attn"
-        ),
-    ),
-    (
-        CONVOLUTION,
-        re.compile(
-            r"conv|implicit_gemm|igemm|scudnn|winograd|xmma_(fprop|dgrad|wgrad)|fprop|dgrad|wgrad|miopen|cask_cudnn|"
-            r"batched_transpose|nchwToNhwc|nhwcToNchw|im2col"
-        ),
-    ),
-    (GROUP_NORM, re.compile(r"group_?norm|groupnorm|batch_?norm|bn_fw|bn_bw|RowwiseMoments", re.I)),
-    (LAYER_NORM, re.compile(r"layer_?norm|rms_?norm|layernorm|rmsnorm", re.I)),
-    (SOFTMAX, re.compile(r"softmax", re.I)),
-    (EMBEDDING, re.compile(r"(?<!rotary_)embedding|vectorized_gather|indexSelect", re.I)),
-    (
-        LINEAR,
-        re.compile(
-            r"(?<!fb)gemm|^Cijk_|^bmm_|cutlass|nvjet|cublas|splitKreduce|gemv|dot_kernel|_mm_|^mm|matmul|"
-            r"triton_tem_fused|wmma",
-            re.I,
-        ),
-    ),
-    (
-        COPY,
-        re.compile(
-            r"memcpy|memset|copyBuffer|fillBuffer|direct_copy|copy_kernel|CatArray|index_elementwise|scatter|gather|"
-            r"transpose|permute|FillFunctor|copy_device_to_device",
-            re.I,
-        ),
-    ),
-    (
-        ELEMENTWISE,
-        re.compile(
-            r"elementwise|reduce_kernel|Functor|silu|gelu|upsample|SubTensorOp|OpTensor|tensor_transform|arange|"
-            r"distribution|_scan|quant|sort|topk|pool|rotary|rope|act_and_mul",
-            re.I,
-        ),
-    ),
-)  # fmt: skip
-
-_TRITON = re.compile(r"^triton_(?P<sort>poi|red|per|tem|for|mm|bmm|conv\w*)_fused_?(?P<names>.*?)(_\d+)?$")
+_TRITON = re.compile(r"^triton_(?P<sort>[a-z]+)_fused_?(?P<names>.*?)(_\d+)?$")
+_TEMPLATE = re.compile(r"^triton_(?P<names>\w*?(mm|bmm|convolution\w*|flex_(attention|decoding)\w*?))(_\d+)*$")
+"""What a template alone is named: `triton_mm_5`, `triton_flex_attention_0`."""
 _MEANS_NOTHING = ("hipGraphLaunch", "cudaGraphLaunch")
 _REGION = re.compile("|".join(map(re.escape, (*COMPILED, STEP.removesuffix("#")))))
 
@@ -134,7 +110,7 @@ def classify(operator: str, kernel: str, kind: int) -> str:
         found = _fused(operator) or _first(_OPERATORS, operator)
         if found:
             return found
-    found = _fused(kernel) or _first(_KERNELS, kernel)
+    found = _fused(kernel) or class_of_kernel(kernel)
     if found:
         return found
     return ELEMENTWISE if operator.startswith("aten::") else OTHER
@@ -155,14 +131,17 @@ def _fused(name: str) -> str | None:
     `tem` kernels come from a template (matrix product, convolution, attention); `red` and `per` reduce, so a norm in
     their name is theirs; `poi` kernels are elementwise, and only copy where all they name is moving.
     """
+    if not name.startswith("triton_"):
+        return None
     found = _TRITON.match(name)
     if not found:
-        return None
+        template = _TEMPLATE.match(name)
+        return _by_template(template["names"]) if template else None
     names, sort = found["names"], found["sort"]
     if sort in ("tem", "mm", "bmm") or sort.startswith("conv"):
-        return CONVOLUTION if "conv" in name else ATTENTION if "attention" in names or "flex" in names else LINEAR
+        return _by_template(f"{sort}_{names}")
     if sort in ("red", "per"):
-        for wanted, pattern in ((GROUP_NORM, "group_norm"), (LAYER_NORM, "layer_norm"), (SOFTMAX, "softmax")):
+        for wanted, pattern in _NORMS:
             if pattern in names:
                 return wanted
         if "rms_norm" in names or {"mean", "pow", "rsqrt"} <= set(names.split("_")) or "mean_pow" in names:
@@ -171,6 +150,16 @@ def _fused(name: str) -> str | None:
     for word in _MOVES:
         moved = moved.replace(word, "")
     return ELEMENTWISE if moved.strip("_") or not names else COPY
+
+
+_NORMS = ((GROUP_NORM, "group_norm"), (BATCH_NORM, "batch_norm"), (LAYER_NORM, "layer_norm"), (SOFTMAX, "softmax"))
+
+
+def _by_template(names: str) -> str:
+    """The class of a kernel from a template, which multiplies whatever else it does."""
+    if "attention" in names or "flex" in names:
+        return ATTENTION
+    return CONVOLUTION if "conv" in names.replace("convert", "") else LINEAR
 
 
 _MOVES = (

@@ -18,6 +18,7 @@ from ...read.columns import Array
 from ...read.events import Kind
 from ...resolve.attention_call import AttentionCall
 from ...resolve.classify import ATTENTION, LINEAR, SOFTMAX, classify
+from ...resolve.kernel_name import kernel_name
 from ...resolve.operator_cost import matmul
 from ...resolve.recorded_inputs import Dims, Inputs
 from ...resolve.work_table import WorkTable
@@ -45,18 +46,24 @@ def find_attention(work_table: WorkTable) -> list[AttentionCall]:
     return found
 
 
-_HELPER = re.compile(r"quant|combine|splitkv_reduce|preprocess|convert_dq", re.I)
+_HELPER = re.compile(
+    r"quant|combine|reduce|merge_?(attn_)?state|preprocess|convert_dq|prepare_varlen|_stage2|metadata|indptr", re.I
+)
+"""Of the own names of kernels of attention: those that prepare its inputs, or put the parts of its output together."""
+_FINISHES = re.compile("combine|reduce|merge_?(attn_)?state|convert_dq|_stage2", re.I)
 
 
 def _with_helpers(work_table: WorkTable, calls: list[AttentionCall]) -> list[AttentionCall]:
     """Kernels that only prepare or finish an attention (quantize its inputs, combine its parts) join that call."""
     joined: list[AttentionCall] = []
     pending: list[int] = []
-    helpers = {name for name in {work_table.kernel[call.rows[0]] for call in calls} if _HELPER.search(name)}
+    helpers = {
+        name for name in {work_table.kernel[call.rows[0]] for call in calls} if _HELPER.search(kernel_name(name).own)
+    }
     for call in calls:
         name = work_table.kernel[call.rows[0]]
         if len(call.rows) == 1 and call.fused and name in helpers:
-            if re.search("combine|reduce", name) and joined:
+            if _FINISHES.search(kernel_name(name).own) and joined:
                 _join(work_table, joined[-1], call.rows)
             else:
                 pending += call.rows
