@@ -118,13 +118,14 @@ class ColumnBuilder:
 
     def _common(self, events: list[Any], kinds: list[int]) -> dict[str, Array]:
         starts, lengths = [e.ts for e in events], [e.dur for e in events]
-        if str in map(type, starts) or str in map(type, lengths):
-            self.texts += sum(type(s) is str or type(t) is str for s, t in zip(starts, lengths, strict=True))
         start, good_start = nanoseconds(starts)
         length, good_length = nanoseconds(lengths, optional=True)
         if not self.fractions:
             self.fractions = bool((start % 1000).any())
         good = good_start & good_length
+        if str in map(type, starts) or str in map(type, lengths):
+            texts = (type(s) is str or type(t) is str for s, t in zip(starts, lengths, strict=True))
+            self.texts += int((np.fromiter(texts, dtype=bool) & good).sum())
         if not good.all():
             self.lost["events whose time is no believable number", "left out"] += int((~good).sum())
         negative = length < 0

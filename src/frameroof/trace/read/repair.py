@@ -42,7 +42,7 @@ _JSON = json.JSONDecoder(
     strict=False,
     parse_float=lambda digits: _decimal(digits),
     parse_int=lambda digits: int(digits) if len(digits) < 100 else None,
-    parse_constant=lambda _: None,
+    parse_constant=str,  # NaN and infinity, which no column believes
 )
 _OPENING = re.compile(rb'"([^"\\\x00-\x1f]{1,80})"\s*:\s*"')
 _END = rb"|\s*\}\s*(?:[,}\]]|\Z))"

@@ -1,7 +1,8 @@
 """From work on a device back to the host: the call that launched it, the operator, the module and the annotation.
 
 kernel -> launch: the correlation number; where a file has none, the External id that both carry, then the arrows.
-launch -> operator, module, annotation: what encloses the launch on its own thread.
+launch -> operator, module, annotation: what encloses the launch on its own thread. Ranges that overlap at their ends do
+not nest.
 Work whose launch is missing from the file is linked to its operator by External id, but only where that number is
 trusted: from late 2022 to February 2024 writers put the correlation number there.
 """
@@ -14,10 +15,12 @@ from itertools import pairwise
 import numpy as np
 
 from ...annotations import module_of, path_of
-from ..read.columns import Array, Trace, kinds
+from ..read.columns import Array, Problem, Trace, kinds
 from ..read.events import Kind
 
 _NEVER = 2**63
+BLEED_NS = 5_000
+"""By so much the ends of ranges are out of order without meaning anything: they are written by several clocks."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,11 @@ class Links:
         return int(self.operator[above]) if above >= 0 else -1
 
 
-def link(trace: Trace) -> Links:
-    """Link all work of a trace to the host rows it comes from."""
+def link(trace: Trace, launch: Array | None = None) -> Links:
+    """Link all work of a trace to the host rows it comes from; `launch` is what `find_launches` gave for it."""
     parent, operator, module, mark = _enclosing(trace)
-    launch = _launches(trace)
+    if launch is None:
+        launch = find_launches(trace)
     found = launch >= 0
     safe = np.where(found, launch, 0)
 
@@ -72,7 +76,11 @@ def _enclosing(trace: Trace) -> tuple[Array, Array, Array, Array]:
     calls = kind == int(Kind.RUNTIME)  # they enclose nothing
     if not trace.nanosecond:
         start = start - calls  # in files of whole microseconds a call may seem to start where its parent ends
-    parent = _parents(host.thread[rows], start, host.end[rows], ~calls)
+    parent, crossed = _parents(host.thread[rows], start, host.end[rows], ~calls)
+    far = [ns for ns in crossed if ns > BLEED_NS]
+    if far:
+        what = f"ranges that neither hold nor follow the one before them (by {max(far) / 1e3:.1f} us at most)"
+        trace.problems.append(Problem(what, len(far), "put inside it where most of them is, else behind it"))
     found = [parent, *(_innermost(parent, kind == int(k)) for k in (Kind.OPERATOR, Kind.MODULE, Kind.ANNOTATION))]
     back = np.append(rows, -1).astype(np.int32)
     out = [np.full(len(host), -1, dtype=np.int32) for _ in found]
@@ -81,9 +89,14 @@ def _enclosing(trace: Trace) -> tuple[Array, Array, Array, Array]:
     return out[0], out[1], out[2], out[3]
 
 
-def _parents(thread: Array, start: Array, end: Array, encloses: Array) -> Array:
-    """For rows in the order of `Host`, the innermost that encloses each, -1 for none: a stack for every thread."""
+def _parents(thread: Array, start: Array, end: Array, encloses: Array) -> tuple[Array, list[int]]:
+    """For rows in the order of `Host`, the innermost that encloses each, -1 for none: a stack for every thread.
+
+    Of two ranges that cross, the later one is inside the earlier one if most of it is, and is closed with it; else it
+    comes after. Returns by how much (ns) ranges cross, too.
+    """
     found: list[int] = []
+    crossed: list[int] = []
     starts, ends, opens = start.tolist(), end.tolist(), encloses.tolist()
     borders = [0, *(np.flatnonzero(np.diff(thread)) + 1).tolist(), len(thread)]
     for first, beyond in pairwise(borders):
@@ -93,11 +106,21 @@ def _parents(thread: Array, start: Array, end: Array, encloses: Array) -> Array:
             while open_ends[-1] <= at:
                 open_rows.pop()
                 open_ends.pop()
-            found.append(open_rows[-1])
-            if opens[row]:
-                open_rows.append(row)
-                open_ends.append(ends[row])
-    return np.array(found, dtype=np.int64)
+            if not opens[row]:
+                found.append(open_rows[-1])
+                continue
+            until, place = ends[row], len(open_ends)
+            while until > open_ends[place - 1]:  # they cross
+                around = open_ends[place - 1]
+                crossed.append(min(around - at, until - around))
+                if around - at >= until - around:  # most of it is inside: it is closed with what is around it
+                    until = around if until - around > BLEED_NS else until
+                    break
+                place -= 1  # it is what comes after
+            found.append(open_rows[place - 1])
+            open_rows.insert(place, row)
+            open_ends.insert(place, until)
+    return np.array(found, dtype=np.int64), crossed
 
 
 def _innermost(parent: Array, wanted: Array) -> Array:
@@ -108,8 +131,8 @@ def _innermost(parent: Array, wanted: Array) -> Array:
     return at
 
 
-def _launches(trace: Trace) -> Array:
-    """Work row -> the runtime call that launched it."""
+def find_launches(trace: Trace) -> Array:
+    """Work row -> the runtime call that launched it; -1 where none is known."""
     host, work = trace.host, trace.work
     calls = np.flatnonzero(host.kind == int(Kind.RUNTIME))
     launch = _match(work.correlation, host.correlation[calls], calls)

@@ -13,6 +13,7 @@ from ..read.events import Kind
 from .classify import classify
 from .clip_durations import clip_absurd
 from .link import Links, link, module_paths
+from .lost_events import without_lost
 from .recorded_inputs import Inputs, parse
 
 _LAUNCHES = re.compile("Launch|Memcpy|Memset")
@@ -62,15 +63,16 @@ class WorkTable:
 
 
 def make_work_table(trace: Trace) -> WorkTable:
-    """Link all work of a trace to the host, clip impossible durations, and classify it."""
-    links = link(trace)
+    """Take out what cannot have been, link all work to the host, clip impossible durations, and classify it."""
+    trace, launch = without_lost(trace)
+    links = link(trace, launch)
     if not len(trace.work) and bool(kinds(trace.host.kind, Kind.OPERATOR).any()):
         return _on_cpu(trace, links, host_only=_misses_device(trace))
     if not trace.arrows and bool((links.launch >= 0).any()):
         what = "the file holds no arrows from launches to their work"
         trace.problems.append(Problem(what, 1, "linked by correlation numbers, which say the same"))
     work, names = trace.work, trace.names
-    end = clip_absurd(trace)
+    end = clip_absurd(trace, links.launch)
     rows = links.work_operator.tolist()
     operator = (
         [names[n] for n in trace.host.name[links.work_operator].tolist()] if len(trace.host) else [""] * len(work)
@@ -159,7 +161,8 @@ def _on_cpu(trace: Trace, links: Links, host_only: bool) -> WorkTable:
             break
         above = np.where(skip, links.parent[np.maximum(above, 0)], above)
     inner = above >= 0
-    np.subtract.at(own, above[inner], (host.end - host.start)[rows[inner]])
+    within = np.minimum(host.end[rows], host.end[np.maximum(above, 0)]) - host.start[rows]  # it may outlive the outer
+    np.subtract.at(own, above[inner], within[inner])
     rows = rows[own[rows] > 0]
     rows = rows[np.argsort(host.start[rows], kind="stable")]
     paths = module_paths(trace, links)
