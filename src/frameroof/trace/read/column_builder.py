@@ -36,6 +36,7 @@ class ColumnBuilder:
         self.names: defaultdict[str, int] = defaultdict()
         self.names.default_factory = self.names.__len__  # a new name gets the next number
         self.threads: dict[tuple[str, str], int] = {}
+        self.pids: dict[str, int] = {}
         self.arguments: dict[tuple[bytes, bytes, bytes], int] = {}
         self.host: list[Part] = []
         self.work: list[Part] = []
@@ -60,6 +61,7 @@ class ColumnBuilder:
         host_kind: list[int] = []
         work: list[Any] = []
         work_kind: list[int] = []
+        behind: list[int] = []
         arrows: list[Any] = []
         known = _KIND.get
         for event in events:
@@ -71,6 +73,7 @@ class ColumnBuilder:
                 elif kind >= _KERNEL:
                     work.append(event)
                     work_kind.append(kind)
+                    behind.append(len(host))
                 elif kind >= 0:
                     host.append(event)
                     host_kind.append(kind)
@@ -88,7 +91,8 @@ class ColumnBuilder:
         if host:
             self.host.append((at, self._host_columns(host, host_kind)))
         if work:
-            self.work.append((at, self._work_columns(work, work_kind)))
+            thread = np.append(-1, self.host[-1][1]["thread"]) if host else np.full(1, -1, dtype=np.int32)
+            self.work.append((at, {**self._work_columns(work, work_kind), "after": thread[behind]}))
             self.correlated = self.correlated or bool((self.work[-1][1]["correlation"] > 0).any())
 
     def seal(self) -> None:
@@ -99,6 +103,7 @@ class ColumnBuilder:
         """Take all that another builder took, as if its pieces had been added here."""
         name = _renumbered(self.names, other.names)
         thread = _renumbered(self.threads, other.threads)
+        pid = _renumbered(self.pids, other.pids)
         argument = _renumbered(self.arguments, other.arguments)
         for _, columns in (*other.host, *other.work):
             for column in ("name", "detail"):
@@ -106,6 +111,9 @@ class ColumnBuilder:
         for _, columns in other.host:
             columns["thread"] = thread[columns["thread"]]
             columns["args"] = argument[columns["args"]]
+        for _, columns in other.work:
+            columns["pid"] = pid[columns["pid"]]
+            columns["after"] = thread[columns["after"]]
         self.host += other.host
         self.work += other.work
         self.ignored += other.ignored
@@ -195,6 +203,8 @@ class ColumnBuilder:
         columns["bytes"] = _integers([a.bytes for a in args])
         columns["graph_node"] = _integers([a.graph_node for a in args])
         columns["detail"] = self._optional_names([a.collective for a in args])
+        known = {pid: self.pids.setdefault(str(pid), len(self.pids)) for pid in set(pids)}
+        columns["pid"] = np.fromiter(map(known.__getitem__, pids), dtype=np.int32, count=len(pids))
         return columns
 
     def _arguments(self, args: Args) -> int:
@@ -223,6 +233,7 @@ class ColumnBuilder:
             names=list(self.names),
             threads=list(self.threads),
             arguments=[Arguments(*texts) for texts in self.arguments],
+            pids=list(self.pids),
             host=Host(**_sorted(host, -host["end"], host["start"], host["thread"])),
             work=Work(**_sorted({k: v[works] for k, v in work.items()}, -work["end"][works], work["start"][works])),
             device_spans=Work(**{k: v[spans] for k, v in work.items()}),

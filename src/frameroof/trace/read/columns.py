@@ -55,6 +55,8 @@ class Work:
     bytes: Array  # int64, of copies and fills; -1 unknown
     graph_node: Array  # int64; 0 or -1: in no graph
     detail: Array  # int32, index into Trace.names: the collective of a communication kernel
+    pid: Array  # int32, index into Trace.pids: what the file calls the process; -1 where numbers are unique anyway
+    after: Array  # int32, index into Trace.threads: of the event of the host that the file has before it; -1 unknown
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -94,6 +96,8 @@ class Trace:
     names: list[str]
     threads: list[tuple[str, str]]
     arguments: list[Arguments]
+    pids: list[str]
+    """What the work of the devices has for a process: most often the number of the device."""
     host: Host
     work: Work
     device_spans: Work
@@ -114,6 +118,7 @@ class Trace:
         """All text that can reach a report is clean from here on (`outside.clean`)."""
         self.names = [clean(name) for name in self.names]
         self.threads = [(clean(process), clean(thread)) for process, thread in self.threads]
+        self.pids = [clean(pid) for pid in self.pids]
         self.ignored = {clean(category): count for category, count in self.ignored.items()}
         for listed in self.header.devices:
             listed.name = clean(listed.name, MOST_QUOTED)

@@ -18,6 +18,8 @@ class LaunchArrows:
     def __init__(self) -> None:
         self.starts: dict[Any, Place] = {}
         self.ends: dict[Any, Place] = {}
+        self.doubtful: set[Any] = set()
+        """Numbers that two arrows start with, as where two processes count their own."""
 
     def add(self, events: Sequence[Any]) -> None:
         """Keep the arrows among some events; one without a number or a believable time touches nothing."""
@@ -25,14 +27,20 @@ class LaunchArrows:
             if event.ph in ("s", "f") and event.cat in FLOWS and event.id is not None:
                 start = exact(event.ts)
                 if start is not None:
-                    ends = self.starts if event.ph == "s" else self.ends
-                    ends[event.id] = (str(event.pid), str(event.tid), start)
+                    place = str(event.pid), str(event.tid), start
+                    if event.ph == "f":
+                        self.ends[event.id] = place
+                    elif self.starts.setdefault(event.id, place) != place:
+                        self.doubtful.add(event.id)
 
     def absorb(self, other: LaunchArrows) -> None:
         """Keep the arrows of another part of the file too."""
+        twice = self.starts.keys() & other.starts.keys()
+        self.doubtful |= other.doubtful | {number for number in twice if self.starts[number] != other.starts[number]}
         self.starts |= other.starts
         self.ends |= other.ends
 
     def arrows(self) -> list[tuple[Place, Place]]:
-        """(where an arrow starts, where it ends), for every arrow that has both."""
-        return [(start, self.ends[number]) for number, start in self.starts.items() if number in self.ends]
+        """(where an arrow starts, where it ends), for every arrow that has both and its number for itself."""
+        told = self.starts.keys() & self.ends.keys() - self.doubtful
+        return [(start, self.ends[number]) for number, start in self.starts.items() if number in told]

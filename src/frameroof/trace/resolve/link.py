@@ -145,8 +145,8 @@ def find_launches(trace: Trace) -> Array:
     if missing.any():
         by_arrow = _by_arrow(trace)
         if by_arrow:
-            keys = zip(work.device.tolist(), work.stream.tolist(), work.start.tolist(), strict=True)
-            arrows = np.array([by_arrow.get((str(d), str(s), t), -1) for d, s, t in keys], dtype=np.int64)
+            keys = zip(work.pid.tolist(), work.stream.tolist(), work.start.tolist(), strict=True)
+            arrows = np.array([by_arrow.get((trace.pids[p], str(s), t), -1) for p, s, t in keys], dtype=np.int64)
             launch = np.where(missing, arrows, launch)
     return launch
 
@@ -185,7 +185,7 @@ def _by_external(trace: Trace) -> Array:
 
 
 def _by_arrow(trace: Trace) -> dict[tuple[str, str, int], int]:
-    """(device, stream, start) of work -> the runtime call at the other end of its arrow."""
+    """(process, stream, start) of work -> the runtime call at the other end of its arrow."""
     host = trace.host
     calls = np.flatnonzero(host.kind == int(Kind.RUNTIME))
     places = {(*trace.threads[host.thread[row]], int(host.start[row])): int(row) for row in calls.tolist()}

@@ -167,7 +167,7 @@ def _copies(columns: Host | Work, rows: Array, sure: Array) -> Array:
     copies = np.zeros(len(columns), dtype=bool)
     said: set[tuple[Any, ...]] = set()
     rows = rows[sure[rows]]
-    values = [getattr(columns, f.name)[rows].tolist() for f in fields(columns)]
+    values = [getattr(columns, f.name)[rows].tolist() for f in fields(columns) if f.name != "after"]
     for row, value in zip(rows.tolist(), zip(*values, strict=True), strict=True):
         copies[row] = value in said
         said.add(value)

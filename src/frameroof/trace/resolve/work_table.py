@@ -14,6 +14,7 @@ from .classify import classify
 from .clip_durations import clip_absurd
 from .link import Links, link, module_paths
 from .lost_events import without_lost
+from .processes import with_processes
 from .recorded_inputs import Inputs, parse
 
 _LAUNCHES = re.compile("Launch|Memcpy|Memset")
@@ -64,7 +65,7 @@ class WorkTable:
 
 def make_work_table(trace: Trace) -> WorkTable:
     """Take out what cannot have been, link all work to the host, clip impossible durations, and classify it."""
-    trace, launch = without_lost(trace)
+    trace, launch = without_lost(with_processes(trace))
     links = link(trace, launch)
     if not len(trace.work) and bool(kinds(trace.host.kind, Kind.OPERATOR).any()):
         return _on_cpu(trace, links, host_only=_misses_device(trace))

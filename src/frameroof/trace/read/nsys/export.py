@@ -91,6 +91,7 @@ class _Reader:
             names=list(self.names),
             threads=list(self.threads),
             arguments=list(self.arguments),
+            pids=[],
             host=Host(**_only(host, Host)),
             work=Work(**{k: v[working] for k, v in _only(work, Work).items()}),
             device_spans=Work(**{k: v[~working] for k, v in _only(work, Work).items()}),
@@ -147,6 +148,8 @@ class _Reader:
                 "bytes": rows["bytes"],
                 "graph_node": rows["graphNodeId"],
                 "detail": none.astype(np.int32),
+                "pid": none.astype(np.int32),
+                "after": none.astype(np.int32),
                 "process": _process(rows["globalPid"]),
             }
         )
