@@ -30,6 +30,9 @@ from .recorded.rows import SequenceRow as SequenceRow
 from .recorded.rows import ShapeRow as ShapeRow
 from .recorded.rows import StageRow as StageRow
 from .recorded.rows import SyncRow as SyncRow
+from .recorded.steps import StepRow as StepRow
+from .recorded.steps import StepSummary as StepSummary
+from .recorded.steps import Window as Window
 from .recorded.whole import Chains as Chains
 from .recorded.whole import Coverage as Coverage
 from .recorded.whole import Launch as Launch
@@ -102,6 +105,11 @@ class Run(msgspec.Struct):
     chains: Chains = msgspec.field(default_factory=Chains)
     text_kv: TextKV = msgspec.field(default_factory=TextKV)
     first_lines: FirstLines = msgspec.field(default_factory=FirstLines)
+    steps: list[StepRow] = msgspec.field(default_factory=list)
+    """Where there are at least two; of a window, those that it holds work of."""
+    step_summary: StepSummary | None = None
+    window: Window | None = None
+    """The stretch that all of this is about; None: the whole trace."""
     version: int = VERSION
 
     @property

@@ -102,8 +102,8 @@ def check_documented(label, data):
     text = (DOCS / "reference" / "analyze-json.rst").read_text("utf-8")
     section = text.split(f".. _{label}:")[1].split("\n.. _json-")[0]
     below = ("idle", "classes_of_stage", "versions", "ignored", "environment", "measured", "outside", "communication")
-    found = keys({k: v for k, v in data.items() if k != "stages" or label == "json-gap"}, below)
-    found |= {key for stage in data.get("stages", []) for key in stage}
+    found = keys({k: v for k, v in data.items() if k not in ("stages", "steps") or label == "json-gap"}, below)
+    found |= {key for row in (*data.get("stages", []), *data.get("steps", [])) for key in row}
     named = set(re.findall(r"``(\w+)``", section + text.split(".. _json-advice:")[1].split("\n.. _json-")[0]))
     assert found <= named, found - named
     assert data["schema"] in section

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from ..written import check_new, check_place, together
 from .maths import Maths
 from .sizes import parse_sizes
+from .window import Asked, BetweenOption, StepOption
 
 if TYPE_CHECKING:
     from ..gap import Gap
@@ -30,6 +31,8 @@ def analyze(
     size: Annotated[list[str], typer.Option(help="A size of that workload: NAME=NUMBER; repeatable.")] = [],  # noqa: B006
     on: Annotated[str | None, typer.Option("--on", help="The device to compare with; else the one it names.")] = None,
     maths: Maths = None,
+    step: StepOption = None,
+    between: BetweenOption = None,
     out: Annotated[str | None, typer.Option(help="Folder for run.json; made if missing.")] = None,
     csv: Annotated[str | None, typer.Option(help="Folder for one CSV file a table.")] = None,
     parquet: Annotated[str | None, typer.Option(help="Folder for one Parquet file a table.")] = None,
@@ -49,7 +52,8 @@ def analyze(
     known = _device(on) if on else None
     _check_places(out, csv, parquet, perfetto, force)
     with together():
-        runs = [_analyzed(path, (known, maths), capture, perfetto, force) for path in trace]
+        beside = _Beside(known, maths, Asked(step, between))
+        runs = [_analyzed(path, beside, capture, perfetto, force) for path in trace]
         found = _beside(runs[0], against, parse_sizes(size), on) if against else None
         _write(runs, out, csv, parquet, force)
     _show(runs, found, top, as_json)
@@ -115,10 +119,16 @@ def _folders(out: str, runs: list[Run]) -> list[Path]:
     return [Path(out) / f"rank{rank if told else i}" for i, rank in enumerate(ranks)]
 
 
-def _analyzed(
-    path: str, beside: tuple[Device | None, str | None], capture: str | None, perfetto: str | None, force: bool
-) -> Run:
-    """One trace as a run, `beside` a device and what multiplied fp32; five: what `analyze` was asked about it."""
+class _Beside(NamedTuple):
+    """What every trace is read with."""
+
+    device: Device | None
+    maths: str | None
+    window: Asked
+
+
+def _analyzed(path: str, beside: _Beside, capture: str | None, perfetto: str | None, force: bool) -> Run:
+    """One trace as a run; five: what `analyze` was asked about it."""
     from .heap import suit_large_files
 
     suit_large_files()
@@ -132,11 +142,13 @@ def _analyzed(
         return run_analysis(
             source,
             capture=capture,
-            on=beside[0],
-            maths=beside[1],
+            on=beside.device,
+            maths=beside.maths,
             progress=lambda seen: say(f"reading {Path(path).name}: {seen >> 20} MiB of text"),
             perfetto=perfetto,
             force=force,
+            step=beside.window.step,
+            between=beside.window.between,
         )
 
 

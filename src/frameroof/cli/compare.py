@@ -9,6 +9,7 @@ import typer
 
 from .runs import load
 from .streams import complain
+from .window import Asked, BetweenOption, StepOption
 
 
 def compare(  # one argument an option
@@ -20,6 +21,8 @@ def compare(  # one argument an option
             help="Exit code 1 if worse: METRIC>X% or METRIC>X%&Y; several with commas: total>5%&2ms,kernels>10%."
         ),
     ] = None,
+    step: StepOption = None,
+    between: BetweenOption = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown for a pull request.")] = False,
     top: Annotated[int, typer.Option(min=1, help="Rows of the longer tables.")] = 12,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -32,7 +35,7 @@ def compare(  # one argument an option
     if markdown and as_json:
         raise ValueError("--markdown and --json are two forms of one answer; choose one")
     rules = parse_rules(fail_on) if fail_on is not None else []
-    first, second = load(before), load(after)
+    first, second = (load(path, Asked(step, between)) for path in (before, after))
     found = run(first, second)
     found.before.path, found.after.path = before, after  # as they were typed
     checks = apply(rules, found)

@@ -9,6 +9,7 @@ import typer
 from .maths import Maths
 from .runs import load
 from .sizes import parse_sizes
+from .window import Asked, BetweenOption, StepOption
 
 if TYPE_CHECKING:
     from ..gap import Gap
@@ -23,6 +24,8 @@ def gap(
     against: Annotated[str | None, typer.Option(help="Model of the catalogue or workload file to match with.")] = None,
     size: Annotated[list[str], typer.Option(help="A size of that workload: NAME=NUMBER; repeatable.")] = [],  # noqa: B006
     maths: Maths = None,
+    step: StepOption = None,
+    between: BetweenOption = None,
     top: Annotated[int, typer.Option(min=1, help="Rows of the operations' table.")] = 15,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:  # one argument an option
@@ -32,7 +35,7 @@ def gap(
 
     if size and not against:
         raise ValueError("--size belongs to the workload of --against")
-    measured = told(load(run), maths)
+    measured = told(load(run, Asked(step, between)), maths)
     check(measured)
     device = device_of(measured, on)
     found = gap_of(measured, device, *workload_of(measured, run, against or None, parse_sizes(size)))

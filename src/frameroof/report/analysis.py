@@ -9,6 +9,7 @@ from ..run import Run
 from ..units import format_flops
 from .console import console, table
 from .run_tables import ABOVE, is_above, ms, tables_of, work
+from .steps import window_lines
 
 if TYPE_CHECKING:
     from ..trace.find.ranks import Overall
@@ -57,6 +58,7 @@ def _first(run: Run) -> Iterator[str]:
 
 def _head(run: Run) -> Iterator[str]:
     s = run.summary
+    yield from window_lines(run)
     if not s.kernels and not s.copies:
         yield f"{s.events:,} events, none of them work of a device or an operator: there is nothing to account for."
         return

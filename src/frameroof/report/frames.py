@@ -1,7 +1,7 @@
 """A measured run as Polars frames, by table; as one CSV or Parquet file a table.
 
 Columns are the fields of the records in `run.py`: `_ns` nanoseconds, `_s` seconds, `bytes`, `flops`, shares of 1.
-What a row holds as a list or by name is a table of its own (`stage_calls`, `stage_classes`, `device_idle`): every
+What a row holds as a list or by name is a table of its own (`stage_calls`, `step_classes`, `device_idle`): every
 table is flat.
 """
 
@@ -49,6 +49,8 @@ def frames(run: Run) -> dict[str, polars.DataFrame]:
         "idle": (run.idle.items(), {"cause": text, "time_ns": whole}),
         "outside": (run.outside.items(), {"where": text, "time_ns": whole}),
         "device_idle": (waits, {"device": whole, "cause": text, "time_ns": whole}),
+        "step_classes": (_by_step(run, "classes"), {"step": whole, "class": text, "time_ns": whole}),
+        "step_idle": (_by_step(run, "idle"), {"step": whole, "cause": text, "time_ns": whole}),
         "stage_calls": (calls, {"stage": text, "call": whole, "time_ns": whole}),
         "stage_call_classes": (by_call, {"stage": text, "call": whole, "class": text, "time_ns": whole}),
         "stage_classes": (classes, {"stage": text, "class": text, "time_ns": whole}),
@@ -57,6 +59,11 @@ def frames(run: Run) -> dict[str, polars.DataFrame]:
         name: polars.DataFrame([tuple(map(_fit, row)) for row in rows], schema, orient="row")
         for name, (rows, schema) in flat.items()
     }
+
+
+def _by_step(run: Run, what: str) -> list[tuple[int, str, int]]:
+    """(number of a step, name, ns) of what each step holds by name."""
+    return [(step.number, name, ns) for step in run.steps for name, ns in getattr(step, what).items()]
 
 
 def write_csv(run: Run, folder: str | os.PathLike[str], force: bool = False) -> list[Path]:

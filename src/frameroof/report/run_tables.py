@@ -13,6 +13,7 @@ from ..trace.advice.words import IDLE_CAUSES
 from ..units import format_bandwidth, format_bytes, format_rate, format_seconds
 from .console import table
 from .lengths import distribution, series
+from .steps import steps_table, steps_title
 
 
 def tables_of(run: Run, most: int) -> Iterator[tuple[str, Any]]:
@@ -20,6 +21,8 @@ def tables_of(run: Run, most: int) -> Iterator[tuple[str, Any]]:
     yield "Classes of operators", _classes(run)
     if len(run.stages) > 1 or (run.stages and run.stages[0].source):
         yield "Stages", _stages(run)
+    if run.steps:
+        yield steps_title(run, most), steps_table(run, most)
     yield f"Operators{_first(run.operators, most)}", _operators(run, most)
     if run.devices:
         yield "Devices", _devices(run)

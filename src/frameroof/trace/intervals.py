@@ -38,3 +38,15 @@ def overlap(lo: Array, hi: Array, start: Array, end: Array) -> Array:
         return np.where(at > 0, total[np.maximum(at - 1, 0)] + inside, 0)
 
     return before(hi) - before(lo)
+
+
+def first_come(start: Array, end: Array) -> tuple[Array, Array]:
+    """What each interval adds to the union of those before it, and the gap between that union and its start.
+
+    Inputs are sorted by start. So every moment belongs to the interval that covered it first: the first sums to the
+    length of the union, the second (0 for the first interval) to its gaps, however the intervals are shared out.
+    """
+    if not len(start):
+        return start, start
+    reach = np.concatenate([start[:1], np.maximum.accumulate(end)[:-1]])
+    return np.maximum(end - np.maximum(start, reach), 0), np.maximum(start - reach, 0)

@@ -6,13 +6,14 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import UNSET
 
 from ..dtypes import MATHS, TORCH, check, of_bytes
 from ..hardware import Device
 from ..recorded import Origin
+from ..recorded.steps import StepRow, StepSummary
 from ..roofline import Roofline
 from ..run import AttentionRow, GroupRow, Launch, ProblemRow, Run, SequenceRow, StageRow, SyncRow
 from .advice import conclude
@@ -25,6 +26,10 @@ from .find.idle import Idle, explain_idle
 from .find.ranks import by_device
 from .find.repeated_text_kv import find_text_kv
 from .find.stages import UNLINKED, Stage, find_stages
+from .find.step_table import step_table
+from .find.steps import find_steps
+from .find.window import Cut, attention_inside, by_step, cut_table, ends, idle_inside
+from .find.window import between as by_range
 from .grouped import Grouped
 from .read.decode import Progress, read
 from .read.file import TraceFile
@@ -36,7 +41,7 @@ from .resolve.work_table import HOST_TIMES, WorkTable, make_work_table
 from .tables import Table, common, known_device
 
 
-def analyze(  # seven arguments: the trace, and one an option of the command
+def analyze(  # nine arguments: the trace, and one an option of the command
     path: str | os.PathLike[str] | TraceFile,
     *,
     capture: str | os.PathLike[str] | None = None,
@@ -45,16 +50,21 @@ def analyze(  # seven arguments: the trace, and one an option of the command
     progress: Progress | None = None,
     perfetto: str | os.PathLike[str] | None = None,
     force: bool = False,
+    step: str | None = None,
+    between: str | None = None,
 ) -> Run:
     """Where the time of a trace went (docs/reference/analyze-json.rst).
 
     `capture` is the trace in which the graphs that this one replays were captured; `on` is the device whose peak
     measures are compared with, by default the one that the trace names; `maths` is what multiplied fp32 where its
     kernels do not tell, by default PyTorch's (`dtypes.unit_of`). `perfetto` is a file to write the trace to once more,
-    with its stages, attention and gaps as tracks (`force` overwrites it).
-    Raises `TraceError` (a sentence) where a file cannot be read.
+    with its stages, attention and gaps as tracks (`force` overwrites it). `step` ("3", "last", "2..5") or `between` (a
+    range's name) cut all of it to a window (`find.window`).
+    Raises `TraceError` (a sentence) where a file cannot be read, `ValueError` where a window matches nothing.
     """
     check(maths, MATHS, "maths is")
+    if step is not None and between is not None:
+        raise ValueError("a window is either steps or what lies in a range; give one of the two")
     refuse_report(path.path if isinstance(path, TraceFile) else path)
     trace = read(path, progress=progress)
     work_table, covered_graph = make_work_table(trace), None
@@ -64,7 +74,11 @@ def analyze(  # seven arguments: the trace, and one an option of the command
             raise ValueError(f"{capture} holds no graph capture (no BeginCapture … EndCapture)")
         work_table, covered_graph = with_capture(work_table, captures)
     parts = find_attention(work_table), find_stages(work_table), explain_idle(work_table)
-    run = describe(work_table, parts, on=on, graph_capture=covered_graph, maths=maths)
+    whole, cut = Whole(work_table, parts), None
+    if step is not None or between is not None:
+        cut = by_step(work_table, parts[1], step) if step is not None else by_range(work_table, parts[1], between or "")
+        work_table, parts = _inside(whole, cut)
+    run = describe(work_table, parts, on=on, graph_capture=covered_graph, maths=maths, whole=whole, cut=cut)
     if perfetto is not None:
         from .export.perfetto import export
 
@@ -76,16 +90,36 @@ Parts = tuple[list[AttentionCall], list[Stage], Idle]
 """What was found in a trace besides its rows."""
 
 
-def describe(  # five: the trace, what was found in it, and an option each
+class Whole(NamedTuple):
+    """All of a trace, of which a window may be asked for."""
+
+    work_table: WorkTable
+    parts: Parts
+
+
+def _inside(whole: Whole, cut: Cut) -> tuple[WorkTable, Parts]:
+    """The part of a trace that lies in a window."""
+    inside = cut_table(whole.work_table, cut)
+    idle = idle_inside(whole.work_table, cut.piece)
+    return inside, (attention_inside(whole.parts[0], cut), find_stages(inside), idle)
+
+
+def describe(  # seven: the trace, what was found in it, and an option each
     work_table: WorkTable,
     parts: Parts,
     *,
     on: Device | None = None,
     graph_capture: float | None = None,
     maths: str | None = None,
+    whole: Whole | None = None,
+    cut: Cut | None = None,
 ) -> Run:
-    """The tables of one trace from its work table; moves the rows of its attention into that class."""
+    """The tables of one trace from its work table; moves the rows of its attention into that class.
+
+    Of a window (`cut`) the work table and parts are those inside it; `whole` is the trace that it lies in.
+    """
     attention, stages, idle = parts
+    window = ends(whole.work_table, cut, idle) if whole and cut else None
     if on is not None and on.kind == "cpu":  # whoever recorded it knows what did the work
         work_table.host_only = False
         work_table.trace.problems = [p for p in work_table.trace.problems if p.action != HOST_TIMES]
@@ -115,13 +149,30 @@ def describe(  # five: the trace, what was found in it, and an option each
         communication={} if work_table.host_only else exposed(work_table),
         coverage=table.coverage(stages, graph_capture),
         problems=[ProblemRow(p.what, p.count, p.action) for p in work_table.trace.problems],
-        devices=by_device(work_table),
+        devices=by_device(whole.work_table, cut.piece) if whole and cut else by_device(work_table),
+        window=window,
         chains=find_chains(work_table, moved),
         text_kv=find_text_kv(work_table, attention, table.stage),
     )
     run.problems += beyond_peaks(run, table.device)
+    run.steps, run.step_summary = _steps(whole or Whole(work_table, parts), cut)
     conclude(run, table.device)
     return run
+
+
+def _steps(whole: Whole, cut: Cut | None) -> tuple[list[StepRow], StepSummary | None]:
+    """The table of steps, where there are at least two; of a window those that it holds work of."""
+    work_table, (_, stages, idle) = whole
+    if cut is not None and len(cut.pieces) > 1:
+        return step_table(work_table, cut.pieces, idle)
+    steps = find_steps(work_table, stages, least=2)
+    if steps is None or len(steps) < 2:
+        return [], None
+    rows, summary = step_table(work_table, steps, idle)
+    if cut is not None:
+        held = set(steps.of_work(work_table)[cut.rows].tolist())
+        rows = [row for i, row in enumerate(rows) if i in held]
+    return rows, summary
 
 
 def _source(work_table: WorkTable, maths: str | None) -> Origin:

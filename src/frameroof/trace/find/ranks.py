@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import fields, replace
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,12 +12,18 @@ from ...run import DeviceRow, Run
 from ..read.columns import Array, distinct
 from ..read.events import Kind
 from ..resolve.work_table import WorkTable
-from .idle import explain_idle
+from .window import idle_inside
 
 
-def by_device(work_table: WorkTable) -> list[DeviceRow]:
-    """Each device's own busy and idle time, where a trace holds the work of several; else nothing."""
-    numbers = distinct(work_table.device)
+def by_device(work_table: WorkTable, piece: Array | None = None) -> list[DeviceRow]:
+    """Each device's own busy and idle time, where a trace holds the work of several; else nothing.
+
+    `piece` tells the work of a window, as in `window.idle_inside`; None: all of it.
+    """
+    if piece is None:
+        piece = np.zeros(len(work_table), dtype=np.int64)
+    inside = piece >= 0
+    numbers = distinct(work_table.device[inside])
     if work_table.on_cpu or len(numbers) < 2:
         return []
     names = {d.id: d.name for d in work_table.trace.header.devices}
@@ -27,24 +31,12 @@ def by_device(work_table: WorkTable) -> list[DeviceRow]:
     rows = []
     for number in numbers.tolist():
         here = np.flatnonzero(work_table.device == number)
-        idle = explain_idle(_only(work_table, here))
+        idle = idle_inside(work_table.only(here), piece[here])
         times = idle.busy_ns, idle.span_ns, idle.idle_ns
-        rows.append(DeviceRow(number, names.get(number) or None, *times, int(kernel[here].sum()), idle.causes))
+        rows.append(
+            DeviceRow(number, names.get(number) or None, *times, int((kernel & inside)[here].sum()), idle.causes)
+        )
     return rows
-
-
-_WHOLE = ("trace", "links", "on_cpu", "inputs", "host_only")
-"""The fields of `WorkTable` that are not one value a row."""
-
-
-def _only(work_table: WorkTable, rows: Array) -> WorkTable:
-    """Some rows of the work, beside the whole trace."""
-    at = rows.tolist()
-    kept: dict[str, Any] = {}
-    for name in (field.name for field in fields(work_table) if field.name not in _WHOLE):
-        column = getattr(work_table, name)
-        kept[name] = column[rows] if isinstance(column, np.ndarray) else [column[row] for row in at]
-    return replace(work_table, **kept)
 
 
 class Rank(msgspec.Struct):

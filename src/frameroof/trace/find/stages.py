@@ -50,6 +50,8 @@ class Stage:
     rows: list[int] = field(default_factory=list)
     calls: list[list[int]] = field(default_factory=list)
     """The rows of each call; a denoiser's calls are its steps (twice as many where guidance takes two)."""
+    ranges: list[int] = field(default_factory=list)
+    """The host row of each call: the module's or the annotation's; negative outside of all."""
 
     def busy_ns(self, work_table: WorkTable) -> int:
         """Union of its work."""
@@ -74,6 +76,7 @@ def find_stages(work_table: WorkTable) -> list[Stage]:
             stage.source += f", {source}"
         stage.rows += rows
         stage.calls.append(rows)
+        stage.ranges.append(call)
     for stage in stages.values():
         stage.rows.sort()
     return list(stages.values())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -61,6 +62,19 @@ class WorkTable:
         """The recorded inputs of the operator of a row."""
         at = self.arguments[row]
         return self.inputs[at] if at >= 0 else None
+
+    def only(self, rows: Array) -> WorkTable:
+        """Some rows of the work, beside the whole trace."""
+        at = rows.tolist()
+        kept: dict[str, Any] = {}
+        for name in (field.name for field in fields(self) if field.name not in _WHOLE):
+            column = getattr(self, name)
+            kept[name] = column[rows] if isinstance(column, np.ndarray) else [column[row] for row in at]
+        return replace(self, **kept)
+
+
+_WHOLE = ("trace", "links", "on_cpu", "inputs", "host_only")
+"""The fields of `WorkTable` that are not one value a row."""
 
 
 def make_work_table(trace: Trace) -> WorkTable:

@@ -1,0 +1,200 @@
+"""The steps of a run side by side: how long each took, which are warm-up or cut off, which was slow and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...recorded.steps import PARTIAL, WARM_UP, Spread, StepRow, StepSummary
+from ...units import format_seconds
+from ..intervals import first_come
+from ..read.columns import Array
+from ..read.events import Kind
+from ..resolve.work_table import WorkTable
+from .idle import Idle
+from .steps import Steps
+from .window import first_of_piece
+
+LONG = 1.5
+"""The first steps are warm-up where each takes this many times the median of the steps that follow."""
+AS_LONG = 0.8
+"""And where no more later steps than `SELDOM` take this share of the shortest of them: else the run only varies."""
+SELDOM = 0.1
+FEW = 0.8
+"""The first or last step is partial where the recording begins or ends in it and it has less than this share of the
+median number of kernels."""
+SLOW = 1.1
+"""A step is slow from so many times the median on."""
+
+
+def step_table(work_table: WorkTable, steps: Steps, idle: Idle) -> tuple[list[StepRow], StepSummary]:
+    """A row for each step, and all of them side by side. `idle` is that of the whole trace."""
+    own = steps.of_work(work_table)
+    rows = _rows(work_table, steps, own, idle)
+    for i in _partial(work_table, steps, rows):
+        rows[i].kind = PARTIAL
+    for row in _warm_up([row for row in rows if row.kind != PARTIAL]):
+        row.kind = WARM_UP
+    steady = [row for row in rows if not row.kind] or rows
+    median = _median([row.length_ns for row in steady])
+    slow = [i for i, row in enumerate(rows) if row.length_ns > SLOW * median and row.kind != PARTIAL]
+    for i in slow:
+        rows[i].why = _why(work_table, own, rows, steady, i)
+    busy, _ = first_come(work_table.start, work_table.end)
+    summary = StepSummary(
+        named_by=steps.named_by,
+        count=len(rows),
+        steady=len(steady),
+        wall=_spread([row.wall_ns for row in steady]),
+        busy=_spread([row.busy_ns for row in steady]),
+        idle=_spread([row.idle_ns for row in steady]),
+        slowest=max(rows, key=lambda row: row.length_ns).number,
+        outside_ns=int(busy[own < 0].sum()),
+    )
+    summary.said = _said(rows, median, "operator" if work_table.on_cpu else "kernel")
+    return rows, summary
+
+
+def _rows(work_table: WorkTable, steps: Steps, own: Array, idle: Idle) -> list[StepRow]:
+    count = len(steps)
+    busy, gap = first_come(work_table.start, work_table.end)
+    first = first_of_piece(own)
+    kinds = np.array(work_table.kind)
+    kernels = kinds == (int(Kind.OPERATOR) if work_table.on_cpu else int(Kind.KERNEL))
+
+    def by_step(values: Array) -> list[int]:
+        sums = np.zeros(count + 1, dtype=np.int64)
+        np.add.at(sums, own, values)  # -1, outside of all, is the last
+        return sums[:count].tolist()  # type: ignore[no-any-return]
+
+    sums = busy, np.where(first, 0, gap), np.where(first, gap, 0), kernels * 1, work_table.duration
+    columns = list(map(by_step, sums))
+    classes = _by_name(work_table.classes, own, work_table.duration, count)
+    ended = np.zeros(len(own), dtype=bool)
+    ended[idle.gap_row] = True
+    ended &= ~first
+    inside = ended[idle.gap_row]
+    causes = [cause for cause, wanted in zip(idle.gap_cause, inside.tolist(), strict=True) if wanted]
+    waited = _by_name(causes, own[idle.gap_row][inside], (idle.gap_end - idle.gap_start)[inside], count)
+    return [
+        StepRow(
+            step.number,
+            step.name,
+            max(one.end - one.start for one in step.ranges),
+            busy_ns=columns[0][i],
+            idle_ns=columns[1][i],
+            before_ns=columns[2][i],
+            kernels=columns[3][i],
+            time_ns=columns[4][i],
+            classes=classes[i],
+            idle=waited[i],
+        )
+        for i, step in enumerate(steps.steps)
+    ]
+
+
+def _by_name(names: Sequence[str], own: Array, values: Array, count: int) -> list[dict[str, int]]:
+    """For each of `count` steps the sums of `values` by name, the largest first."""
+    number: dict[str, int] = {}
+    code = np.fromiter((number.setdefault(name, len(number)) for name in names), dtype=np.int64, count=len(names))
+    sums = np.zeros((count + 1, max(1, len(number))), dtype=np.int64)
+    np.add.at(sums, (own, code), values)
+    named = list(number)
+    return [
+        {named[at]: int(row[at]) for at in np.argsort(-row, kind="stable").tolist() if row[at]} for row in sums[:count]
+    ]
+
+
+def _median(values: Sequence[int]) -> int:
+    return int(np.median(np.array(values, dtype=np.int64))) if values else 0
+
+
+def _spread(values: Sequence[int]) -> Spread:
+    return Spread(min(values), _median(values), max(values))
+
+
+def _warm_up(rows: Sequence[StepRow]) -> Sequence[StepRow]:
+    """The first steps that take much longer than what follows; as many as there are such."""
+    lengths = np.array([row.length_ns for row in rows], dtype=np.int64)
+    for count in range(len(rows) - 1, 0, -1):
+        least, rest = int(lengths[:count].min()), lengths[count:]
+        if least > LONG * _median(rest.tolist()) and (rest >= AS_LONG * least).mean() <= SELDOM:
+            return rows[:count]
+    return ()
+
+
+def _partial(work_table: WorkTable, steps: Steps, rows: Sequence[StepRow]) -> list[int]:
+    """The places of the first and last step, where the recording cuts them off."""
+    host = work_table.trace.host
+    begun = host.start[host.kind == int(Kind.OPERATOR)]
+    if len(rows) < 2 or not len(begun):
+        return []
+    kernels = [row.kernels for row in rows]
+    found = []
+    if begun.min() >= min(one.start for one in steps.steps[0].ranges) and kernels[0] < FEW * _median(kernels[1:]):
+        found.append(0)
+    if begun.max() < max(one.end for one in steps.steps[-1].ranges) and kernels[-1] < FEW * _median(kernels[:-1]):
+        found.append(len(rows) - 1)
+    return found
+
+
+def _why(work_table: WorkTable, own: Array, rows: Sequence[StepRow], steady: Sequence[StepRow], at: int) -> str:
+    """What a slow step has most more of than the median of the steady ones, in words."""
+    row = rows[at]
+    parts = {("class", name): time for name, time in row.classes.items()}
+    parts |= {("idle", cause): time for cause, time in row.idle.items()}
+    parts["host", ""] = _on_host(row)
+    more = {key: time - _median([_part(one, *key) for one in steady]) for key, time in parts.items()}
+    (what, name), most = max(more.items(), key=lambda item: item[1])
+    if most <= 0:
+        return ""
+    if what == "host":
+        return f"{_ms(most)} more on the host after its work"
+    if what == "idle":
+        return f"{_ms(most)} more idle ({name})"
+    in_class = np.array([each == name for each in work_table.classes], dtype=bool) & (own >= 0)
+    called = [work_table.operator[r] or work_table.kernel[r] for r in np.flatnonzero(in_class).tolist()]
+    times = _by_name(called, own[in_class], work_table.duration[in_class], len(rows))
+    usual = [times[i] for i, one in enumerate(rows) if not one.kind and i != at]
+    operator = max(times[at], key=lambda each: times[at][each] - _median([one.get(each, 0) for one in usual]))
+    return f"{_ms(most)} more {name} ({operator})"
+
+
+def _part(row: StepRow, what: str, name: str) -> int:
+    if what == "host":
+        return _on_host(row)
+    return (row.classes if what == "class" else row.idle).get(name, 0)
+
+
+def _on_host(row: StepRow) -> int:
+    """Time on the host beyond that of the device."""
+    return row.length_ns - row.busy_ns - row.idle_ns
+
+
+def _said(rows: Sequence[StepRow], median: int, work: str) -> list[str]:
+    said = []
+    warm = [row for row in rows if row.kind == WARM_UP]
+    if warm:
+        which = f"{warm[0].name} is" if len(warm) == 1 else f"{warm[0].name} to {warm[-1].name} are"
+        first = "step" if len(warm) == 1 else f"{len(warm)} steps"
+        steady = sum(not row.kind for row in rows)
+        rest = f"the median of the {steady} after" if steady > 1 else "the one after"
+        said.append(
+            f"{which} warm-up: at least {_ms(min(row.length_ns for row in warm))} each, {rest} "
+            f"{_ms(median)}. Record after the first {first}, or look at the others alone (--step "
+            f"{rows[len(warm)].number}..{rows[-1].number})."
+        )
+    for row in rows:
+        if row.kind == PARTIAL:
+            usual = _median([one.kernels for one in rows if one.kind != PARTIAL])
+            where = "begins" if row is rows[0] else "ends"
+            said.append(
+                f"{row.name} is partial: the recording {where} in it, and it has {row.kernels:,} {work}s where others "
+                f"have {usual:,}. Leave it out."
+            )
+    return said
+
+
+def _ms(ns: int) -> str:
+    return format_seconds(ns / 1e9, 4)
