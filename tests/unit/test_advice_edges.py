@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 from run_made import MS, attention, made
 
 from frameroof.hardware import device
@@ -125,17 +126,57 @@ def linear(time_ns, dtype, flops=1e12, class_="linear", stage="denoise"):
     return ShapeRow(class_, "aten::mm", stage, "", [[8, 64], [64, 64]], dtype, time_ns, 1, flops)
 
 
-def test_eight_bits_bring_half_the_time_at_most():
-    # 10 TFLOP at 1,978.9 TFLOP/s in 8 bits take 5.05 ms
-    for time, saved in ((20 * MS, 10 * MS), (8 * MS, 8 * MS - 10e12 / H100.peak("fp8") * 1e9)):
-        found = {a.id: a.max_gain_s * 1e9 for a in precision(made(shapes=[linear(time, "bf16", 10e12)]), H100)}
-        assert found == {"precision.eight-bits": pytest.approx(saved, rel=1e-6)}
+def precise(*rows, on=H100):
+    return {a.id: a for a in precision(made(shapes=list(rows)), on)}
 
 
-def test_products_of_fp32_are_limited_by_the_peak_of_half_precision():
-    found = {a.id: a.max_gain_s * 1e9 for a in precision(made(shapes=[linear(50 * MS, "fp32", 20e12)]), H100)}
-    assert found["precision.fp32-products"] == pytest.approx(50 * MS - 20e12 / 989.4e12 * 1e9)
-    assert "precision.eight-bits" not in found
+def test_eight_bits_bring_half_of_the_time_however_slow_it_is():
+    for time in (20 * MS, 200 * MS):
+        (found,) = precise(linear(time, "bf16", 10e12)).values()
+        assert found.id == "precision.eight-bits"
+        assert found.max_gain_s * 1e9 == pytest.approx(time / 2, rel=1e-3)  # 1,978.9 over 989.4 TFLOP/s
+
+
+def test_half_precision_keeps_the_inefficiency_of_today():
+    """26 s at 12 % of a peak that bf16 has 2.4 times: 26 x (1 - 1/2.4) is 15.17 s, not the 25 above the new limit."""
+    machine = structs.replace(H100, dense_flops={"fp32": 100e12, "bf16": 240e12})
+    (found,) = precise(linear(26_000 * MS, "fp32", 0.12 * 26 * 100e12), on=machine).values()
+    assert found.max_gain_s == pytest.approx(26 * (1 - 1 / 2.4))
+    assert found.arithmetic == "26.00 s limited by compute x (1 - 1/2.4) = 15.17 s"
+
+
+def test_what_bytes_limit_gains_by_bytes():
+    """1 GFLOP that moves 3.35 GB: 1 ms by bandwidth, whatever the peak; twice as slow now, and then."""
+    row = linear(2 * MS, "fp32", 1e9)
+    row.bytes = 3.35e9
+    (found,) = precise(row).values()
+    assert found.max_gain_s == pytest.approx(1e-3)
+    assert found.arithmetic == "2.000 ms limited by bandwidth x (1 - 1/2) = 1.000 ms"
+
+
+def test_a_limit_that_turns_from_compute_to_bandwidth_falls_less_than_either():
+    """fp32: 2 ms by its peak, 1.6 by bytes; bf16: 0.14 by its peak, 0.8 by bytes. So 2 -> 0.8 of 4 ms."""
+    row = linear(4 * MS, "fp32", 2e-3 * H100.peak("fp32"))
+    row.bytes = 1.6e-3 * H100.bandwidth
+    (found,) = precise(row).values()
+    assert found.max_gain_s == pytest.approx(4e-3 * (1 - 0.8 / 2))
+    assert found.arithmetic.endswith("x (1 - 1/2.5) = 2.400 ms")
+
+
+def test_products_of_fp32_that_ran_faster_than_fp32_have_the_peak_of_tf32():
+    found = precise(linear(50 * MS, "fp32", 20e12))
+    assert set(found) == {"precision.fp32-products"}
+    assert found["precision.fp32-products"].max_gain_s == pytest.approx(25e-3)  # 494.7 -> 989.4 TFLOP/s
+
+
+def test_a_gain_that_the_host_caps_says_so():
+    """100 ms, of which the host needs 90: fused attention could save 20 and brings 10."""
+    run = made(launch=launch(90 * MS))
+    (fused,) = (a for a in advise(run, None) if a.id == "device.fused-attention")
+    assert fused.arithmetic == "40.00 ms - 20.00 ms, the limit of fused kernels, = 20.00 ms"
+    assert fused.cap == "the host itself needs 90.00 ms of 100.0 ms, which leaves 10.00 ms"
+    (free,) = (a for a in advise(made(launch=launch(0)), None) if a.id == "device.fused-attention")
+    assert (free.cap, free.max_gain_s) == ("", 20e-3)
 
 
 def test_without_device_work_there_is_no_advice():

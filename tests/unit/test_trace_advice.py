@@ -138,8 +138,8 @@ def _titles(run):
 
 def test_a_vae_in_fp32_beside_a_denoiser_in_bf16(tmp_path):
     found = _titles(_pipeline().run(tmp_path))
-    limit = CONV_FLOPS / device("H100").dense_flops["bf16"]
-    assert found["Run the VAE in half precision"] == pytest.approx(1e-3 - limit + 0.5e-3 / 2)
+    # bf16 has twice the peak of TF32, which convolutions on fp32 have; the norm moves half the bytes
+    assert found["Run the VAE in half precision"] == pytest.approx(1e-3 / 2 + 0.5e-3 / 2)
     assert "Compute in bf16 instead of fp32" not in found  # the same time must not be promised twice
 
 
@@ -210,6 +210,6 @@ def test_a_host_that_only_the_profiler_makes_late_bounds_nothing(tmp_path):
     run = t.run(tmp_path)
     assert run.advice[0].title == "Reduce launch overhead"
     run.measured = Measured(median_ns=1_810_000)
-    assert [a.title for a in advise(run, device("H100"))] == ["Fuse elementwise work"]
+    assert [a.id for a in advise(run, device("H100"))] == ["device.elementwise", "device.slow-kernel"]
     run.measured = Measured(median_ns=2_200_000)
     assert "Fuse elementwise work" not in [a.title for a in advise(run, device("H100"))]

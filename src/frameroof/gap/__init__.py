@@ -12,12 +12,13 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..dtypes import DTYPES, MATHS, STRICT, TORCH, unit_of
+from ..dtypes import MATHS, STRICT, TORCH
 from ..dtypes import check as check_choice
 from ..hardware import Device
 from ..roofline import Roofline
 from ..run import Run
 from ..trace.find.above_peak import ROUNDING, reason_of
+from ..trace.find.row_limits import RowLimit, limit_of_attention, limit_of_shape
 from ..trace.runs import run_of
 from ..units import format_bandwidth
 from ..workload.records import Workload
@@ -159,8 +160,7 @@ def _shape_rows(run: Run, roofline: Roofline, index: Index | None) -> Iterable[G
         if row.class_ == "attention" and run.attention:
             continue
         made = GapRow(row.class_, row.name or UNKNOWN, row.stage, dims=row.dims, count=row.count, time_ns=row.time_ns)
-        link = roofline.device.pcie_bandwidth if row.over_link else None
-        _limit(made, roofline, (row.flops, row.flops, row.bytes), unit_of(row.dtype, row.class_, run.maths), link)
+        _limit(made, limit_of_shape(row, roofline, run.maths), roofline.device)
         if index:
             name_shape(made, row, index)
         yield made
@@ -171,15 +171,7 @@ def _attention_rows(run: Run, roofline: Roofline, index: Index | None) -> Iterab
         dims = [row.batch, row.heads, row.query_len, row.key_len, row.head_dim]
         name = f"{row.kind} attention, {'fused' if row.fused else 'eager'}"
         made = GapRow("attention", name, row.stage, dims=dims, count=row.count, time_ns=row.time_ns)
-        if row.query_len:
-            needed = row.executed_flops  # an eager one computes what its mask hides, too
-            computed = needed if row.fused else row.flops
-            _limit(
-                made,
-                roofline,
-                (needed, computed, row.bytes),
-                unit_of(row.dtype, "attention" if row.fused else "matmul", run.maths),
-            )
+        _limit(made, limit_of_attention(row, roofline, run.maths), roofline.device)
         if index:
             name_attention(made, row, index)
         yield made
@@ -188,34 +180,20 @@ def _attention_rows(run: Run, roofline: Roofline, index: Index | None) -> Iterab
         yield GapRow("attention", "(outside any attention found)", "", time_ns=loose)
 
 
-def _limit(
-    made: GapRow,
-    roofline: Roofline,
-    amounts: tuple[float | None, float | None, float | None],
-    unit: str,
-    link: float | None = None,
-) -> None:
-    """Set limit, distance and utilizations from (FLOPs needed, FLOPs computed, bytes) of all calls.
-
-    `link` is the bandwidth of what the bytes cross in place of the memory.
-    Where the bytes of a product are not known, its FLOPs alone limit it: that is no longer than its true limit.
-    """
-    needed, computed, moved = amounts
-    if needed is None or (moved is None and not needed):
+def _limit(made: GapRow, found: RowLimit | None, device: Device) -> None:
+    """Set limit, distance and utilizations of a row from its limit, if it has one."""
+    if found is None:
         return
-    faster = DTYPES[unit].faster if unit in DTYPES else ""
-    if faster and (computed or 0.0) > roofline.peak(unit) * made.time_ns / 1e9:
-        unit = faster  # nothing else is as fast on such operands
-    found = roofline.limit(flops=needed, unit=unit, bytes=moved or 0.0, bandwidth=link)
-    compute, memory = found.compute_s * 1e9, found.memory_s * 1e9
-    made.limit_ns = round(found.seconds * 1e9)
+    needed, computed, moved = found.amounts
+    made.limit_ns = round(found.ns)
     made.above_ns = made.time_ns - made.limit_ns
     made.bound = found.bound
     if made.time_ns:
-        made.mfu = compute / made.time_ns * (computed / needed) if computed and needed else None
-        made.mbu = memory / made.time_ns if moved is not None else None
-    if found.seconds * 1e9 > ROUNDING * made.time_ns + 0.5:
-        made.violation = _reason(made, roofline.device, compute, moved or 0.0, link)
+        made.mfu = found.compute_ns / made.time_ns * (computed / needed) if computed and needed else None
+        made.mbu = found.memory_ns / made.time_ns if moved is not None else None
+    if found.ns > ROUNDING * made.time_ns + 0.5:
+        link = found.bandwidth if found.bandwidth != device.bandwidth else None
+        made.violation = _reason(made, device, found.compute_ns, moved or 0.0, link)
 
 
 def _reason(made: GapRow, device: Device, compute_ns: float, moved: float, link: float | None) -> str:

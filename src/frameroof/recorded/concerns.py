@@ -33,6 +33,13 @@ class Classes(_Concern, frozen=True, tag="classes"):
     names: tuple[str, ...]
 
 
+class Operator(_Concern, frozen=True, tag="operator"):
+    """Time of one operator in one class."""
+
+    class_: str = msgspec.field(name="class")
+    name: str = ""
+
+
 class Attention(_Concern, frozen=True, tag="attention"):
     """Time of one kind of attention; the advice is about the calls over so many positions in one stage."""
 
@@ -61,5 +68,5 @@ class TextKeys(_Concern, frozen=True, tag="text_kv"):
     """Keys and values of the text that were computed again."""
 
 
-Concern = Idle | Wait | Classes | Attention | Stage | Kernels | Communication | TextKeys
+Concern = Idle | Wait | Classes | Operator | Attention | Stage | Kernels | Communication | TextKeys
 """The part of a run that an advice is about."""

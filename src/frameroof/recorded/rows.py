@@ -48,6 +48,8 @@ class ShapeRow(msgspec.Struct):
     bytes: float | None = None
     over_link: bool = False
     """Whether it is copies between host and device, which the link between them limits and not the memory."""
+    kernel: str = ""
+    """The kernel that takes most of its time; empty in a run saved before this was kept."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError` for an input that mixes numbers and lists."""
@@ -109,6 +111,8 @@ class AttentionRow(msgspec.Struct):
     """Beside `time_ns`: what its own operators copy and fill first, such as a product its factors."""
     align: str = ""
     """Of its causal mask: upper_left or lower_right (`rules.ALIGNMENTS`); "" where it has none or nothing tells."""
+    kernel: str = ""
+    """As of `ShapeRow`."""
 
     @property
     def executed_flops(self) -> int:

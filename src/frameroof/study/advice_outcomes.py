@@ -147,6 +147,8 @@ def words(about: Concern) -> str:
             return f"idle after {operator}"
         case concerns.Classes(names=names):
             return ", ".join(names)
+        case concerns.Operator(class_=class_, name=name):
+            return f"{name} in {class_}"
         case concerns.Attention(kind=kind):
             return f"{kind} attention"
         case concerns.Stage(name=name):
@@ -168,6 +170,8 @@ def measure(about: Concern, run: Run, moved: Mapping[Concern, Concern] = Mapping
             return sum(s.idle_ns for s in run.syncs if moved.get(_place(s), _place(s)) == about)
         case concerns.Classes(names=names):
             return sum(c.time_ns for c in run.classes if c.name in names)
+        case concerns.Operator(class_=class_, name=name):
+            return sum(o.time_ns for o in run.operators if (o.class_, o.name) == (class_, name))
         case concerns.Attention(kind=kind):
             return sum(a.time_ns for a in run.attention if a.kind == kind)
         case concerns.Stage(name=name):

@@ -50,6 +50,19 @@ class Grouped:
         fresh[1:] = (np.diff(sorted_values) != 0) | (np.diff(group) != 0) | (sorted_values[1:] < 0)
         return self._totals(fresh)[self._rank].tolist()  # type: ignore[no-any-return]
 
+    def longest(self, names: Sequence[str], duration: Array) -> list[str]:
+        """For every key the name, of one a row, that takes most of its time (of equal ones, the first to appear)."""
+        number: dict[str, int] = {}
+        named = np.fromiter((number.setdefault(n, len(number)) for n in names), dtype=np.int64, count=len(names))
+        pairs, inverse = np.unique(self._group * max(1, len(number)) + named, return_inverse=True)
+        order = np.argsort(-np.bincount(inverse, weights=duration, minlength=len(pairs)), kind="stable")
+        group, name = np.divmod(pairs[order], max(1, len(number)))
+        best: dict[int, int] = {}
+        for key, at in zip(group.tolist(), name.tolist(), strict=True):
+            best.setdefault(key, at)
+        known = list(number)
+        return [known[best[i]] for i in self._rank.tolist()]
+
     def _sums(self, values: Array) -> Array:
         return self._totals(values[self._order])
 

@@ -138,6 +138,7 @@ class Table:
         p = self.work_table
         by = self._by(list(zip(p.classes, p.operator, p.arguments, self.stage, over_link(p), strict=True)))
         known = zip(by.distinct(p.call), by.known_sums(self.flops), by.known_sums(self.moved), strict=True)
+        kernels = by.longest(p.kernel, p.duration)
         found = []
         for i, (calls, flops, moved) in enumerate(known):
             name, operator, at, stage, link = by.keys[i]
@@ -146,7 +147,7 @@ class Table:
                 ShapeRow(
                     name, operator, stage, common(p.module[r] for r in by.rows(i).tolist()),
                     _lists(inputs.dims) if inputs else [], self.dtype(by.rows(i)),
-                    by.times[i], calls, flops, moved, link,
+                    by.times[i], calls, flops, moved, link, kernels[i],
                 )
             )  # fmt: skip
         return found

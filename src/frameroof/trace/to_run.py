@@ -207,6 +207,7 @@ def _attention(calls: Sequence[AttentionCall], table: Table) -> list[AttentionRo
         time, flops, moved = (sum(getattr(c, n) for c in found) for n in ("duration", "flops", "bytes"))
         needed = sum(c.executed_flops for c in found)
         copies = sum(int(table.work_table.duration[row]) for c in found for row in c.around)
+        main = [row for c in found for row in c.rows]
         told = not (fused or table.work_table.host_only)
         rows.append(
             AttentionRow(
@@ -214,6 +215,7 @@ def _attention(calls: Sequence[AttentionCall], table: Table) -> list[AttentionRo
                 found[0].matrix_bytes,
                 max(0, time + copies - _limit_ns(table.device, needed, moved, found[0].item)) if told else 0,
                 stage, common(c.module for c in found), table.dtype([c.rows[0] for c in found]), copies, align,
+                Grouped([table.work_table.kernel[r] for r in main], table.work_table.duration[main]).keys[0],
             )
         )  # fmt: skip
     return sorted(rows, key=lambda row: -row.time_ns)

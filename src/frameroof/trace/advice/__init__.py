@@ -5,12 +5,14 @@ device's work can save no more than that work above its limit, and never brings 
 where the host is late, a faster kernel only makes the device wait longer. What was timed without the profiler bounds
 all of it again. Gains of different advice do not add up.
 
-`host.py`, `device.py`, `precision.py` and `decoder.py` find the advice; here it is bounded and ranked.
+`host.py`, `device.py`, `slow_kernels.py`, `precision.py` and `decoder.py` find the advice; here it is bounded and
+ranked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from ...hardware import Device
 from ...recorded import Advice
@@ -20,7 +22,8 @@ from .device import on_device
 from .first_lines import first_lines
 from .host import launches, waits
 from .precision import precision
-from .words import MEMORY
+from .slow_kernels import slow_kernels
+from .words import MEMORY, ms
 
 WORTH = 0.02
 """Advice that can bring less than this share of the run is left out; not so what only saves memory."""
@@ -39,37 +42,55 @@ def advise(run: Run, device: Device | None) -> list[Advice]:
     if run.summary.host_only:
         return []
     whole = run.whole_ns
-    work = [*on_device(run, device), *precision(run, device), *tiles(run, device)]
+    work = [*on_device(run, device), *slow_kernels(run, device), *precision(run, device), *tiles(run, device)]
     if run.summary.on_cpu or not whole:
-        return _worth(work, whole, whole)
-    rest = _beyond_host(run, whole)
+        return _worth(work, whole, Cap(whole, ""))
+    rest, idle = _beyond_host(run, whole), _idle_of(run, whole)
     found = [
-        *_worth(launches(run), whole, whole - min(whole, run.summary.busy_ns)),
-        *_worth(waits(run), whole, min(rest, whole - min(whole, run.summary.busy_ns))),
+        *_worth(launches(run), whole, idle),
+        *_worth(waits(run), whole, min(rest, idle)),
         *_worth(work, whole, rest),
     ]
     return sorted(found, key=lambda advice: -advice.max_gain_s)
 
 
-def _beyond_host(run: Run, whole: int) -> int:
+class Cap(NamedTuple):
+    """The most that some advice can bring, in ns, and why."""
+
+    most_ns: int
+    why: str
+
+
+def _idle_of(run: Run, whole: int) -> Cap:
+    """The idle time of the run, without the profiler where a clock ran without it."""
+    busy = min(whole, run.summary.busy_ns)
+    timed = " without the profiler" if whole < run.summary.span_ns else ""
+    return Cap(whole - busy, f"the device works {ms(busy)} of {ms(whole)}{timed}, which leaves {ms(whole - busy)}")
+
+
+def _beyond_host(run: Run, whole: int) -> Cap:
     """The most that the host leaves to win: the run less the host's own time.
 
     The profiler slows the host. Where a clock without it says that the device hardly waits, the host's own time
     is not known, and is no bound; where the device waits all the same, the host's share is that of the recording.
     """
     span = run.summary.span_ns
-    rest = span - min(span, run.launch.host_active_ns)
+    host = min(span, run.launch.host_active_ns)
+    rest = span - host
+    why = f"the host itself needs {ms(host)} of {ms(span)}, which leaves {ms(rest)}"
     if whole == span:
-        return rest
+        return Cap(rest, why)
     late = whole - run.summary.busy_ns >= LATE * whole
-    return round(rest * whole / span) if late else whole
+    scaled = round(rest * whole / span)
+    return Cap(scaled, f"{why}, and of the {ms(whole)} without the profiler {ms(scaled)}") if late else Cap(whole, "")
 
 
-def _worth(found: Iterable[Advice], whole: int, most: int) -> list[Advice]:
-    """Those that can bring enough of `whole`, none of them more than `most`, the largest bound first."""
+def _worth(found: Iterable[Advice], whole: int, cap: Cap) -> list[Advice]:
+    """Those that can bring enough of `whole`, none of them more than the cap, the largest bound first."""
     kept = []
     for advice in found:
-        advice.max_gain_s = min(advice.max_gain_s, most / 1e9)
+        if advice.max_gain_s * 1e9 > cap.most_ns + 0.5:
+            advice.max_gain_s, advice.cap = cap.most_ns / 1e9, cap.why
         if advice.kind == MEMORY or (whole and advice.max_gain_s * 1e9 >= WORTH * whole):
             kept.append(advice)
     return sorted(kept, key=lambda advice: -advice.max_gain_s)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ...hardware import Device
 from ...recorded import Advice, concerns
-from ...run import Run, StageRow
+from ...run import AttentionRow, Run, StageRow
 from ...units import format_bytes
 from .words import DEVICE, MEMORY, Said, ms, suggest
 
@@ -51,10 +51,20 @@ def tiles(run: Run, device: Device | None) -> Iterator[Advice]:
                 "vae.enable_tiling() (diffusers), for batches also vae.enable_slicing(); overlapping tiles cost some "
                 "convolution again and can leave seams: compare pictures"
                 + ("" if wide else "; it saves memory and no time"),
+                _shorter(wide),
             ),
             saved,
             MEMORY if full else DEVICE,
         )
+
+
+def _shorter(wide: Sequence[AttentionRow]) -> str:
+    """How the gain of tiles follows, by length."""
+    lengths = dict.fromkeys(a.query_len for a in wide)
+    times = {n: sum(a.time_ns for a in wide if a.query_len == n) for n in lengths}
+    terms = [f"{ms(time)} x (1 - {TILE:,}/{n:,})" for n, time in times.items()]
+    saved = sum(time * (1 - TILE / n) for n, time in times.items())
+    return f"{' + '.join(terms)} = {ms(saved)}" if terms else ""
 
 
 def _memory(run: Run, stage: StageRow, device: Device | None) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ...hardware import Device
 from ...recorded import Advice, concerns
-from ...roofline import Roofline
 from ...run import AttentionRow, Run
-from ...units import format_bytes
+from ...units import format_bandwidth, format_bytes
 from ..find.elementwise_chains import LOOSE
 from ..resolve.classify import ATTENTION
 from .words import Said, ms, suggest, times
@@ -48,9 +47,20 @@ def _attention(run: Run) -> Iterator[Advice]:
                 f"{format_bytes(worst.matrix_bytes)} each time it is written",
                 "call torch.nn.functional.scaled_dot_product_attention (in diffusers and transformers: "
                 "attn_implementation='sdpa' or the AttnProcessor2_0 classes)",
+                _above_fused(rest),
             ),
             saved,
         )
+
+
+def _above_fused(rows: Sequence[AttentionRow]) -> str:
+    """How the gain of fusing follows: time and copies, less the limit of fused kernels."""
+    time, copies = sum(a.time_ns for a in rows), sum(a.copy_ns for a in rows)
+    saved = sum(a.saved_at_most_ns for a in rows)
+    beside = f" + {ms(copies)} of copies beside it" if copies else ""
+    limit = time + copies - saved
+    less = f" - {ms(limit)}, the limit of fused kernels," if limit else ", for the limit of this device is not known,"
+    return f"{ms(time)}{beside}{less} = {ms(saved)}"
 
 
 def _tiny(row: AttentionRow) -> Advice:
@@ -62,6 +72,7 @@ def _tiny(row: AttentionRow) -> Advice:
             f"Batch the tiny products of {row.kind} attention over {row.query_len} positions",
             f"{row.batch * row.heads:,} sequences of {row.query_len} reach {rate:.2g} TFLOP/s in {ms(row.time_ns)}",
             "use a fused kernel made for short sequences, or treat several sequences as one with a block mask",
+            _above_fused([row]),
         ),
         row.saved_at_most_ns,
     )
@@ -81,6 +92,7 @@ def _text(run: Run) -> Iterator[Advice]:
                 "compute them once a prompt and hand them to every step (an attention processor that keeps them); "
                 "right only where the text that enters them is the same in every step and does not depend on the "
                 "timestep, and where guidance takes two calls each text needs its own entry",
+                f"{ms(text.time_ns)} - {ms(text.time_ns - text.repeated_ns)} = {ms(text.repeated_ns)}",
             ),
             text.repeated_ns,
         )
@@ -90,9 +102,13 @@ def _elementwise(run: Run, device: Device | None) -> Iterator[Advice]:
     chains = run.chains
     if not chains.count:
         return
-    still = chains.bytes / chains.bytes_per_s * 1e9 if chains.bytes_per_s else 0.0
-    if device is not None:
-        still = Roofline(device, ran=True).limit(bytes=chains.bytes).seconds * 1e9
+    rate = device.bandwidth if device is not None else chains.bytes_per_s
+    still = chains.bytes / rate * 1e9 if rate else 0.0
+    if rate:
+        whose = f"the {device.name}'s" if device is not None else "the best rate that one of them reached"
+        moved = f" - {ms(still)}, which {format_bytes(chains.bytes)} take at {format_bandwidth(rate)} ({whose}),"
+    else:
+        moved = ", for the rate of this device's memory is not known,"
     work = "operators" if run.summary.on_cpu else "kernels"
     yield suggest(
         "device.elementwise",
@@ -104,6 +120,7 @@ def _elementwise(run: Run, device: Device | None) -> Iterator[Advice]:
             + (f"; the longest operator among them is {chains.longest}" if chains.longest else ""),
             "torch.compile, or fused kernels for norm + modulation, gate + residual and rotary embedding; avoid "
             "permute().contiguous() between layers",
+            f"{ms(chains.time_ns)}{moved} = {ms(chains.time_ns - still)}",
         ),
         chains.time_ns - still,
     )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...dtypes import EIGHT_BIT, HALF, SINGLE, torch_name, unit_of
+from ...dtypes import EIGHT_BIT, HALF, SINGLE, torch_name
 from ...hardware import Device
 from ...recorded import Advice, concerns
 from ...roofline import Roofline
 from ...run import Run, ShapeRow
+from ..find.row_limits import limit_of_shape
 from ..resolve.classify import LINEAR
 from ..resolve.cost_of_work import MATRIX
 from .decoder import decoders
-from .words import Said, ms, suggest
+from .shorter_limits import arithmetic, shortened
+from .words import Said, is_training, ms, suggest
 
 
 def precision(run: Run, device: Device | None) -> Iterator[Advice]:
@@ -26,11 +28,6 @@ def precision(run: Run, device: Device | None) -> Iterator[Advice]:
     yield from (_decoder(run, device, half, stage) for stage in alone)
     yield from _single(run, device, half, alone)
     yield from _eight_bits(run, device, half)
-
-
-def _products_ns(device: Device, flops: float, unit: str) -> float:
-    """The limit of so many FLOPs of a unit."""
-    return float(Roofline(device, ran=True).limit(flops=flops, unit=unit).seconds) * 1e9
 
 
 def _alone_in_fp32(run: Run) -> list[str]:
@@ -51,12 +48,9 @@ def _mostly(rows: list[ShapeRow], dtypes: tuple[str, ...]) -> bool:
 
 
 def _decoder(run: Run, device: Device, half: str, stage: str) -> Advice:
-    """In half precision products are limited by the higher peak; all else moves half the bytes."""
+    """Products gain what their limit does; all else moves half the bytes."""
     rows = [row for row in run.shapes if row.stage == stage and row.dtype in SINGLE]
-    saved = 0.0
-    for row in rows:
-        limit = _products_ns(device, row.flops, half) if row.flops else row.time_ns / 2
-        saved += max(0.0, row.time_ns - limit)
+    parts = shortened(rows, run, device, half)
     return suggest(
         "precision.decoder",
         concerns.Stage(stage),
@@ -67,53 +61,56 @@ def _decoder(run: Run, device: Device, half: str, stage: str) -> Advice:
             f"vae.to(torch.{torch_name(half)}) and force_upcast=False in its configuration; "
             "the VAEs of SD 1.5 and SDXL overflow in fp16: use bf16, or weights that were made for fp16; compare "
             "pictures",
+            arithmetic(parts),
         ),
-        saved,
+        sum(part.gain_ns for part in parts),
     )
 
 
 def _single(run: Run, device: Device, half: str, without: list[str]) -> Iterator[Advice]:
-    peaks = device.dense_flops
     rows = [row for row in run.shapes if row.dtype in SINGLE and row.flops and row.stage not in without]
-    units = dict.fromkeys(unit_of(row.dtype, row.class_, run.maths) for row in rows)
-    full = max((Roofline(device, ran=True).peak(unit) for unit in units), default=peaks[half])
-    if peaks[half] > full:
-        time = sum(row.time_ns for row in rows)
-        yield suggest(
-            "precision.fp32-products",
-            concerns.Classes(tuple(dict.fromkeys(row.class_ for row in rows))),
-            Said(
-                f"Compute in {half} instead of fp32",
-                f"matrix work in fp32 takes {ms(time)}; {half} has {peaks[half] / full:.3g} times its peak on "
-                f"{device.name}",
-                f"model.to(torch.{torch_name(half)}) or torch.autocast; at least "
-                "torch.set_float32_matmul_precision('high'); keep norms and the last layers in fp32 where quality asks "
-                "for it",
-            ),
-            time - _products_ns(device, sum(row.flops or 0 for row in rows), half),
-        )
+    parts = shortened(rows, run, device, half)
+    if not parts:
+        return
+    roofline = Roofline(device, ran=True)
+    units = dict.fromkeys(limit.unit for row in rows if (limit := limit_of_shape(row, roofline, run.maths)))
+    more = " and ".join(f"{device.dense_flops[half] / roofline.peak(unit):.4g} times that of {unit}" for unit in units)
+    yield suggest(
+        "precision.fp32-products",
+        concerns.Classes(tuple(dict.fromkeys(row.class_ for row in rows))),
+        Said(
+            f"Compute in {half} instead of fp32",
+            f"matrix work on fp32 takes {ms(sum(row.time_ns for row in rows))}; the peak of {half} on {device.name} is "
+            f"{more}, and its numbers have half the bytes",
+            f"model.to(torch.{torch_name(half)}) or torch.autocast; at least "
+            "torch.set_float32_matmul_precision('high'); keep norms and the last layers in fp32 where quality asks "
+            "for it",
+            arithmetic(parts),
+        ),
+        sum(part.gain_ns for part in parts),
+    )
 
 
 def _eight_bits(run: Run, device: Device, half: str) -> Iterator[Advice]:
     peaks = device.dense_flops
     eight = next((name for name in EIGHT_BIT if name in peaks), half)
-    wide = [row for row in run.shapes if row.class_ == "linear" and row.dtype in HALF and row.flops]
-    if peaks[eight] > peaks[half] and wide:
-        time = sum(row.time_ns for row in wide)
-        limit = _products_ns(device, sum(row.flops or 0 for row in wide), eight)
-        whole = sum(row.time_ns for row in run.shapes if row.class_ == "linear")
-        part = (
-            "" if time > 0.99 * whole else f" of {ms(whole)}, as far as they are in half precision and of known sizes"
-        )
-        yield suggest(
-            "precision.eight-bits",
-            concerns.Classes((LINEAR,)),
-            Said(
-                "Quantize linear layers to 8 bits",
-                f"linear layers take {ms(time)}{part}; 8 bits have {peaks[eight] / peaks[half]:.3g} times the dense "
-                "peak and half the bytes",
-                "fp8 or int8 weights and activations for the large linears (torchao, torch._scaled_mm); check the "
-                "latents",
-            ),
-            min(time / 2, time - limit),
-        )
+    wide = [row for row in run.shapes if row.class_ == LINEAR and row.dtype in HALF and row.flops]
+    parts = shortened(wide, run, device, eight)
+    if peaks[eight] <= peaks[half] or not parts or (is_training(run) and eight != "fp8"):
+        return
+    time, whole = sum(row.time_ns for row in wide), sum(row.time_ns for row in run.shapes if row.class_ == LINEAR)
+    part = "" if time > 0.99 * whole else f" of {ms(whole)}, as far as they are in half precision and of known sizes"
+    yield suggest(
+        "precision.eight-bits",
+        concerns.Classes((LINEAR,)),
+        Said(
+            "Train linear layers in fp8" if is_training(run) else "Quantize linear layers to 8 bits",
+            f"linear layers take {ms(time)}{part}; {eight} has {peaks[eight] / peaks[half]:.4g} times the dense "
+            f"peak of {half} and half the bytes",
+            "torchao.float8 or Transformer Engine for the large linears; compare the loss"
+            if is_training(run)
+            else "fp8 or int8 weights and activations for the large linears (torchao, torch._scaled_mm); check outputs",
+            arithmetic(parts),
+        ),
+        sum(part.gain_ns for part in parts),
+    )

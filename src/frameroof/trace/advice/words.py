@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ...recorded import Advice, concerns
+from ...run import Run
 from ...units import format_seconds
 
 HOST, DEVICE, MEMORY = "host", "device", "memory"
@@ -44,3 +45,10 @@ def ms(ns: float) -> str:
 def times(count: int, what: str) -> str:
     """ "1 call", "3 calls"."""
     return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
+def is_training(run: Run) -> bool:
+    """Whether a run has a backward pass: gradients, or steps of an optimizer."""
+    return any(
+        word in row.name for row in run.operators for word in ("ackward", "autograd::", "Optimizer", "optimizer")
+    )
