@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..run import Run
 from ..units import format_flops
 from .console import console, table
-from .run_tables import ABOVE, is_above, ms, tables_of, work
+from .run_tables import ABOVE, is_above, is_gap, ms, tables_of, work
 from .steps import window_lines
 
 if TYPE_CHECKING:
@@ -122,7 +122,8 @@ def _notes(run: Run) -> Iterator[str]:
             f"99 % below {ms(launch.p99_ns)}; queue depth {launch.mean_queue_depth:.1f} on average, "
             f"{launch.max_queue_depth} at most."
         )
-        gaps = ", ".join(f"{g.count:,} of {g.name} ({ms(g.time_ns)})" for g in launch.gaps if g.count)
+        told = [g for g in launch.gaps if is_gap(run, g.time_ns, g.count)]
+        gaps = ", ".join(f"{g.count:,} of {g.name} ({ms(g.time_ns)})" for g in told)
         yield f"Gaps between work: {gaps or 'none'}."
     if run.communication:
         m = run.communication
@@ -130,7 +131,9 @@ def _notes(run: Run) -> Iterator[str]:
     if not run.idle_reliable:
         yield "Idle time inside graph replays of this runtime is not reliable (HIP records inflated gaps there)."
     known = run.summary
-    if known.flops is not None:
+    if not known.flops and c.flops == 0:
+        yield "FLOPs: not known, for the sizes of matrix work were not recorded."
+    elif known.flops is not None:
         yield (
             f"FLOPs: {format_flops(known.flops)} from recorded shapes (2 per multiply-add; causal attention counts the "
             f"full square){_part(c.flops)}; bytes: each input and output once."

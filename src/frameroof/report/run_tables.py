@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..run import OperatorRow, Run
+from ..run import ModuleRow, OperatorRow, Run
 from ..trace.advice.words import IDLE_CAUSES
+from ..trace.tables import enclosing
 from ..units import format_bandwidth, format_bytes, format_rate, format_seconds
 from .console import table
 from .lengths import distribution, series
@@ -50,15 +51,38 @@ def ms(ns: float) -> str:
     return format_seconds(ns / 1e9, 4)
 
 
+def percent(share: float) -> str:
+    """A share of a table; what is there is never 0.0%."""
+    return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
+
+
 def _share(part: float, whole: float) -> str:
-    return f"{part / whole:.1%}" if whole else ""
+    return percent(part / whole) if whole else ""
+
+
+LEAST_NS = 1000
+"""Idle time below this is not shown: launching a kernel behind another takes about as long."""
+LEAST_MEAN_NS = 100
+"""The same of a mean gap. Clocks of GPUs step by 10 ns (AMD) up to a microsecond (NVIDIA)."""
+
+
+def is_gap(run: Run, ns: int, count: int) -> bool:
+    """Whether idle time is more than the file's own step between any two kernels: 1 ns, or a whole microsecond."""
+    return ns > count * (1000 if run.source.times == "us" else 1)
+
+
+def _idle_cells(run: Run, m: ModuleRow) -> tuple[str, str]:
+    """Idle time before a module's work and its mean, as far as a clock can tell."""
+    told = is_gap(run, m.idle_ns, m.count)
+    idle = ms(m.idle_ns) if told and m.idle_ns >= LEAST_NS else ""
+    return idle, ms(m.mean_gap_ns) if told and m.mean_gap_ns >= LEAST_MEAN_NS else ""
 
 
 def _classes(run: Run) -> Any:
     rows = []
     for c in run.classes:
         rate = c.flops / c.flops_ns * 1e9 if c.flops and c.flops_ns and not run.summary.host_only else None
-        rows.append((c.name, ms(c.time_ns), f"{c.share:.1%}", f"{c.count:,}", format_rate(rate) if rate else ""))
+        rows.append((c.name, ms(c.time_ns), percent(c.share), f"{c.count:,}", format_rate(rate) if rate else ""))
     return table(("class", "time", "share", work(run), "achieved"), rows)
 
 
@@ -70,10 +94,11 @@ def work(run: Run) -> str:
 def _stages(run: Run) -> Any:
     rows = []
     for s in run.stages:
-        top = ", ".join(f"{name} {time / max(1, s.time_ns):.0%}" for name, time in list(s.classes.items())[:3])
+        parts = [(name, time / max(1, s.time_ns)) for name, time in list(s.classes.items())[:3]]
+        top = ", ".join(f"{name} {part:.0%}" for name, part in parts if part >= 0.005)
         spread = f"{ms(min(s.call_ns))} to {ms(max(s.call_ns))}" if len(s.call_ns) > 1 else ""
-        idle = () if run.summary.on_cpu else (ms(s.idle_ns),)
-        rows.append((s.name, ms(s.time_ns), f"{s.share:.1%}", str(s.count), spread, *idle, top, s.source))
+        idle = () if run.summary.on_cpu else (ms(s.idle_ns) if s.idle_ns >= LEAST_NS else "",)
+        rows.append((s.name, ms(s.time_ns), percent(s.share), str(s.count), spread, *idle, top, s.source))
     before = () if run.summary.on_cpu else ("idle before",)
     return table(
         ("stage", "time", "share", "calls", "each", *before, "most of it", "named by"),
@@ -128,15 +153,21 @@ def _attention(run: Run, most: int) -> Any:
 
 def _modules(run: Run, most: int) -> Any:
     """The longest modules of the three outermost levels; deeper ones are in the JSON."""
-    depth = [(m.name.count("/") if "/" in m.name else m.name.count("."), m) for m in run.modules]
+    outer = [m for m in run.modules if (m.name.count("/") if "/" in m.name else m.name.count(".")) < 3]
     gaps = () if run.summary.on_cpu else ("idle before them", "mean gap")
     rows = [
-        (_short(m.name, 72), ms(m.time_ns), f"{m.share:.1%}", f"{m.count:,}",
-         *((ms(m.idle_ns), ms(m.mean_gap_ns)) if gaps else ()))
-        for level, m in depth
-        if level < 3
+        (_short(m.name, 72), ms(m.time_ns), percent(m.share), f"{m.count:,}",
+         *_idle_cells(run, m)[: len(gaps)])
+        for m in _folded(outer)
     ]  # fmt: skip
     return table(("module", "time", "share", work(run), *gaps), rows[:most])
+
+
+def _folded(modules: list[ModuleRow]) -> list[ModuleRow]:
+    """Without those whose numbers are all their parent's: a wrapper and the one module in it are one row."""
+    numbers = {m.name: (m.time_ns, m.count, m.idle_ns) for m in modules}
+    above = {m.name: enclosing(m.name)[-2:-1] for m in modules}
+    return [m for m in modules if not any(numbers.get(name) == numbers[m.name] for name in above[m.name])]
 
 
 def _devices(run: Run) -> Any:

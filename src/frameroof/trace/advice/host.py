@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ...recorded import Advice, concerns
 from ...run import Run, SyncRow
-from .words import HOST, Said, ms, suggest, times
+from .words import HOST, Said, ms, repeated, suggest, times
 
 
 def launches(run: Run) -> Iterator[Advice]:
@@ -28,9 +28,9 @@ def launches(run: Run) -> Iterator[Advice]:
                 "Reduce launch overhead",
                 f"the device stood idle for {ms(late)} of {ms(s.span_ns)} because the host had not launched the next "
                 f"kernel yet{where}; {s.short_kernels:,} of {s.kernels:,} kernels are shorter than 10 us{replayed}",
-                "replay the repeated part (a denoising step, a decoded token) as a CUDA/HIP graph (torch.compile "
-                "mode='reduce-overhead', or torch.cuda.graph around static shapes); fuse small kernels with "
-                "torch.compile; take Python work out of the loop",
+                f"replay {repeated(run)} as a CUDA/HIP graph (torch.compile mode='reduce-overhead', or "
+                "torch.cuda.graph around static shapes); fuse small kernels with torch.compile; take Python work out "
+                "of the loop" + ("" if run.measured.median_ns else "; the profiler slows the host: time it without"),
             ),
             late,
             HOST,

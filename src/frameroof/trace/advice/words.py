@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from ...recorded import Advice, concerns
@@ -52,3 +53,20 @@ def is_training(run: Run) -> bool:
     return any(
         word in row.name for row in run.operators for word in ("ackward", "autograd::", "Optimizer", "optimizer")
     )
+
+
+_DENOISES = re.compile(r"denois", re.I)
+_LANGUAGE = re.compile(r"CausalLM|LanguageModel|LMHead", re.I)
+_CACHES = re.compile(r"paged|kv_?cache|reshape_and_cache|batch_prefill|batch_decode", re.I)
+
+
+def repeated(run: Run) -> str:
+    """What a run does again and again, in the words of its kind."""
+    if is_training(run):
+        return "a training step"
+    if any(_DENOISES.search(stage.name) for stage in run.stages):
+        return "a denoising step"
+    language = any(_LANGUAGE.search(f"{stage.name} {stage.source}") for stage in run.stages)
+    if language or any(_CACHES.search(row.name) for row in run.operators):
+        return "a decoded token"
+    return "the part that repeats"
