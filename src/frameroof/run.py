@@ -25,6 +25,7 @@ from .recorded.rows import DeviceRow as DeviceRow
 from .recorded.rows import GroupRow as GroupRow
 from .recorded.rows import ModuleRow as ModuleRow
 from .recorded.rows import OperatorRow as OperatorRow
+from .recorded.rows import Packed as Packed
 from .recorded.rows import ProblemRow as ProblemRow
 from .recorded.rows import SequenceRow as SequenceRow
 from .recorded.rows import ShapeRow as ShapeRow

@@ -118,7 +118,8 @@ def test_other_streams_do_not_mix(tmp_path):
         ([1, 32, 512, 128], [1, 8, 512, 128], None, ["", "", "", "0.", "True"], (1, 32, 512, 512, 128, 8, True)),
         ([2, 24, 4096, 64], [2, 24, 77, 64], None, ["", "", "", "0.", "False"], (2, 24, 4096, 77, 64, 24, False)),
         ([2, 4096, 24, 64], [2, 77, 24, 64], "aten::_flash_attention_forward", None, (2, 24, 4096, 77, 64, 24, None)),
-        ([900, 8, 64], [900, 2, 64], "aten::_flash_attention_forward", None, (1, 8, 900, 900, 64, 2, None)),
+        ([900, 8, 64], [900, 2, 64], "aten::_flash_attention_forward", None, (0, 8, 0, 0, 64, 2, None)),  # packed
+        ([12, 900, 64], [12, 77, 64], "aten::scaled_dot_product_attention", None, (12, 1, 900, 77, 64, 1, None)),
         ([2, 4096, 24, 64], [2, 77, 24, 64], "flash_attn::fwd", None, (2, 24, 4096, 77, 64, 24, None)),
         ([2, 24, 4096, 64], [2, 24, 77, 64], "sageattn::qk_int8", None, (2, 24, 4096, 77, 64, 24, None)),
         ([1, 32, 4096, 128], [1, 8, 4096, 128], "my_flash_attn", None, (1, 32, 4096, 4096, 128, 8, None)),
@@ -133,8 +134,8 @@ def test_fused_kernels(tmp_path, q, k, operator, concrete, want):
     (call,) = found(t, tmp_path)
     assert (*call.geometry, call.kv_heads, call.causal) == want
     batch, heads, n, m, d, kv, _ = want
-    assert call.flops == 4 * batch * heads * n * m * d
-    assert call.bytes == 2 * 2 * batch * d * (heads * n + kv * m)
+    assert call.flops == (4 * batch * heads * n * m * d or None)
+    assert call.bytes == (2 * 2 * batch * d * (heads * n + kv * m) or None)
     assert call.fused
 
 

@@ -168,11 +168,11 @@ def _shape_rows(run: Run, roofline: Roofline, index: Index | None) -> Iterable[G
 
 def _attention_rows(run: Run, roofline: Roofline, index: Index | None) -> Iterable[GapRow]:
     for row in run.attention:
-        dims = [row.batch, row.heads, row.query_len, row.key_len, row.head_dim]
-        name = f"{row.kind} attention, {'fused' if row.fused else 'eager'}"
+        dims = [row.batch, row.heads, row.query_len, row.key_len, row.head_dim] if row.query_len else []
+        name = f"{row.kind} attention, {'fused' if row.fused else 'eager'}" + (", packed" if row.packed else "")
         made = GapRow("attention", name, row.stage, dims=dims, count=row.count, time_ns=row.time_ns)
         _limit(made, limit_of_attention(row, roofline, run.maths), roofline.device)
-        if index:
+        if index and row.query_len:
             name_attention(made, row, index)
         yield made
     loose = sum(c.time_ns for c in run.classes if c.name == "attention") - sum(a.time_ns for a in run.attention)

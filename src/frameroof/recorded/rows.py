@@ -84,8 +84,25 @@ class ModuleRow(msgspec.Struct):
     """Idle time before a piece of work, on average: the time between the kernels of a layer."""
 
 
+class Packed(msgspec.Struct, frozen=True):
+    """The lengths of one call of attention over several sequences, packed into one tensor or read from a cache; None:
+    the file does not tell."""
+
+    queries: int
+    """Of all sequences."""
+    sequences: int | None = None
+    keys: int | None = None
+    """Of all sequences."""
+    pairs: int | None = None
+    """Pairs of a query and a key of the same sequence, all of them, causal or not."""
+    least_pairs: int | None = None
+    """What a kernel must compute: the pairs that its causal mask leaves, or may leave where none is recorded."""
+    latent: bool = False
+    """Whether keys and values are one tensor (multi-head latent attention)."""
+
+
 class AttentionRow(msgspec.Struct):
-    """All attention calls of one geometry."""
+    """All attention calls of one geometry; lengths of 0 are unknown, or differ between the sequences of `packed`."""
 
     kind: str
     query_len: int
@@ -97,9 +114,10 @@ class AttentionRow(msgspec.Struct):
     count: int
     fused: bool
     causal: bool | None
-    flops: float
-    bytes: float
-    matrix_bytes: float
+    flops: float | None
+    """None, as the bytes: its size is unknown."""
+    bytes: float | None
+    matrix_bytes: float | None
     """The similarity matrix of one call, written once."""
     saved_at_most_ns: int
     """What a fused kernel could save at most: everything, copies too, but its own limit; 0 where it is fused."""
@@ -113,12 +131,35 @@ class AttentionRow(msgspec.Struct):
     """Of its causal mask: upper_left or lower_right (`rules.ALIGNMENTS`); "" where it has none or nothing tells."""
     kernel: str = ""
     """As of `ShapeRow`."""
+    packed: Packed | None = None
+    """Its lengths where sequences are packed into one tensor or read from a cache."""
+    value_dim: int = 0
+    """Head dimension of the values; 0: the same as `head_dim`."""
 
     @property
-    def executed_flops(self) -> int:
-        """FLOPs that fused kernels must execute for all calls: of the pairs that the causal mask leaves."""
-        pairs = masked_pairs(self.query_len, self.key_len, self.causal, self.align)
-        return int(attention_flops(self.batch * self.count, self.heads, pairs, self.head_dim, self.head_dim))
+    def executed_flops(self) -> int | None:
+        """FLOPs that fused kernels must execute for all calls: of the pairs that the causal mask leaves; None where
+        the size is unknown."""
+        if self.packed:
+            pairs, calls = self.packed.least_pairs, self.count
+        else:
+            pairs, calls = masked_pairs(self.query_len, self.key_len, self.causal, self.align), self.batch * self.count
+        if pairs is None or self.flops is None:
+            return None
+        return int(attention_flops(calls, self.heads, pairs, self.head_dim, self.value_dim or self.head_dim))
+
+    @property
+    def size(self) -> str:
+        """Its size in words."""
+        if self.query_len:
+            return f"{self.batch} x {self.heads} x {self.query_len} x {self.key_len} x {self.head_dim}"
+        if self.packed is None:
+            return "not recorded"
+        of = f"{self.heads} heads of {self.head_dim}"
+        if self.packed.pairs is None:
+            return f"unknown: {self.packed.queries:,} packed queries, {of}"
+        lengths = f"{self.packed.queries:,} queries, {self.packed.keys:,} keys"
+        return f"{self.packed.sequences} sequences packed: {lengths}, {of}"
 
 
 class StageRow(msgspec.Struct):

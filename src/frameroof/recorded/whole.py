@@ -67,3 +67,5 @@ class Coverage(msgspec.Struct):
     workload: float | None = None
     flops: float | None = None
     """Of the time in attention, convolution and linear, the share whose FLOPs are known; None without any."""
+    attention: float | None = None
+    """Of the time in calls of attention, the share whose size is known; None without any."""

@@ -114,7 +114,8 @@ def _notes(run: Run) -> Iterator[str]:
     c = run.coverage
     shares = f"operator {c.operator:.1%}, module {c.module:.1%}, stage {c.stage:.1%}, recorded shapes {c.shapes:.1%}"
     graph = "" if c.graph_capture is None else f", graph kernels found in their capture {c.graph_capture:.1%}"
-    yield f"Coverage, as shares of the time: {shares}{graph}."
+    size = "" if c.attention is None or c.attention == 1 else f", of the time in attention its size {c.attention:.1%}"
+    yield f"Coverage, as shares of the time: {shares}{graph}{size}."
     launch = run.launch
     if launch.floor_ns:
         yield (

@@ -137,14 +137,14 @@ def is_above(run: Run, o: OperatorRow) -> bool:
 def _attention(run: Run, most: int) -> Any:
     rows = []
     for a in run.attention[:most]:
-        size = f"{a.batch} x {a.heads} x {a.query_len} x {a.key_len} x {a.head_dim}" if a.query_len else "not recorded"
         kind = a.kind + (", causal" if a.causal else "")
         saved = f"up to {ms(a.saved_at_most_ns)}" if a.saved_at_most_ns else ""
-        told = a.flops and a.time_ns and not run.summary.host_only
-        rate = format_rate(a.flops / a.time_ns * 1e9) if told else ""
+        flops = a.flops if a.time_ns and not run.summary.host_only else None
+        rate = format_rate(flops / a.time_ns * 1e9) if flops else ""
         rows.append(
-            (kind, size, f"{a.count:,}", ms(a.time_ns), rate, "fused" if a.fused else "eager",
-             format_bytes(a.matrix_bytes) if not a.fused else "", ms(a.copy_ns) if a.copy_ns else "", saved)
+            (kind, a.size, f"{a.count:,}", ms(a.time_ns), rate, "fused" if a.fused else "eager",
+             format_bytes(a.matrix_bytes) if not a.fused and a.matrix_bytes else "",
+             ms(a.copy_ns) if a.copy_ns else "", saved)
         )  # fmt: skip
     head = ("kind", "batch x heads x Q x K x D", "calls", "time", "FLOP rate", "how", "matrix", "copies beside it",
             "fusing saves")  # fmt: skip

@@ -219,9 +219,7 @@ def _times(run: Run, group: str) -> Times:
 
 
 def _label(row: AttentionRow) -> str:
-    if not row.query_len:
-        return f"{row.kind}, size not recorded"
-    return f"{row.kind} {row.batch} x {row.heads} x {row.query_len} x {row.key_len} x {row.head_dim}"
+    return f"{row.kind}{' ' if row.query_len else ', size '}{row.size}"
 
 
 def _paired(group: str, before: Times, after: Times) -> Iterator[Change]:

@@ -18,6 +18,7 @@ from .find.stages import Stage
 from .grouped import Grouped
 from .read.columns import Array
 from .read.events import Kind
+from .resolve.attention_call import AttentionCall
 from .resolve.cost_of_work import MATRIX, over_link
 from .resolve.work_table import WorkTable
 
@@ -165,13 +166,16 @@ class Table:
         ordered = sorted(sums.items(), key=lambda item: (-item[1][0], item[0]))[:most]
         return [ModuleRow(path, t, n, t / self.total, gap, gap / n) for path, (t, n, gap) in ordered]
 
-    def coverage(self, stages: Sequence[Stage], graph_capture: float | None) -> Coverage:
+    def coverage(
+        self, stages: Sequence[Stage], graph_capture: float | None, attention: Sequence[AttentionCall] = ()
+    ) -> Coverage:
         """Shares of the time that could be told."""
         p = self.work_table
 
         def share(mask: Any) -> float:
             return float(p.duration[np.asarray(mask, dtype=bool)].sum() / self.total) if len(p) else 0.0
 
+        called = sum(a.duration for a in attention)
         matrix = np.array([c in MATRIX for c in p.classes], dtype=bool) & ~self.memory
         staged = np.zeros(len(p), dtype=bool)
         for stage in stages:
@@ -184,6 +188,7 @@ class Table:
             shapes=share([a >= 0 for a in p.arguments]),
             graph_capture=graph_capture,
             flops=share(matrix & (self.flops >= 0)) / share(matrix) if share(matrix) else None,
+            attention=sum(a.duration for a in attention if a.measured) / called if called else None,
         )
 
     def _by(self, names: Sequence[Any]) -> Grouped:

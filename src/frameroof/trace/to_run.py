@@ -147,14 +147,14 @@ def describe(  # seven: the trace, what was found in it, and an option each
             SyncRow(s.call, s.operator, s.line, s.count, s.host_ns, s.idle_ns) for s in find_syncs(work_table, idle)
         ],
         communication={} if work_table.host_only else exposed(work_table),
-        coverage=table.coverage(stages, graph_capture),
+        coverage=table.coverage(stages, graph_capture, attention),
         problems=[ProblemRow(p.what, p.count, p.action) for p in work_table.trace.problems],
         devices=by_device(whole.work_table, cut.piece) if whole and cut else by_device(work_table),
         window=window,
         chains=find_chains(work_table, moved),
         text_kv=find_text_kv(work_table, attention, table.stage),
     )
-    run.problems += beyond_peaks(run, table.device)
+    run.problems += [*_unknown_lengths(attention), *beyond_peaks(run, table.device)]
     run.steps, run.step_summary = _steps(whole or Whole(work_table, parts), cut)
     conclude(run, table.device)
     return run
@@ -201,11 +201,11 @@ def _attention(calls: Sequence[AttentionCall], table: Table) -> list[AttentionRo
     groups: dict[Any, list[AttentionCall]] = defaultdict(list)
     for call in calls:
         stage = table.stage[call.rows[0]]
-        groups[call.kind, call.geometry, call.fused, call.causal, call.align, stage].append(call)
+        groups[call.kind, call.geometry, call.packed, call.fused, call.causal, call.align, stage].append(call)
     rows = []
-    for (kind, (batch, heads, query, key, head), fused, causal, align, stage), found in groups.items():
-        time, flops, moved = (sum(getattr(c, n) for c in found) for n in ("duration", "flops", "bytes"))
-        needed = sum(c.executed_flops for c in found)
+    for (kind, (batch, heads, query, key, head), packed, fused, causal, align, stage), found in groups.items():
+        time = sum(c.duration for c in found)
+        flops, moved, needed = (_sum([getattr(c, n) for c in found]) for n in ("flops", "bytes", "executed_flops"))
         copies = sum(int(table.work_table.duration[row]) for c in found for row in c.around)
         main = [row for c in found for row in c.rows]
         told = not (fused or table.work_table.host_only)
@@ -213,12 +213,26 @@ def _attention(calls: Sequence[AttentionCall], table: Table) -> list[AttentionRo
             AttentionRow(
                 kind, query, key, heads, head, batch, time, len(found), fused, causal, flops, moved,
                 found[0].matrix_bytes,
-                max(0, time + copies - _limit_ns(table.device, needed, moved, found[0].item)) if told else 0,
+                max(0, time + copies - _limit_ns(table.device, needed or 0, moved or 0, found[0].item)) if told else 0,
                 stage, common(c.module for c in found), table.dtype([c.rows[0] for c in found]), copies, align,
                 Grouped([table.work_table.kernel[r] for r in main], table.work_table.duration[main]).keys[0],
+                packed, found[0].value_dim,
             )
         )  # fmt: skip
     return sorted(rows, key=lambda row: -row.time_ns)
+
+
+def _unknown_lengths(calls: Sequence[AttentionCall]) -> list[ProblemRow]:
+    """That attention was packed or paged and nothing tells its lengths, as a problem."""
+    count = sum(1 for call in calls if call.packed and not call.measured)
+    what = "calls of packed or paged attention whose lengths the file does not hold"
+    return [ProblemRow(what, count, "their size is unknown: no FLOPs, limit or rate follow")] if count else []
+
+
+def _sum(amounts: Sequence[int | None]) -> int | None:
+    """Their sum; None where one of them is unknown."""
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if len(known) == len(amounts) else None
 
 
 def _limit_ns(on: Device | None, flops: float, moved: float, item: int) -> int:

@@ -44,7 +44,7 @@ def _attention(run: Run) -> Iterator[Advice]:
                 "Use fused attention",
                 f"{times(sum(a.count for a in rest), 'call')} of attention write the similarity matrix ({ms(time)}); "
                 f"the largest is {worst.query_len} x {worst.key_len} in {worst.batch} x {worst.heads} heads, "
-                f"{format_bytes(worst.matrix_bytes)} each time it is written",
+                f"{format_bytes(worst.matrix_bytes or 0)} each time it is written",
                 "call torch.nn.functional.scaled_dot_product_attention (in diffusers and transformers: "
                 "attn_implementation='sdpa' or the AttnProcessor2_0 classes)",
                 _above_fused(rest),
@@ -64,7 +64,7 @@ def _above_fused(rows: Sequence[AttentionRow]) -> str:
 
 
 def _tiny(row: AttentionRow) -> Advice:
-    rate = row.flops / row.time_ns * 1e9 / 1e12 if row.time_ns else 0.0
+    rate = (row.flops or 0) / row.time_ns * 1e9 / 1e12 if row.time_ns else 0.0
     return suggest(
         "device.tiny-attention",
         concerns.Attention(row.kind, row.query_len, row.stage),

@@ -67,10 +67,10 @@ def _rows(run: Run, roofline: Roofline) -> Iterator[tuple[Concern, str, _Slow]]:
     for each in run.attention:
         limit = limit_of_attention(each, roofline, run.maths) if each.fused else None
         if limit is not None and limit.ns:
-            size = f"{each.batch} x {each.heads} x {each.query_len} x {each.key_len} x {each.head_dim}"
             lengths = f"{each.query_len:,}" + (f" x {each.key_len:,}" if each.key_len != each.query_len else "")
-            name = f"{each.kind} attention over {lengths} positions"
-            slow = _Slow(name, size, each.kernel, each.time_ns, each.count, limit, each.dtype or "")
+            over = f"{lengths} positions" if each.query_len else "packed sequences"
+            name = f"{each.kind} attention over {over}"
+            slow = _Slow(name, each.size, each.kernel, each.time_ns, each.count, limit, each.dtype or "")
             yield concerns.Attention(each.kind, each.query_len, each.stage), ATTENTION, slow
 
 

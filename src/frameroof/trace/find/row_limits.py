@@ -55,7 +55,7 @@ def limit_of_shape(row: ShapeRow, roofline: Roofline, maths: str) -> RowLimit | 
 
 def limit_of_attention(row: AttentionRow, roofline: Roofline, maths: str) -> RowLimit | None:
     """The limit of a row of attention: of the pairs that its mask leaves."""
-    if not row.query_len:
+    if row.executed_flops is None:  # its size is unknown
         return None
     needed = float(row.executed_flops)
     amounts = Amounts(needed, needed if row.fused else row.flops, row.bytes)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ...rules import attention_elements, attention_flops, masked_pairs, scores
+from ...run import Packed
 
 
 @dataclass
 class AttentionCall:
-    """One call of attention: which work it is made of, and its geometry (0: not recorded)."""
+    """One call of attention: which work it is made of, and its geometry (0: not recorded, or not one number)."""
 
     rows: list[int]
     fused: bool
@@ -27,8 +28,15 @@ class AttentionCall:
     """Of its causal mask (`rules.ALIGNMENTS`); "" where it has none."""
     kv_heads: int = 0
     """Heads of keys and values where they are fewer (grouped queries); 0: as many."""
+    value_dim: int = 0
+    """Head dimension of the values where it is another one (latent attention); 0: the same."""
+    packed: Packed | None = None
+    """What is known of its lengths where its sequences are packed into one tensor or read from a cache. Query and key
+    length are then those of every sequence, or 0 where they differ or are unknown."""
     item: int = 2
-    """Bytes of an element of q, k and v."""
+    """Bytes of an element of q."""
+    kv_item: int = 0
+    """Bytes of an element of k and v where they are kept in another type; 0: as q."""
     module: str = ""
     start: int = 0
     duration: int = 0
@@ -44,24 +52,48 @@ class AttentionCall:
         return self.batch, self.heads, self.query_len, self.key_len, self.head_dim
 
     @property
-    def flops(self) -> int:
-        """Two products over the full square, causal or not (torch's convention)."""
-        batch, heads, query, key, head = self.geometry
-        return int(attention_flops(batch, heads, query * key, head, head))
+    def measured(self) -> bool:
+        """Whether its size is known."""
+        return self.packed.pairs is not None if self.packed else self.query_len > 0
 
     @property
-    def executed_flops(self) -> int:
+    def flops(self) -> int | None:
+        """Two products over the full square, causal or not (torch's convention); None where its size is unknown."""
+        return self._products(self.packed.pairs if self.packed else self.query_len * self.key_len)
+
+    @property
+    def executed_flops(self) -> int | None:
         """FLOPs that a fused kernel must execute: of the pairs that the mask leaves."""
-        batch, heads, query, key, head = self.geometry
-        return int(attention_flops(batch, heads, masked_pairs(query, key, self.causal, self.align), head, head))
+        if self.packed:
+            return self._products(self.packed.least_pairs)
+        return self._products(masked_pairs(self.query_len, self.key_len, self.causal, self.align))
+
+    def _products(self, pairs: int | None) -> int | None:
+        if not self.measured or pairs is None:
+            return None
+        batch = 1 if self.packed else self.batch
+        return int(attention_flops(batch, self.heads, pairs, self.head_dim, self.value_dim or self.head_dim))
 
     @property
-    def bytes(self) -> int:
-        """q, k, v and the output once each: what a fused kernel must move."""
-        batch, heads, query, key, head = self.geometry
-        return self.item * int(attention_elements(batch, (heads, self.kv_heads or heads), query, key, head))
+    def bytes(self) -> int | None:
+        """q, k, v and the output once each: what a fused kernel must move; None where its size is unknown."""
+        if not self.measured:
+            return None
+        if self.packed is None:
+            heads = self.heads, self.kv_heads or self.heads
+            return self.item * int(attention_elements(self.batch, heads, self.query_len, self.key_len, self.head_dim))
+        if self.packed.keys is None or not self.kv_heads:
+            return None
+        values = self.value_dim or self.head_dim
+        cached = self.head_dim if self.packed.latent else self.head_dim + values  # a latent is keys and values at once
+        own = self.heads * self.packed.queries * (self.head_dim + values)
+        return self.item * own + (self.kv_item or self.item) * self.kv_heads * self.packed.keys * cached
 
     @property
-    def matrix_bytes(self) -> int:
-        """The similarity matrix, written once."""
+    def matrix_bytes(self) -> int | None:
+        """The similarity matrix, written once; None where its size is unknown."""
+        if not self.measured:
+            return None
+        if self.packed and self.packed.pairs is not None:
+            return self.item * int(scores(1, self.heads, 1, self.packed.pairs))
         return self.item * int(scores(*self.geometry[:4]))

@@ -48,10 +48,14 @@ def account(work_table: WorkTable, attention: list[AttentionCall]) -> tuple[Arra
         if found is None or found.flops <= 0:
             _fill(flops, [r for r in rows if matrix[r] and not copies[r]], -1)
     _count_once(work_table, payers, flops, moved)
+    for one in attention:
+        if one.fused and one.packed and not one.measured:  # its inputs are new tokens or a pool, not what it reads
+            _fill(flops, one.rows, -1)
+            _fill(moved, one.rows, -1)
     for one, works in _fused(work_table, attention):
         _fill(flops, one.rows, 0)
-        _fill(moved, one.rows, 0)
-        flops[works], moved[works] = one.flops, one.bytes
+        _fill(moved, one.rows, 0 if one.bytes is not None else -1)
+        flops[works], moved[works] = _known(one.flops), _known(one.bytes)
     return np.array(flops, dtype=np.float64), np.array(moved, dtype=np.float64)
 
 
@@ -59,15 +63,19 @@ def hidden(work_table: WorkTable, attention: list[AttentionCall]) -> Array:
     """FLOPs of every row that are counted and not computed: a fused attention skips what its causal mask hides."""
     found = np.zeros(len(work_table))
     for one, works in _fused(work_table, attention):
-        found[works] = one.flops - one.executed_flops
+        found[works] = (one.flops or 0) - (one.executed_flops or 0)
     return found
 
 
 def _fused(work_table: WorkTable, attention: list[AttentionCall]) -> Iterator[tuple[AttentionCall, int]]:
     """Every fused attention of known sizes, and the row that works: its others call, prepare or finish."""
     for one in attention:
-        if one.fused and one.query_len:
+        if one.fused and one.measured:
             yield one, max(one.rows, key=lambda row: work_table.duration[row])
+
+
+def _known(amount: int | None) -> float:
+    return -1 if amount is None else amount
 
 
 def _calls(work_table: WorkTable) -> list[list[int]]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ....dtypes import TRACE_BYTES
 from ....rules import UPPER_LEFT
 from ...read.columns import Array
 from ...read.events import Kind
@@ -24,6 +25,7 @@ from ...resolve.recorded_inputs import Dims, Inputs
 from ...resolve.work_table import WorkTable
 from .kinds import tell_apart
 from .sizes import SDPA, Sizes, measure
+from .steps import Step, Steps
 
 REACH = 64
 """How many pieces of work of one stream may stand between a softmax and its two products (the first layer of T5 makes
@@ -128,7 +130,7 @@ def _unwrapped(work_table: WorkTable, calls: list[AttentionCall]) -> list[Attent
                 gone.add(id(around))
                 _join(work_table, call, around.rows)
                 call.start = around.start
-                if (around.query_len, around.key_len) == (call.query_len, call.key_len):
+                if around.packed is None and (around.query_len, around.key_len) == (call.query_len, call.key_len):
                     call.batch, call.heads, call.kv_heads = around.batch, around.heads, around.kv_heads
                     call.causal, call.align = around.causal, around.align
             at = int(parent[at])
@@ -144,8 +146,8 @@ def _tell_causal(work_table: WorkTable, call: AttentionCall) -> None:
         at = int(work_table.links.parent[at])
     inputs = work_table.inputs[host.args[at]] if at >= 0 and host.args[at] >= 0 else None
     found = measure(SDPA, inputs) if inputs else None
-    if found and found[3:5] == (call.query_len, call.key_len):
-        call.causal, call.align = found[7:]
+    if found and (found.query_len, found.key_len) == (call.query_len, call.key_len):
+        call.causal, call.align = found.causal, found.align
 
 
 def _tops(work_table: WorkTable, rows: Array) -> list[int]:
@@ -181,7 +183,7 @@ def _disjoint(rows: list[int], thread: Array, end: Array) -> list[int]:
 def _fused(work_table: WorkTable) -> Iterator[AttentionCall]:
     calls: dict[int, AttentionCall] = {}
     outer: dict[int, int] = {}
-    sizes: dict[tuple[str, int], Sizes | None] = {}
+    measured = _Measured(work_table)
     for row, name in enumerate(work_table.classes):
         if name != ATTENTION:
             continue
@@ -191,21 +193,64 @@ def _fused(work_table: WorkTable) -> Iterator[AttentionCall]:
             call.rows.append(row)
         else:
             call = AttentionCall([row], fused=True)
-        given = work_table.operator[row], work_table.arguments[row]
-        if not call.query_len and given[1] >= 0:
-            if given not in sizes:
-                inputs = work_table.inputs[given[1]]
-                sizes[given] = measure(given[0], inputs) if inputs else None
-            if found := sizes[given]:
-                call.batch, call.heads, call.kv_heads, call.query_len, call.key_len, call.head_dim = found[:6]
-                call.item, call.causal, call.align = found[6:]
-                if call.causal and at >= 0 and work_table.trace.names[work_table.trace.host.name[at]] == SDPA:
-                    call.align = UPPER_LEFT  # whatever kernel it chose
+        if not call.heads:
+            measured.set_sizes(call, row, at)
         if at >= 0:
             calls[at] = call
         else:
             yield call
     yield from calls.values()
+
+
+_LAYER = re.compile(r"unified_(mla_)?attention")
+"""Operators of a serving engine that hold the kernels for prompts and those that generate: the whole tells the size."""
+
+
+class _Measured:
+    """What the recorded inputs of attention operators tell, each looked at once for every sort of step."""
+
+    def __init__(self, work_table: WorkTable) -> None:
+        self.work_table, self.steps = work_table, Steps(work_table)
+        self.cached_item = _cached_item(work_table)
+        self._sizes: dict[tuple[str, int, Step | None], Sizes | None] = {}
+
+    def set_sizes(self, call: AttentionCall, row: int, outermost: int) -> None:
+        """Give a call the sizes that the operator of one of its rows tells, or the layer around it."""
+        trace, step = self.work_table.trace, self.steps.around(row)
+        name, arguments = self.work_table.operator[row], self.work_table.arguments[row]
+        around = outermost if 0 <= outermost < len(trace.host) else -1
+        top = trace.names[trace.host.name[around]] if around >= 0 else ""
+        if _LAYER.search(top):
+            name, arguments = top, int(trace.host.args[around])
+        found = self._measure(name, arguments, step)
+        if found is None:
+            return
+        call.batch, call.heads, call.kv_heads, call.query_len, call.key_len, call.head_dim = found[:6]
+        call.item, call.causal, call.align, call.packed, call.value_dim = found[6:]
+        if call.packed:
+            call.kv_item = self.cached_item
+        if call.causal and top == SDPA:
+            call.align = UPPER_LEFT  # whatever kernel it chose
+
+    def _measure(self, name: str, arguments: int, step: Step | None) -> Sizes | None:
+        key = name, arguments, step
+        if key not in self._sizes:
+            inputs = self.work_table.inputs[arguments] if arguments >= 0 else None
+            self._sizes[key] = measure(name, inputs, step) if inputs else None
+        return self._sizes[key]
+
+
+def _cached_item(work_table: WorkTable) -> int:
+    """Bytes of an element of the cache of keys, from the operator that stores into it; 0 where none is seen."""
+    names, host = work_table.trace.names, work_table.trace.host
+    stores = [number for number, name in enumerate(names) if "reshape_and_cache" in name]
+    if not stores:
+        return 0
+    for at in set(host.args[np.isin(host.name, stores)].tolist()):
+        inputs = work_table.inputs[at] if at >= 0 else None
+        if inputs and len(inputs.types) > 2 and inputs.tensor(2):
+            return TRACE_BYTES.get(inputs.types[2], 0)
+    return 0
 
 
 def _outermost(work_table: WorkTable, row: int, known: dict[int, int]) -> int:

@@ -8,7 +8,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ....rules import LOWER_RIGHT, UPPER_LEFT
+from ....run import Packed
 from ...resolve.recorded_inputs import Dims, Inputs
+from .packed import PackedSizes, is_packed, measure_packed
+from .steps import Step
 
 SDPA = "aten::scaled_dot_product_attention"
 
@@ -38,32 +41,69 @@ _OPERATORS = {
 """Operators of attention. `scaled_dot_product_attention` means the upper left, and takes the flash kernel only where
 that is the same. Called by itself, as `causal_lower_right` does, the flash kernel means the lower right
 (torch/nn/attention/bias.py); flash-attention does since 2.1."""
+_QUERIES_AT = {
+    "aten::_flash_attention_backward": 1,
+    "flash_attn::_flash_attn_backward": 1,
+    "aten::_efficient_attention_backward": 1,
+    "aten::_scaled_dot_product_flash_attention_backward": 1,
+    "aten::_scaled_dot_product_efficient_attention_backward": 1,
+    "aten::_scaled_dot_product_cudnn_attention_backward": 1,
+}
+"""Operators whose first tensor is the gradient of the output -> which tensor the queries are."""
 _MASKS = {"0": (False, ""), "1": (True, UPPER_LEFT), "2": (True, LOWER_RIGHT)}
 """`custom_mask_type` of the memory-efficient kernel -> causal, and how it is aligned."""
 
-Sizes = tuple[int, int, int, int, int, int, int, bool | None, str]
-"""batch, heads, heads of keys, queries, keys, head dimension, bytes of an element, causal, alignment of its mask"""
+
+class Sizes(NamedTuple):
+    """The geometry of a call; lengths and batch of 0 where `packed` says all that is known of them."""
+
+    batch: int
+    heads: int
+    kv_heads: int
+    query_len: int
+    key_len: int
+    head_dim: int
+    item: int
+    """Bytes of an element of q."""
+    causal: bool | None
+    align: str
+    packed: Packed | None = None
+    value_dim: int = 0
 
 
-def measure(operator: str, inputs: Inputs) -> Sizes | None:
-    """What the inputs of an attention operator tell; None where they are not those of one."""
+def measure(operator: str, inputs: Inputs, step: Step | None = None) -> Sizes | None:
+    """What the inputs of an attention operator tell, and the annotation of its step; None where they are not of one."""
+    item = inputs.tensors[0][1] if inputs.tensors else 2
+    if is_packed(operator, inputs):
+        return _packed(measure_packed(operator, inputs, step), item)
     tensors = [dims for i in range(len(inputs.dims)) if (dims := inputs.tensor(i)) is not None and len(dims) >= 3]
-    if len(tensors) < 2:
+    first = _QUERIES_AT.get(operator, 0)
+    if len(tensors) < first + 2:
         return None
-    q, k = tensors[0], tensors[1]
+    q, k = tensors[first], tensors[first + 1]
     if operator == "aten::_native_multi_head_attention":  # (batch, tokens, width); the number of heads is the fifth
         heads = int(inputs.value(4)) if inputs.value(4).isdecimal() else 0
         width = q[-1] // heads if heads else 0
-        return (q[0], heads, heads, q[1], k[1], width, inputs.tensors[0][1], None, "") if heads else None
+        return Sizes(q[0], heads, heads, q[1], k[1], width, item, None, "") if heads else None
     known = _OPERATORS.get(operator, _Operator("BNHD" if _is_bnhd(q, k) else "BHND", -1))
-    item = inputs.tensors[0][1] if inputs.tensors else 2
     causal, align = _mask(known, inputs)
-    if len(q) == 3:  # variable length: (tokens, heads, head dimension), the batch is folded into the tokens
-        return 1, q[1], k[1] if len(k) == 3 else q[1], q[0], k[0], q[2], item, causal, align
+    if len(q) == len(k) == 3:  # of PyTorch, one head of each
+        return Sizes(q[0], 1, 1, q[1], k[1], q[2], item, causal, align)
     if len(q) == 4 and len(k) == 4:
         n, h = (1, 2) if known.layout == "BNHD" else (2, 1)
-        return q[0], q[h], k[h], q[n], k[n], q[3], item, causal, align
+        return Sizes(q[0], q[h], k[h], q[n], k[n], q[3], item, causal, align)
     return None
+
+
+def _packed(found: PackedSizes | None, item: int) -> Sizes | None:
+    if found is None:
+        return None
+    batch = found.packed.sequences or 0 if found.q else 0
+    align = LOWER_RIGHT if found.causal else ""
+    return Sizes(
+        batch, found.heads, found.kv_heads, found.q, found.k, found.head_dim, item, found.causal, align,
+        found.packed, found.value_dim if found.value_dim != found.head_dim else 0,
+    )  # fmt: skip
 
 
 def _mask(known: _Operator, inputs: Inputs) -> tuple[bool | None, str]:
