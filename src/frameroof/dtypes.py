@@ -7,6 +7,7 @@ type itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -20,8 +21,8 @@ class Dtype(NamedTuple):
     peak stands for its own where a device states none, in a limit that must never be too long; `wished` is the unit
     that may do its matrix work, as `unit_of` says; `faster` the one that operands of this type must have had where
     they ran faster than its own; `counted_as` is the type at whose peak counted work is limited where a device states
-    none of its own ("": that is an error); `times` says that a product in it is so many products of another. `uses`,
-    words:
+    none of its own ("": that is an error); `times` says that a product in it is so many products of another. `codes`
+    are its numbers in torch (`c10::ScalarType`), as traces hold an argument ``dtype``. `uses`, words:
 
     - ``peak``: devices state a peak for it (in TOML and `--set`); ``column``: tables of machines show it;
     - ``choice``: `--dtype` quantizes to it; ``build``: models are built in it; ``stream``: streams run in it;
@@ -45,14 +46,15 @@ class Dtype(NamedTuple):
     switch: str = ""
     counted_as: str = ""
     times: tuple[str, int] | None = None
+    codes: tuple[int, ...] = ()
 
 
 _EIGHT = ("Float8_e4m3fn", "Float8_e5m2", "Float8_e4m3fnuz", "Float8_e5m2fnuz")
 TABLE = (
-    Dtype("fp64", 64, 6, ("float64",), ("double",)),
+    Dtype("fp64", 64, 6, ("float64",), ("double",), codes=(7,)),
     Dtype(
         "fp32", 32, 5, ("float32",), ("float", "Float"), "fp32", "peak choice build stream probe single",
-        near=("bf16",), wished="tf32", faster="tf32", counted_as="bf16",
+        near=("bf16",), wished="tf32", faster="tf32", counted_as="bf16", codes=(6,),
     ),
     Dtype(
         "tf32", 32, 4, uses="peak choice build single", near=("fp32", "bf16"), held="fp32", counted_as="fp32",
@@ -61,11 +63,11 @@ TABLE = (
     Dtype("tf32x3", 32, near=("fp32", "bf16"), faster="tf32", held="fp32", counted_as="fp32", times=("tf32", 3)),
     Dtype(
         "bf16", 16, 3, ("bfloat16",), ("c10::BFloat16", "BFloat16"), "bf16",
-        "peak choice build stream probe half column", near=("fp16",),
+        "peak choice build stream probe half column", near=("fp16",), codes=(15,),
     ),
     Dtype(
         "fp16", 16, 3, ("float16",), ("c10::Half", "Half"), "fp16", "peak choice build half",
-        near=("bf16",), faster="fp16_acc",
+        near=("bf16",), faster="fp16_acc", codes=(5,),
     ),
     Dtype(
         "fp16_acc", 16, 2, uses="peak choice build", near=("fp16", "bf16"), held="fp16", counted_as="fp16",
@@ -73,17 +75,17 @@ TABLE = (
     ),
     Dtype(
         "fp8", 8, 1, tuple(map(str.lower, _EIGHT)), tuple(f"c10::{name}" for name in _EIGHT), "fp8e4nv",
-        "peak choice eight column", near=("int8",),
+        "peak choice eight column", near=("int8",), codes=(24, 23, 26, 25),
     ),
-    Dtype("int8", 8, 1, ("int8",), ("signed char",), "i8", "peak choice eight column", near=("fp8",)),
+    Dtype("int8", 8, 1, ("int8",), ("signed char",), "i8", "peak choice eight column", near=("fp8",), codes=(1,)),
     Dtype("fp4", 4, 0, uses="peak choice column"),
-    Dtype("int64", 64, None, ("int64",), ("long int",), "i64"),
-    Dtype("int32", 32, None, ("int32",), ("int",), "i32"),
-    Dtype("int16", 16, None, ("int16",), ("short int",), "i16"),
-    Dtype("uint8", 8, None, ("uint8",), ("unsigned char",), "u8", "packed"),
-    Dtype("bool", 8, None, ("bool",), ("bool",), "i1"),
-    Dtype("complex64", 64, None, ("complex64",), ("c10::complex<float>",)),
-    Dtype("complex128", 128, None, ("complex128",), ("c10::complex<double>",)),
+    Dtype("int64", 64, None, ("int64",), ("long int", "long", "long long", "__int64"), "i64", codes=(4,)),
+    Dtype("int32", 32, None, ("int32",), ("int",), "i32", codes=(3,)),
+    Dtype("int16", 16, None, ("int16",), ("short int", "short"), "i16", codes=(2,)),
+    Dtype("uint8", 8, None, ("uint8",), ("unsigned char",), "u8", "packed", codes=(0,)),
+    Dtype("bool", 8, None, ("bool",), ("bool",), "i1", codes=(11,)),
+    Dtype("complex64", 64, None, ("complex64",), ("c10::complex<float>",), codes=(9,)),
+    Dtype("complex128", 128, None, ("complex128",), ("c10::complex<double>",), codes=(10,)),
 )  # fmt: skip
 DTYPES = {dtype.name: dtype for dtype in TABLE}
 
@@ -118,6 +120,10 @@ COLUMNS = _used("column")
 
 TRACE_BYTES = {name: dtype.bits // 8 for dtype in TABLE for name in dtype.trace}
 """Type names of traces -> bytes of an element."""
+TRACE_TYPES = {name: dtype.name for dtype in TABLE for name in dtype.trace}
+"""Type names of traces -> names here."""
+CODE_BYTES = {str(code): dtype.bits // 8 for dtype in TABLE for code in dtype.codes}
+"""Torch's number of a type, as traces write it -> bytes of an element."""
 TRACE_NAMES = {n: d.name for d in TABLE if d.order is not None or "packed" in d.uses for n in d.trace}
 """Type names of traces -> names here, of the types that products take."""
 TORCH_NAMES = {name: dtype.name for dtype in TABLE for name in dtype.torch}
@@ -165,6 +171,33 @@ def unit_of(dtype: str | None, kind: str, maths: str = TORCH) -> str:
 def item_bytes(name: str) -> int:
     """Bytes of one element in memory of its own: whole ones."""
     return -(-BITS[name] // 8)
+
+
+_UNLIKE = ({"fp16", "bf16"}, {"int8", "uint8"})
+"""Pairs of types of one width whose results need the next wider one."""
+_SORTS = ("bool", "int", "float", "complex")
+
+
+def _sort_of(name: str) -> int:
+    """Position in `_SORTS`: what a type of a higher sort meets becomes that sort."""
+    torch_type = DTYPES[name].torch[0]
+    return next((i for i, sort in enumerate(_SORTS) if sort in torch_type and i != 1), 1)
+
+
+def promoted_bytes(tensors: Sequence[str], scalars: Sequence[str] = ()) -> int:
+    """Bytes of an element of what a pointwise operation of tensors and numbers makes; all types are names here.
+
+    The highest sort (bool, integer, floating, complex) decides, and within it the widest type; fp16 with bf16, and
+    int8 with uint8, make the next wider one. `scalars`, numbers or tensors without dimensions, count only where their
+    sort is higher ("Type promotion", torch.Tensor's documentation).
+    """
+    ranked = tensors or scalars
+    top = max(map(_sort_of, ranked))
+    above = [name for name in scalars if _sort_of(name) > top]
+    among = [name for name in above or ranked if _sort_of(name) == max(map(_sort_of, above or ranked))]
+    size = max(item_bytes(name) for name in among)
+    unlike = any(pair <= set(among) and size == item_bytes(min(pair)) for pair in _UNLIKE)
+    return 2 * size if unlike else size
 
 
 def of_bytes(size: int) -> str:

@@ -18,11 +18,13 @@ def test_torch_agrees(name: str) -> None:
 
 
 def test_every_type_of_a_trace_has_torch_s_width() -> None:
-    """Kineto writes C++'s names: those of `caffe2::TypeMeta`, once without their namespace."""
+    """Kineto writes C++'s names: those of `caffe2::TypeMeta`, once without their namespace; integers as GCC, Clang and
+    MSVC name them."""
     sizes = {"float": 4, "double": 8, "int": 4, "long int": 8, "short int": 2, "signed char": 1, "unsigned char": 1}
     sizes |= {"bool": 1, "c10::BFloat16": 2, "c10::Half": 2, "BFloat16": 2, "Half": 2, "Float": 4}
     sizes |= {f"c10::Float8_{kind}": 1 for kind in ("e4m3fn", "e5m2", "e4m3fnuz", "e5m2fnuz")}
     sizes |= {"c10::complex<float>": 8, "c10::complex<double>": 16}
+    sizes |= {"long": 8, "long long": 8, "__int64": 8, "short": 2}
     assert sizes == dtypes.TRACE_BYTES
     assert {dtypes.TRACE_NAMES.get(n) for n in ("int", "long int", "bool", "c10::complex<float>")} == {None}
     assert dtypes.TRACE_NAMES["unsigned char"] == "uint8"  # holds packed weights

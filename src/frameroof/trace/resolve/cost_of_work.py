@@ -8,7 +8,8 @@ one. -1 stands for "not known": inputs that were not recorded, and matrix work t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,7 +17,8 @@ from ..read.columns import Array
 from ..read.events import Kind
 from .attention_call import AttentionCall
 from .classify import ATTENTION, CONVOLUTION, LINEAR, is_region
-from .operator_cost import Cost, cost
+from .operator_cost import ADDITIONS, Cost, adds_bias, cost
+from .recorded_inputs import element_of
 from .work_table import WorkTable
 
 _COPIES = (int(Kind.MEMCPY), int(Kind.MEMSET))
@@ -27,18 +29,14 @@ MATRIX = (ATTENTION, CONVOLUTION, LINEAR)
 def account(work_table: WorkTable, attention: list[AttentionCall]) -> tuple[Array, Array]:
     """(FLOPs, bytes) of every row; the rows of an eager attention keep their own products and bytes."""
     flops, moved = [-1.0] * len(work_table), [-1.0] * len(work_table)  # lists: one number at a time is slow in arrays
-    costs: dict[tuple[str, int], Cost | None] = {}
+    known = _costs(work_table)
     copies = [kind in _COPIES for kind in work_table.kind]
     matrix = [name in MATRIX for name in work_table.classes]
     payers = []
     for rows in _calls(work_table):
         row = rows[0] if len(rows) == 1 else next((r for r in rows if not copies[r]), rows[0])
         payers.append(row)
-        key = work_table.operator[row], work_table.arguments[row]
-        if key not in costs:
-            inputs = work_table.input(row)
-            costs[key] = cost(key[0], inputs) if inputs is not None else None
-        found = costs[key]
+        found = known(row)
         if copies[row] and (found is None or not found.flops):
             flops[row], moved[row] = 0, _copied(work_table, row)
         elif found is not None:
@@ -57,6 +55,27 @@ def account(work_table: WorkTable, attention: list[AttentionCall]) -> tuple[Arra
         _fill(moved, one.rows, 0 if one.bytes is not None else -1)
         flops[works], moved[works] = _known(one.flops), _known(one.bytes)
     return np.array(flops, dtype=np.float64), np.array(moved, dtype=np.float64)
+
+
+def _costs(work_table: WorkTable) -> Callable[[int], Cost | None]:
+    """The cost of the call of a row, found once for all calls alike."""
+    lists: dict[int, bool] = {}
+    costs: dict[tuple[str, int, int | None], Cost | None] = {}
+
+    def known(row: int) -> Cost | None:
+        at = work_table.arguments[row]
+        inputs = work_table.inputs[at] if at >= 0 else None
+        if inputs is None:
+            return None
+        if at not in lists:
+            lists[at] = any(map(inputs.is_list, range(len(inputs))))
+        item = element_of(work_table.kernel[row]) if lists[at] else None  # the file holds no type of lists
+        key = work_table.operator[row], at, item
+        if key not in costs:
+            costs[key] = cost(key[0], replace(inputs, list_item=item) if item else inputs)
+        return costs[key]
+
+    return known
 
 
 def hidden(work_table: WorkTable, attention: list[AttentionCall]) -> Array:
@@ -106,22 +125,30 @@ def _fill(values: list[float], rows: Iterable[int], value: float) -> None:
 def _count_once(work_table: WorkTable, rows: list[int], flops: list[float], moved: list[float]) -> None:
     """Take from every call what the calls inside it already account for.
 
-    `aten::linear` holds `aten::addmm`, `aten::conv2d` three more: on the processor each of them is a row.
+    `aten::linear` holds `aten::addmm`, `aten::conv2d` three more: on the processor each of them is a row. On a device a
+    call that holds others has a row only for kernels of its own, which move what it needs: the others are passes of
+    theirs, such as a convolution's bias, which is added to its result. Where they multiply for it, what its own kernels
+    do is not told.
     """
     call, operator = work_table.call.tolist(), work_table.operator_row.tolist()
     payer = {operator[r]: r for r in rows if 0 <= call[r] == operator[r]}
     around = work_table.links.around
     inner: dict[int, tuple[float, float]] = {}
+    adding: dict[int, int] = {}
     for at in sorted(payer, reverse=True):  # inner calls stand after the ones that enclose them
         row = payer[at]
         own = max(0.0, flops[row]), max(0.0, moved[row])
         inside = inner.get(at)
         if inside is not None:
-            for values, mine, theirs in ((flops, own[0], inside[0]), (moved, own[1], inside[1])):
-                # on the processor the rest of an unknown call is overhead; on a device, and in what was compiled, it
-                # is work, still unknown
-                if values[row] >= 0 or (work_table.on_cpu and theirs and not is_region(work_table.operator[row])):
-                    values[row] = max(0.0, mine - theirs)
+            # on the processor the rest of an unknown call is overhead; on a device, and in what was compiled, it is
+            # work, still unknown
+            rest = work_table.on_cpu and not is_region(work_table.operator[row])
+            if flops[row] >= 0 or (rest and inside[0]):
+                flops[row] = max(0.0, own[0] - inside[0])
+            if work_table.on_cpu and (moved[row] >= 0 or (rest and inside[1])):
+                moved[row] = max(0.0, own[1] - inside[1])
+            elif moved[row] >= 0:
+                moved[row] = -1 if inside[0] else moved[row] - _bias(work_table, row, adding.get(at, -1))
             own = max(own[0], inside[0]), max(own[1], inside[1])
         above = around(at)
         while above >= 0 and above not in payer:
@@ -129,6 +156,14 @@ def _count_once(work_table: WorkTable, rows: list[int], flops: list[float], move
         if above >= 0:
             before = inner.get(above, (0.0, 0.0))
             inner[above] = before[0] + own[0], before[1] + own[1]
+            if work_table.operator[row] in ADDITIONS:
+                adding[above] = row
+
+
+def _bias(work_table: WorkTable, row: int, adder: int) -> int:
+    """Bytes of the bias of a convolution that the addition in row `adder` (-1: none) adds to its result."""
+    inputs, given = work_table.input(row), work_table.input(adder) if adder >= 0 else None
+    return adds_bias(work_table.operator[row], inputs, given) if inputs and given else 0
 
 
 _OVER_LINK = ("HtoD", "DtoH", "Host -> Device", "Device -> Host")

@@ -1,23 +1,23 @@
 """What one call of an operator must compute and move, from its recorded inputs.
 
-FLOPs: 2 per multiply-add (design, rule 1).
-Legend of dimensions: B batch, H heads, Q query length, K key length, D head dim; m x k times k x n.
+FLOPs: 2 per multiply-add (design, rule 1). Bytes: what is read once and what is written once; -1 where no rule knows
+them. Ranges that only hand tensors on, such as compiled regions and the functions of autograd, cost nothing that could
+be told.
+Legend of dimensions: m x k times k x n.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from ...outside import whole
-from ...rules import convolution_dims, convolution_flops, matmul_elements, matmul_flops
-from .classify import NO_WORK
-from .recorded_inputs import MOST_DIM, Inputs
-
-MOST_NUMBERS = 16
-"""Numbers of a list such as a convolution's strides."""
+from ...dtypes import CODE_BYTES
+from ...rules import matmul_flops
+from . import compiled_kernels, custom_operators
+from .bytes_moved import bytes_moved
+from .convolutions import BACKWARD, CONVOLUTIONS, bias, convolution, convolution_backward, output_dims
+from .recorded_inputs import Inputs, NotToldError
+from .written_only import written_only
 
 
 @dataclass(frozen=True)
@@ -33,59 +33,67 @@ class Cost:
 
 def cost(operator: str, inputs: Inputs) -> Cost | None:
     """FLOPs and bytes of a matrix product or a convolution; bytes alone of others; None where nothing is known."""
-    name = operator.removeprefix("aten::").rstrip("_")
-    tensors = inputs.tensors
-    product = matmul(name, inputs)
-    batch, m, k, n = product or (0, 0, 0, 0)
-    if not tensors:  # dimensions without types, as in NVTX ranges: they tell FLOPs and no bytes
-        return Cost(matmul_flops(batch, m, n, k), -1) if product else None
-    size = tensors[0][1]
-    read = sum(math.prod(dims) * item for dims, item in tensors)
-    if product:
-        return Cost(matmul_flops(batch, m, n, k), read + matmul_elements(batch, m, n, k)[2] * size)
-    if name in _LEFT:
-        return Cost(-1, read)
-    if name in _CONVOLUTIONS:
-        made = _convolution(name, inputs)
-        return Cost(-1, read) if made is None else Cost(convolution_flops(*made[0]), read + made[1] * size)
-    return Cost(0, _moved(operator, name, inputs, read))
+    if operator.startswith("triton_"):
+        return Cost(0, compiled_kernels.bytes_moved(operator, inputs)) if inputs.tensors else None
+    space, _, name = operator.rpartition("::")
+    plain = name.rstrip("_")
+    if space == "aten" and plain in _LEFT:
+        return _product(plain, inputs)
+    if not inputs.tensors:  # dimensions without types, as in NVTX ranges: they tell FLOPs of products and no bytes
+        return None
+    if space != "aten":
+        return Cost(*custom_operators.cost(space, name, inputs))
+    if plain in CONVOLUTIONS:
+        return Cost(*convolution(plain, inputs))
+    if plain in BACKWARD:
+        return Cost(*convolution_backward(plain, inputs))
+    return Cost(0, bytes_moved(name, inputs))
 
 
-_READS_ONLY = re.compile(
-    r"^(mean|sum|prod|amax|amin|max|min|argmax|argmin|all|any|norm|linalg_vector_norm|var|std|var_mean|\w*_pool\dd\w*|"
-    r"_local_scalar_dense|item|copy|_foreach_copy|equal|is_nonzero)$"
-)
-"""What writes little beside what it reads; `copy_` names its target among its inputs, as kernels of Triton do."""
-_VIEWS = re.compile(rf"^aten::({NO_WORK})$")
-_PARTS = re.compile(r"^triton_.*_(slice|select|index|gather|embedding)(_|$)")
-"""Kernels of torch.compile that read a part of some input: they name the whole of it."""
-_PICKS = re.compile(r"^(index|_?index_put\w*|index_select|index_add|index_copy|scatter\w*|take|masked_\w+)$")
-
-_RESIZES = re.compile(r"upsample|interpolate|grid_sampl")
-"""What writes another number of elements than it reads, which its inputs alone do not tell."""
-_TABLES = re.compile(r"cache|rotary|(^|_)rope(_|$)")
-"""What takes a whole cache or table and touches a few of its rows."""
+ADDITIONS = ("aten::add_", "aten::add")
 
 
-def _moved(operator: str, name: str, inputs: Inputs, read: int) -> int:
-    """Bytes of an operator that is no product: inputs and output once; -1 where its inputs do not tell."""
-    tensors = inputs.tensors
-    largest = max(math.prod(dims) * item for dims, item in tensors)
-    if _VIEWS.match(operator):
+def adds_bias(operator: str, inputs: Inputs, given: Inputs) -> int:
+    """Bytes of the bias of a convolution where the addition of the inputs `given` adds it: it does not read that."""
+    name = operator.removeprefix("aten::")
+    if name not in CONVOLUTIONS or given.tensor(0) is None or given.tensor(0) != output_dims(name, inputs):
         return 0
-    if name in ("cat", "stack"):
-        return 2 * read
-    if name in ("fill", "zero"):
-        return largest
-    if name in ("embedding", "gather"):  # of the table, only the rows that are asked for
-        table, at = inputs.tensor(0), inputs.tensor(1 if name == "embedding" else 2)
-        if table is None or at is None:
-            return -1
-        found = math.prod(at) * (table[-1] if name == "embedding" else 1)
-        return 2 * found * tensors[0][1] + math.prod(at) * tensors[-1][1]
-    if any(unknown.search(name) for unknown in (_PICKS, _TABLES, _RESIZES, _PARTS)):
-        return -1
-    return read if _READS_ONLY.match(name) or operator.startswith("triton_") else read + largest
+    return bias(inputs)
+
+
+def _product(name: str, inputs: Inputs) -> Cost | None:
+    """FLOPs and bytes of a matrix product; None where it has neither."""
+    sizes = matmul(name, inputs)
+    flops = matmul_flops(*_in_order(sizes)) if sizes else -1
+    if not inputs.tensors:
+        return Cost(flops, -1) if sizes else None
+    if sizes is None:
+        return Cost(-1, -1)
+    batch, m, _, n = sizes
+    try:
+        outs = written_only(name, inputs)
+        read = sum(inputs.size(i) for i in range(len(inputs)) if i not in outs)
+        if _LEFT[name] and inputs.value(3) in ("0", "0.", "0.0"):  # beta: what is added to is not read
+            read -= inputs.size(0)
+        written = sum(inputs.size(i) for i in outs) or batch * m * n * _item_of_product(name, inputs)
+    except NotToldError:
+        return Cost(flops, -1)
+    return Cost(flops, read + written)
+
+
+def _in_order(sizes: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    batch, m, k, n = sizes
+    return batch, m, n, k
+
+
+def _item_of_product(name: str, inputs: Inputs) -> int:
+    """Bytes of an element of a product: as its factors, but int32 of int8, and what a scaled one is asked for."""
+    if name == "_int_mm":
+        return 4
+    if name == "_scaled_mm":
+        asked = next((value for value in inputs.concrete[2:] if value in CODE_BYTES), "")
+        return CODE_BYTES.get(asked, inputs.item(0))
+    return inputs.item(_LEFT[name])
 
 
 def matmul(name: str, inputs: Inputs) -> tuple[int, int, int, int] | None:
@@ -111,83 +119,3 @@ _LEFT = {
     **dict.fromkeys(("addmm", "_addmm_activation", "baddbmm", "addmv"), 1),
 }
 """Operator of a product -> position of its left factor; the right one follows, transposed for `linear`."""
-
-
-class _At(NamedTuple):
-    """Positions of a convolution's numbers among its inputs; -1: it has none. Output padding and groups are looked up
-    only where it is transposed."""
-
-    stride: int
-    padding: int
-    dilation: int = -1
-    transposed: int = -1
-    output_padding: int = -1
-    groups: int = -1
-
-
-_ALWAYS = -2
-"""In place of the position of the flag `transposed`: it always is."""
-_CONVOLUTIONS = {
-    "convolution": _At(3, 4, 5, 6, 7, 8),
-    "_convolution": _At(3, 4, 5, 6, 7, 8),
-    "conv1d": _At(3, 4, 5),
-    "conv2d": _At(3, 4, 5),
-    "conv3d": _At(3, 4, 5),
-    "cudnn_convolution_relu": _At(3, 4, 5),
-    "cudnn_convolution": _At(3, 2, 4),
-    "miopen_convolution": _At(4, 3, 5),
-    "miopen_depthwise_convolution": _At(4, 3, 5),
-    "mkldnn_convolution": _At(4, 3, 5),
-    "_conv_depthwise2d": _At(4, 5, 6),
-    "conv_depthwise3d": _At(4, 5, 6),
-    "_slow_conv2d_forward": _At(4, 5),
-    "slow_conv3d_forward": _At(4, 5),
-    "slow_conv_dilated2d": _At(4, 5, 6),
-    "slow_conv_dilated3d": _At(4, 5, 6),
-    "conv_transpose1d": _At(3, 4, 7, _ALWAYS, 5, 6),
-    "conv_transpose2d": _At(3, 4, 7, _ALWAYS, 5, 6),
-    "conv_transpose3d": _At(3, 4, 7, _ALWAYS, 5, 6),
-    "slow_conv_transpose2d": _At(4, 5, 7, _ALWAYS, 6),
-    "slow_conv_transpose3d": _At(4, 5, 7, _ALWAYS, 6),
-    "cudnn_convolution_transpose": _At(4, 2, 5, _ALWAYS, 3, 6),
-    "miopen_convolution_transpose": _At(5, 3, 6, _ALWAYS, 4, 7),
-}
-
-
-def _convolution(name: str, inputs: Inputs) -> tuple[tuple[int, int], int] | None:
-    """(`rules.convolution_dims`, elements of the output) of a convolution, transposed or not."""
-    x, w = inputs.tensor(0), inputs.tensor(1)
-    if x is None or w is None or len(x) != len(w) or len(x) < 3:
-        return None
-    at = _CONVOLUTIONS[name]
-    stride, padding, dilation = (_numbers(inputs.value(i) if i >= 0 else "[1]", len(x) - 2) for i in at[:3])
-    if stride is None or padding is None or dilation is None:
-        return None
-    if at.transposed == _ALWAYS or (at.transposed >= 0 and inputs.value(at.transposed) == "True"):
-        extra = _numbers(inputs.value(at.output_padding), len(x) - 2) or (0,) * (len(x) - 2)
-        size = [
-            max(0, (i - 1) * s - 2 * p + d * (f - 1) + 1 + e)
-            for i, p, d, f, s, e in zip(x[2:], padding, dilation, w[2:], stride, extra, strict=True)
-        ]
-        count = whole(inputs.value(at.groups) if at.groups >= 0 else 1, 1, MOST_DIM)
-        out = (x[0], w[1] * (count or 1), *size)
-        return convolution_dims(x, w, out, transposed=True), math.prod(out)
-    size = [
-        max(0, (i + 2 * p - d * (f - 1) - 1) // max(s, 1) + 1)
-        for i, p, d, f, s in zip(x[2:], padding, dilation, w[2:], stride, strict=True)
-    ]
-    out = (x[0], w[0], *size)
-    return convolution_dims(x, w, out), math.prod(out)
-
-
-def _numbers(text: str, count: int) -> tuple[int, ...] | None:
-    """ "[2, 2]" -> (2, 2), one number repeated `count` times; None for anything else."""
-    if not (text.startswith("[") and text.endswith("]")):
-        return None
-    try:
-        found = tuple(int(float(part)) for part in text[1:-1].split(",", MOST_NUMBERS) if part.strip())
-    except (ValueError, OverflowError):
-        return None
-    if any(abs(each) > MOST_DIM for each in found):
-        return None
-    return found * count if len(found) == 1 else found if len(found) == count else None

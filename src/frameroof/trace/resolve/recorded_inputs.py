@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from ...dtypes import TRACE_BYTES, TRACE_NAMES
+from ...dtypes import BITS, TRACE_BYTES, TRACE_NAMES, UNRECORDED
 from ..read.columns import Arguments
 
 Dims = tuple[int, ...]
@@ -16,13 +18,63 @@ MOST_DIM, MOST_ELEMENTS = 2**48, 2**52
 """The largest dimension and the most elements of a tensor that are believed."""
 
 
+LIST = "TensorList"
+"""How a list of tensors is typed; the types of its tensors are not recorded."""
+
+
+class NotToldError(Exception):
+    """What the recorded inputs of a call do not tell."""
+
+
 @dataclass(frozen=True)
 class Inputs:
-    """The recorded inputs of one call: dimensions (None for what is no tensor), types, values of scalars as text."""
+    """The recorded inputs of one call: dimensions (None for what is no tensor), types, values of scalars as text.
+
+    `list_item` is the bytes of an element of the tensors in lists: a trace holds no type of theirs.
+    """
 
     dims: tuple[Dims | tuple[Dims, ...], ...]
     types: tuple[str, ...]
     concrete: tuple[str, ...]
+    list_item: int = BITS[UNRECORDED] // 8
+
+    def __len__(self) -> int:
+        return len(self.dims)
+
+    def type(self, index: int) -> str:
+        """The type of the input at `index`; "" if it was not recorded."""
+        return self.types[index] if index < len(self.types) else ""
+
+    def is_list(self, index: int) -> bool:
+        """Whether a list of tensors stands at `index`."""
+        dims = self.dims[index] if index < len(self.dims) else ()
+        return self.type(index) == LIST or bool(dims and not isinstance(dims[0], int))
+
+    def is_tensor(self, index: int) -> bool:
+        """Whether one tensor stands at `index`, be it of no dimensions."""
+        return self.tensor(index) is not None or self.type(index) in TRACE_BYTES
+
+    def item(self, index: int) -> int:
+        """Bytes of an element of the tensor, or of those in the list, at `index`; `NotToldError` for another type."""
+        if self.is_list(index):
+            return self.list_item
+        try:
+            return TRACE_BYTES[self.type(index)]
+        except KeyError:
+            raise NotToldError from None
+
+    def elements(self, index: int) -> int:
+        """Elements of the tensor, or of all in the list, at `index`; 0 for what is neither."""
+        dims = self.dims[index] if index < len(self.dims) else ()
+        if not dims:
+            return 0
+        listed = dims if self.is_list(index) else (dims,)
+        return sum(math.prod(each) for each in listed)  # type: ignore[arg-type,misc]
+
+    def size(self, index: int) -> int:
+        """Bytes of what stands at `index`: 0 for what is no tensor or has no dimensions."""
+        found = self.elements(index)
+        return found * self.item(index) if found else 0
 
     def tensor(self, index: int) -> Dims | None:
         """Dimensions of the tensor at `index`, or None."""
@@ -42,7 +94,7 @@ class Inputs:
             if isinstance(dims[0], int):
                 found.append((dims, size))
             else:
-                found += [(d, size or 2) for d in dims if d]
+                found += [(d, size or self.list_item) for d in dims if d]
         return [(dims, size) for dims, size in found if size]
 
     @property
@@ -53,6 +105,24 @@ class Inputs:
     def value(self, index: int) -> str:
         """The scalar at `index` as text; "" if it was not recorded."""
         return self.concrete[index] if 0 <= index < len(self.concrete) else ""
+
+
+_ELEMENT = re.compile(
+    r"OpaqueType<(?P<size>\d+)|[<, ](?P<type>double|float|c10::Half|c10::BFloat16|__half|__hip_bfloat16|__nv_bfloat16|"
+    r"long|int|bool|unsigned char)[,>]"
+)
+
+
+@lru_cache(maxsize=4096)
+def element_of(kernel: str) -> int | None:
+    """Bytes of an element that a kernel over a list of tensors works on, from its template; None where not told.
+
+    Seen: ``CatArrayBatchedCopy<at::native::OpaqueType<2u>, …>``, ``multi_tensor_apply_kernel<…, Functor<float, …>>``.
+    """
+    found = _ELEMENT.search(kernel)
+    if found is None:
+        return None
+    return int(found["size"]) if found["size"] else TRACE_BYTES.get(found["type"], 2)
 
 
 def parse(arguments: Arguments) -> Inputs | None:
