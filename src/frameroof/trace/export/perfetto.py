@@ -20,6 +20,7 @@ from ...outside import clean
 from ...written import encoded, writing_whole
 from ..find.idle import Idle
 from ..find.stages import Stage
+from ..read import near_json
 from ..read.file import BOM, TraceFile, is_sqlite, open_trace
 from ..read.pieces import PieceReader
 from ..read.repair import BLANK, BROKEN, Repairer, lenient_header
@@ -211,10 +212,12 @@ class _Copier(PieceReader):
             self.begun = True
 
     def sound(self, text: bytes) -> bool:
-        """Copy text that is JSON as it is."""
+        """Copy text that is JSON as it is, or is so when what is no JSON has left it."""
         text = text.strip(BLANK)
         if not _is_json(b"[" + text + b"]"):
-            return False
+            text = near_json.mended(b"[" + text + b"]")[0][1:-1].strip(BLANK)
+            if not _is_json(b"[" + text + b"]"):
+                return False
         self.write(_as_utf8(text))
         return True
 

@@ -13,7 +13,7 @@ from .columns import Problem, Trace
 from .decode_process import DecodeProcess, Unsound, worthwhile
 from .events import CATEGORIES, Args, Event, ExactEvent, Header, Kind
 from .file import BOM, LIMIT_BYTES, TraceError, TraceFile, is_sqlite, open_trace
-from .pieces import PieceReader
+from .pieces import PieceReader, first_end
 from .repair import BLANK, BROKEN, Repairer, in_brackets, lenient_header
 from .timestamps import needs_digits
 
@@ -24,6 +24,7 @@ _ARGS = msgspec.json.Decoder(Args | None)
 _HEADER = msgspec.json.Decoder(Header)
 _FRAMES = frozenset(category for category, kind in CATEGORIES.items() if kind == Kind.PYTHON)
 _KEY = b'"traceEvents"'
+_NOTHING = BLANK + b"\0" + BOM
 
 
 class _Whole(Header):
@@ -154,16 +155,16 @@ class _Reader(PieceReader):
             if not self.listed:  # the array format of Chrome may end anywhere
                 self._note("the list of events has no end: the file was cut off", "read up to there")
             return
-        if self.dropped:
-            self._note(f"{self.dropped} bytes of text behind the events, beyond what is kept", "left out")
         tail = tail.strip()
         if self.listed:
-            if tail not in (b"", b"}"):
-                self._note("text behind the list of events", f"left out ({len(tail)} bytes)")
-            return
-        if tail == b"}":
+            self._left_out(tail.lstrip(_NOTHING + b"}"))
             return
         text = b"{" + tail.lstrip(BLANK)
+        end = first_end(text)
+        self._left_out(text[end:].lstrip(_NOTHING) if end else b"")
+        text = text[:end]
+        if text == b"{}":
+            return
         if _KEY in text:
             self._more_events(text)
         try:
@@ -173,6 +174,15 @@ class _Reader(PieceReader):
             if b'"ph"' in text:  # the list was not over
                 self.builder.add(self.repairer.events(text, True)[0], self.number)
             self._note(f"what stands behind the events is broken: {error}", "read field by field")
+
+    def _left_out(self, rest: bytes) -> None:
+        """What stands behind the end of the file's own document."""
+        size = len(rest) + self.dropped
+        if rest[:1] in (b"{", b"[") and b'"ph"' in rest:
+            what = "another JSON document behind the first, which alone is read"
+            self._note(what, f"left out ({size} bytes); give each document a file of its own")
+        elif size:
+            self._note("text behind the end of the file's JSON", f"left out ({size} bytes)")
 
     def _more_events(self, text: bytes) -> None:
         """`traceEvents` a second time."""
@@ -199,7 +209,8 @@ class _Reader(PieceReader):
 
     def _header(self) -> Header:
         if self.listed:
-            self._note("the file is a bare list of events: it names no device, version or date", "read as such")
+            what = "events one a line" if self.source.lines else "a bare list of events"
+            self._note(f"the file is {what}: it names no device, version or date", "read as such")
             return Header()
         try:
             return _HEADER.decode(self.source.header.removeprefix(BOM) + b"]}")

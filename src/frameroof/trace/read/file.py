@@ -12,7 +12,7 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from ...files import check_file, opened
@@ -36,6 +36,8 @@ _WORTH_A_THREAD = 1 << 19
 
 _OPEN = re.compile(rb'"traceEvents"\s*:\s*\[')
 _BORDERS = (re.compile(rb'\}\s*,\s*(?=\{\s*"ph")'), re.compile(rb'\}\s*,\s*(?=\{\s*"|\{\s*\})'))
+_EVENT_FIRST = re.compile(rb'\{\s*"(?:ph|cat|name|pid|tid|ts|dur|args|id|bp)"\s*:')
+_LINE_END = re.compile(rb"\}[ \t\r]*\n\s*\{")
 _ESCAPED = re.compile(rb"\\.", re.S)
 _WINDOW = 1 << 16
 _SEAM = 1 << 10  # blanks between two events are fewer
@@ -66,9 +68,13 @@ class TraceFile:
     text_bytes: int = 0
     """Text seen so far, unpacked."""
     problems: list[str] = field(default_factory=list)
+    lines: bool = False
+    """Whether the file is no list, but one event behind the other, a line each."""
     header: bytes = b""
     """The text before the first event, up to the bracket that opens the events; b"[" for a bare list."""
     _ahead: Ahead | None = None
+    _begun: bytes = b""
+    """The text that was read before it was known to be lines."""
 
     def begin(self) -> TraceFile:
         """Unpack a compressed file from now on, ahead of its use, beside whatever else is done first."""
@@ -90,7 +96,7 @@ class TraceFile:
         """
         blocks = self._blocks()
         rest, known, left_out = self._read_header(blocks), 0, 0  # in `known` bytes of `rest` there is no border
-        for block in blocks:
+        for block in self._in_commas(chain([self._begun], blocks)) if self.lines else blocks:
             before, block = (rest, block) if len(block) >= PIECE_BYTES else (b"", rest + block)
             if len(before) + len(block) < PIECE_BYTES:
                 rest = block
@@ -126,11 +132,24 @@ class TraceFile:
                 return buffer[found:]
             if (start and start[:1] != b"{") or len(buffer) > LONGEST_HEAD:
                 break
+        if _EVENT_FIRST.match(start := buffer.removeprefix(BOM).lstrip(_BLANK)):
+            self.header, self.lines, self._begun = b"[", True, start
+            return b""
         what = "is empty" if not buffer.strip(_BLANK) else "holds no list of events (`traceEvents`), so it is no trace"
         for magic, name in _OTHER_FORMATS.items():
             if buffer.startswith(magic):
                 what = f"is {name}; a trace is JSON text, plain or compressed with gzip"
         raise TraceError(f"{self.path} {what}" + "".join(f" ({problem})" for problem in self.problems))
+
+    def _in_commas(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        """Blocks of text whose lines are events, with commas between these."""
+        kept = b""
+        for block in blocks:
+            text = _LINE_END.sub(b"},{", kept + block)
+            end = text.rstrip(_BLANK)
+            kept = text[len(end) - end.endswith(b"}") :]  # the comma may be due behind it
+            yield text[: len(text) - len(kept)]
+        yield kept
 
     def _blocks(self) -> Iterator[bytes]:
         self.begin()

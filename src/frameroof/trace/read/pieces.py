@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .columns import Array
 from .file import TraceFile
 from .repair import BLANK
 
@@ -15,7 +16,7 @@ LONGEST_CARRY = 2 << 20
 LONGEST_TAIL = 16 << 20
 """The most text behind the events that is kept."""
 _ESCAPED = re.compile(rb"\\.", re.S)
-_BEHIND = re.compile(rb'\s*(?:\}|,\s*"|\Z)')
+_BEHIND = re.compile(rb'\s*(?:\}|,\s*"|[\[{]|\Z)')
 
 
 class PieceReader:
@@ -95,6 +96,27 @@ class Ends:
 
 def ends(text: bytes) -> Ends:
     """Count the brackets of sound text that starts at an event; in broken text the answer may be wrong."""
+    places, depth = _brackets(text)
+    over = np.flatnonzero(depth < 0)
+    last = int(over[0]) if len(over) else len(places)
+    signs = np.frombuffer(text, dtype=np.uint8)
+    whole = np.flatnonzero((depth[:last] == 0) & (signs[places[:last]] == ord("}")))
+    return Ends(
+        event=int(places[whole[-1]]) + 1 if len(whole) else 0,
+        events=int(places[last]) if len(over) else None,
+        open=bool(len(depth) and depth[-1] > 0),
+    )
+
+
+def first_end(text: bytes) -> int | None:
+    """Where the first object or list of sound text ends; None where none does."""
+    places, depth = _brackets(text)
+    over = np.flatnonzero(depth == 0)
+    return int(places[over[0]]) + 1 if len(over) else None
+
+
+def _brackets(text: bytes) -> tuple[Array, Array]:
+    """(the places of brackets outside of strings, how many are open behind each)."""
     if b"\\" in text:
         text = _ESCAPED.sub(b"__", text)
     signs = np.frombuffer(text, dtype=np.uint8)
@@ -102,12 +124,4 @@ def ends(text: bytes) -> Ends:
     opens = (signs == ord("{")) | (signs == ord("["))
     closes = (signs == ord("}")) | (signs == ord("]"))
     places = np.flatnonzero((opens | closes) & outside)
-    depth = np.cumsum(np.where(opens[places], 1, -1))
-    over = np.flatnonzero(depth < 0)
-    last = int(over[0]) if len(over) else len(places)
-    whole = np.flatnonzero((depth[:last] == 0) & (signs[places[:last]] == ord("}")))
-    return Ends(
-        event=int(places[whole[-1]]) + 1 if len(whole) else 0,
-        events=int(places[last]) if len(over) else None,
-        open=bool(len(depth) and depth[-1] > 0),
-    )
+    return places, np.cumsum(np.where(opens[places], 1, -1))

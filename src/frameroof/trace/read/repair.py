@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from . import near_json
 from .columns import Problem
 from .events import Args, ExactEvent, Header
 
@@ -49,6 +50,7 @@ _END = rb"|\s*\}\s*(?:[,}\]]|\Z))"
 _CLOSING = re.compile(rb'"(?=\s*,\s*"(?:' + _KEYS + rb')"\s*:' + _END)
 _ANY_CLOSING = re.compile(rb'"(?=\s*,\s*"[^"\\\x00-\x1f]{1,80}"\s*:' + _END)
 _SPECIAL = re.compile(rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})|["\\\x00-\x1f]')
+_NO_JSON = "characters or numbers that JSON does not allow"
 _ARGS = msgspec.structs.fields(Args)
 _TEXTS = {field.name for field in _ARGS if field.type == (str | None)}
 _PHASE = re.compile(r"[A-Za-z()]\Z")
@@ -83,6 +85,15 @@ class Repairer:
             return decode(listed)
         except BROKEN:
             pass
+        near, count = near_json.mended(listed)
+        if count:
+            try:
+                found = decode(near)
+            except BROKEN:
+                pass
+            else:
+                self.mended[_NO_JSON] += count
+                return found
         try:
             raws = _RAW_LIST.decode(listed)
         except BROKEN:
@@ -116,7 +127,7 @@ class Repairer:
         except msgspec.ValidationError:
             cause = "values of a wrong type"
         except BROKEN:
-            cause = "characters or numbers that JSON does not allow"
+            cause = _NO_JSON
         if text[:1] != b"{":
             self._lose(text)
             return None
