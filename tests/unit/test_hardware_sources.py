@@ -29,7 +29,7 @@ tdp_w = 100
 
 
 def test_every_device_and_price_has_a_source_and_a_date():
-    assert len(devices()) == 55
+    assert len(devices()) == 58
     for one in devices():
         assert one.source, one.name
         assert all(source.strip() for source in one.source), one.name
@@ -191,7 +191,7 @@ def test_the_unconfirmed_are_listed(capsys, monkeypatch):
     assert "bf16" not in listed["H100-SXM5-80GB"]["unconfirmed"]
     status, said = run(capsys, monkeypatch, "hardware", "--unconfirmed")
     assert status == 0
-    assert "of 55 machines" in said
+    assert "of 58 machines" in said
     assert "seed:" not in said
     status, said = run(capsys, monkeypatch, "hardware", "n150", "--unconfirmed")
     assert status == 0

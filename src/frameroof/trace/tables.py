@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import TORCH, unit_of
-from ..hardware import Device, device
+from ..hardware import Device
 from ..roofline import Roofline
 from ..run import Coverage, GroupRow, ModuleRow, OperatorRow, ShapeRow, Summary
 from .find.idle import Idle
 from .find.stages import Stage
+from .find.which_device import device_name
 from .grouped import Grouped
 from .read.columns import Array
 from .read.events import Kind
@@ -25,26 +26,6 @@ from .resolve.work_table import WorkTable
 SHORT_NS = 10_000
 MOST_LEVELS = 100
 """Modules inside each other that a path may name; what is deeper is one."""
-
-
-def known_device(work_table: WorkTable) -> Device | None:
-    """The device that the trace names, as `frameroof hardware` knows it; None if it does not."""
-    named = device_name(work_table)
-    if named is None:
-        return None
-    try:
-        return device(named)
-    except ValueError:
-        return None
-
-
-def device_name(work_table: WorkTable) -> str | None:
-    """The name in the file of the device that did the work; ROCm numbers devices otherwise than it lists them."""
-    listed = work_table.trace.header.devices
-    if work_table.on_cpu or not listed:
-        return None
-    used = {int(d) for d in work_table.device.tolist()}
-    return next((d.name for d in listed if d.id in used and d.name), listed[0].name or None)
 
 
 _TF32 = re.compile(r"tf32|xf32|tensorop_s\d+gemm", re.IGNORECASE)

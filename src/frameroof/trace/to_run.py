@@ -28,6 +28,7 @@ from .find.repeated_text_kv import find_text_kv
 from .find.stages import UNLINKED, Stage, find_stages
 from .find.step_table import step_table
 from .find.steps import find_steps
+from .find.which_device import known_device
 from .find.window import Cut, attention_inside, by_step, cut_table, ends, idle_inside
 from .find.window import between as by_range
 from .grouped import Grouped
@@ -38,7 +39,7 @@ from .resolve.attention_call import AttentionCall
 from .resolve.cost_of_work import account, hidden, reclassify
 from .resolve.graph_capture import read_capture, with_capture
 from .resolve.work_table import HOST_TIMES, WorkTable, make_work_table
-from .tables import Table, common, known_device
+from .tables import Table, common
 
 
 def analyze(  # nine arguments: the trace, and one an option of the command

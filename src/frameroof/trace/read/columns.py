@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...outside import MOST_QUOTED, clean
-from .events import Header, Kind
+from .events import WAVEFRONT, Header, Kind
 from .launch_arrows import LaunchArrows
 
 Array = np.ndarray[Any, Any]
@@ -126,7 +126,9 @@ class Trace:
     @property
     def is_rocm(self) -> bool:
         """Whether an AMD runtime wrote it."""
-        return self.header.hip_runtime is not None or any("AMD" in d.name for d in self.header.devices)
+        return self.header.hip_runtime is not None or any(
+            "AMD" in d.name or (not d.name and d.warp == WAVEFRONT) for d in self.header.devices
+        )
 
 
 def kinds(array: Array, *wanted: Kind) -> Array:

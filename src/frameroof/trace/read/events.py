@@ -108,12 +108,19 @@ class ExactEvent(msgspec.Struct, gc=False):
     args: Args | None = None
 
 
+WAVEFRONT = 64
+"""Threads of a wavefront of AMD's accelerators; NVIDIA's warps have 32, and its devices have names."""
+
+
 class DeviceProperties(msgspec.Struct, gc=False):
     """One entry of `deviceProperties`."""
 
     id: int | str | None = None
     name: str = ""
     total_memory: int | None = msgspec.field(name="totalGlobalMem", default=None)
+    units: int | float | str | None = msgspec.field(name="numSms", default=None)
+    """Multiprocessors or compute units."""
+    warp: int | float | str | None = msgspec.field(name="warpSize", default=None)
 
 
 class Distributed(msgspec.Struct, gc=False):
