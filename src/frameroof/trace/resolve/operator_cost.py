@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ...dtypes import CODE_BYTES
 from ...rules import matmul_flops
-from . import compiled_kernels, custom_operators
+from . import compiled_kernels, custom_operators, experts
 from .bytes_moved import bytes_moved
 from .convolutions import BACKWARD, CONVOLUTIONS, bias, convolution, convolution_backward, output_dims
 from .recorded_inputs import Inputs, NotToldError
@@ -41,6 +41,9 @@ def cost(operator: str, inputs: Inputs) -> Cost | None:
         return _product(plain, inputs)
     if not inputs.tensors:  # dimensions without types, as in NVTX ranges: they tell FLOPs of products and no bytes
         return None
+    of_experts = experts.flops(operator, inputs)
+    if of_experts is not None:
+        return Cost(of_experts, -1)
     if space != "aten":
         return Cost(*custom_operators.cost(space, name, inputs))
     if plain in CONVOLUTIONS:
