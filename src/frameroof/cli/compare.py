@@ -18,7 +18,8 @@ def compare(  # one argument an option
     fail_on: Annotated[
         str | None,
         typer.Option(
-            help="Exit code 1 if worse: METRIC>X% or METRIC>X%&Y; several with commas: total>5%&2ms,kernels>10%."
+            help="Exit code 1 if worse, or not comparable: METRIC>X% or METRIC>X%&Y; several with commas: "
+            "total>5%&2ms,kernels>10%."
         ),
     ] = None,
     step: StepOption = None,
@@ -47,6 +48,9 @@ def compare(  # one argument an option
         sys.stdout.write(report.markdown(found, checks, top))
     else:
         report.print_comparison(found, checks, top)
+    if rules and found.incomparable:
+        complain(f"check failed: these runs cannot be compared: {'; '.join(found.incomparable)}")
+        raise typer.Exit(1)
     exceeded = [check.sentence for check in checks if check.exceeded]
     if exceeded:
         complain(f"check failed: {'; '.join(exceeded)}")

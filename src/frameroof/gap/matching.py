@@ -61,7 +61,8 @@ def _plain(name: str) -> str:
     return _SAME.get(name.rstrip("_"), name.rstrip("_"))
 
 
-def _keys_of(row: ShapeRow) -> Keys:
+def keys_of(row: ShapeRow) -> Keys:
+    """What identifies the operation of a row of shapes."""
     base = row.name.removeprefix("aten::")
     inputs = Inputs(tuple(_tuples(d) for d in row.dims), (), ())
     if row.class_ == "convolution" and row.flops and row.count and len(row.dims) > 1 and row.dims[1]:
@@ -86,7 +87,7 @@ def _elements(dims: Sequence[Any]) -> int:
 
 def name_shape(made: GapRow, row: ShapeRow, index: Index) -> None:
     """Name the workload's operation that a row of shapes is, if there is one."""
-    _match(made, index, *_keys_of(row))
+    _match(made, index, *keys_of(row))
     if not made.path and row.name.startswith("triton_"):
         _match_fused(made, index)
 

@@ -25,7 +25,7 @@ def print_comparison(comparison: Comparison, checks: Sequence[Check], most: int 
     for name, side in (("before", comparison.before), ("after", comparison.after)):
         page.print(f"{name:7} {side.path} on {side.device or 'an unknown device'}", style="bold")
     page.print(headline(comparison))
-    for note in comparison.notes:
+    for note in [*_not_comparable(comparison), *comparison.notes]:
         page.print(note, style="yellow")
     page.print(table(COLUMNS, map(_cells, _whole(comparison)), text=("",)))
     for group, title in TABLES:
@@ -45,7 +45,7 @@ def markdown(comparison: Comparison, checks: Sequence[Check], most: int = 12) ->
     """A comparison as a comment for a pull request."""
     lines = [f"### {escaped(headline(comparison))}", ""]
     lines += [f"- **{'FAILED' if c.exceeded else 'passed'}** {escaped(c.sentence)}" for c in checks]
-    lines += [f"- {escaped(note)}" for note in comparison.notes]
+    lines += [f"- {escaped(note)}" for note in [*_not_comparable(comparison), *comparison.notes]]
     shown = list(_whole(comparison))
     for group, _ in TABLES[:2]:
         shown += _biggest(comparison, group, most)[0]
@@ -61,6 +61,11 @@ def markdown(comparison: Comparison, checks: Sequence[Check], most: int = 12) ->
     sides = (f"{side.path} on {side.device or 'an unknown device'}" for side in (comparison.before, comparison.after))
     lines += [f"<sub>{escaped(', '.join(sides))}. {_small_print(comparison)}</sub>"]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)) + "\n"
+
+
+def _not_comparable(comparison: Comparison) -> Iterator[str]:
+    if comparison.incomparable:
+        yield f"These runs cannot be compared: {'; '.join(comparison.incomparable)}."
 
 
 def headline(comparison: Comparison) -> str:
@@ -91,7 +96,8 @@ def _biggest(comparison: Comparison, group: str, most: int) -> tuple[list[Change
     shown = rows[:most]
     if group == "stage":
         calls = {c.name: c for c in comparison.of("call")}
-        shown = [row for c in shown for row in (c, calls.get(c.name, c)) if row is c or not _alike(row, c)]
+        of_stage = [(c, calls.get(c.name)) for c in shown]
+        shown = [row for c, call in of_stage for row in (c, call) if row and (row is c or not _alike(row, c))]
     return shown, len(comparison.of(group)) - len(rows)
 
 
@@ -144,8 +150,16 @@ def _advice(found: Sequence[AdviceOutcome]) -> Iterator[str]:
         yield "Advice on the run before that no longer applies, and what it brought (measured on what it was about):"
     for b in found:
         times = f"{_s(b.before_ns)} -> {_s(b.after_ns)}"
-        how = f"brought {_s(b.brought_ns)}" if b.brought_ns >= 0 else f"lost {_s(-b.brought_ns)}"
-        yield f"- {b.title}: {how} of at most {_s(b.bound_ns)} ({b.concerns}: {times})"
+        yield f"- {b.title}: {_outcome(b)} of at most {_s(b.bound_ns)} ({b.concerns}: {times})"
+
+
+def _outcome(b: AdviceOutcome) -> str:
+    """What it brought or lost, if that is more than noise."""
+    if b.brought_ns is not None:
+        return f"brought {_s(b.brought_ns)}" if b.brought_ns >= 0 else f"lost {_s(-b.brought_ns)}"
+    if b.noise_ns is None:
+        return "how much of the change is noise is not known, for nothing repeats often enough;"
+    return f"no change beyond the noise of its repetitions ({_s(b.noise_ns)}),"
 
 
 def _s(ns: float) -> str:

@@ -5,6 +5,7 @@ Advice is told apart by its id and what it concerns, never by its words: those h
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from ..hardware import Device, device
 from ..recorded import Advice, concerns
 from ..recorded.concerns import Concern
 from ..run import Run, SyncRow, probed_device
+from .noise import noise_ns
 
 Key = tuple[str, Concern]
 
@@ -30,11 +32,19 @@ class AdviceOutcome:
     """The time that it was about."""
     before_ns: int
     after_ns: int
+    noise_ns: float | None = None
+    """How much of the difference may be noise (`noise`); None where nothing in one of the runs repeats."""
 
     @property
-    def brought_ns(self) -> int:
+    def difference_ns(self) -> int:
         """How much shorter that time is; negative: longer."""
         return self.before_ns - self.after_ns
+
+    @property
+    def brought_ns(self) -> int | None:
+        """The difference, where it is more than noise; None where it is not, or noise is not known."""
+        beyond = self.noise_ns is not None and abs(self.difference_ns) > self.noise_ns
+        return self.difference_ns if beyond else None
 
 
 def advice_outcomes(before: Run, after: Run) -> list[AdviceOutcome]:
@@ -49,8 +59,17 @@ def advice_outcomes(before: Run, after: Run) -> list[AdviceOutcome]:
     for (name, about), given in gone.items():
         bound = round(sum(advice.max_gain_s for advice in given) * 1e9)
         times = measure(about, before), measure(about, after, moved)
-        found.append(AdviceOutcome(name, given[0].title, bound, words(about), *times))
+        found.append(
+            AdviceOutcome(name, given[0].title, bound, words(about), *times, _noise(about, times, before, after))
+        )
     return found
+
+
+def _noise(about: Concern, times: tuple[int, int], before: Run, after: Run) -> float | None:
+    """The noise of a difference of two times."""
+    sides = [noise_ns(about, ns, run) if ns else 0.0 for ns, run in zip(times, (before, after), strict=True)]
+    known = [side for side in sides if side is not None]
+    return math.hypot(*known) if len(known) == 2 and any(times) else None
 
 
 def has_ids(run: Run) -> bool:

@@ -16,6 +16,7 @@ from ..recorded import Environment
 from ..run import AttentionRow, Run
 from ..trace.runs import run_of
 from .advice_outcomes import AdviceOutcome, advice_outcomes, has_ids
+from .comparable import incomparable
 from .samples import judge
 
 GROUPS = ("run", "measured", "idle", "class", "stage", "call", "operator", "attention", "kernel")
@@ -82,6 +83,8 @@ class Comparison:
     brought: list[AdviceOutcome]
     notes: list[str] = field(default_factory=list)
     """What makes the two runs less than comparable."""
+    incomparable: list[str] = field(default_factory=list)
+    """Why they cannot be compared at all (`comparable`); empty where they can."""
 
     def of(self, group: str) -> list[Change]:
         """The changes of one group."""
@@ -107,10 +110,12 @@ class Comparison:
                     "before_ns": b.before_ns,
                     "after_ns": b.after_ns,
                     "brought_ns": b.brought_ns,
+                    "noise_ns": b.noise_ns,
                 }
                 for b in self.brought
             ],
             "notes": self.notes,
+            "incomparable": self.incomparable,
         }
 
 
@@ -133,7 +138,9 @@ def _compared(before: Run, after: Run) -> Comparison:
     for group in GROUPS[2:-1] if on_cpu else GROUPS[2:]:
         rows = list(_paired(group, _times(before, group), _times(after, group)))
         changes += sorted(rows, key=lambda change: -abs(change.difference))
-    return Comparison(_side(before), _side(after), changes, advice_outcomes(before, after), list(_notes(before, after)))
+    notes, why = list(_notes(before, after)), incomparable(before, after)
+    outcomes = [] if why else advice_outcomes(before, after)
+    return Comparison(_side(before), _side(after), changes, outcomes, notes, why)
 
 
 def _side(run: Run) -> Side:
