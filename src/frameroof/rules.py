@@ -64,6 +64,12 @@ def attention_flops(b: Amount, heads: Amount, pairs: Amount, d: Amount, dv: Amou
     return b * heads * pairs * (d + dv) * 2
 
 
+def attention_backward_flops(b: Amount, heads: Amount, pairs: Amount, d: Amount, dv: Amount) -> Amount:
+    """FLOPs of the five products of the gradient of an attention: scores computed again, and the gradients of
+    probabilities, values, queries and keys (torch's convention for kernels that keep no scores)."""
+    return b * heads * pairs * (3 * d + 2 * dv) * 2
+
+
 def attention_elements(b: Amount, heads: tuple[Amount, Amount], q: Amount, kv: Amount, d: Amount) -> Amount:
     """Elements of queries, output, keys and values, each once: what a fused kernel must move.
 

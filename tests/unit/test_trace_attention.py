@@ -331,3 +331,29 @@ def test_pytorchs_fast_path_of_an_encoder_layer_is_one_attention(tmp_path):
     operators = [work_table.operator[row] for row in (*call.rows, *call.around)]
     assert "aten::_native_multi_head_attention" in operators
     assert not {"aten::mm", "aten::addmm", "aten::linear"} & set(operators)
+
+
+@pytest.mark.parametrize(
+    ("operator", "dims", "concrete"),
+    [
+        ("aten::_scaled_dot_product_flash_attention_backward", ([2, 8, 64, 32], [2, 8, 96, 32]), 11),
+        ("aten::_flash_attention_backward", ([2, 64, 8, 32], [2, 96, 8, 32]), 11),
+        ("flash_attn::_flash_attn_backward", ([2, 64, 8, 32], [2, 96, 8, 32]), 11),
+    ],
+)
+def test_the_gradients_are_five_products(tmp_path, operator, dims, concrete):
+    """The gradient of the output stands before the queries; each tensor has a gradient."""
+    q, k = dims
+    t = Made(**H100)
+    t.one(operator, 10_000, 9_000, "flash_bwd", [q, q, k, k, q], [BF16] * 5, [""] * concrete + ["False"])
+    fused(t, 30_000, [2, 8, 64, 32], [2, 8, 96, 32])
+    backward, forward = t.run(tmp_path).attention
+    one = 2 * 2 * 8 * 64 * 96 * 32
+    assert (backward.backward, backward.flops, backward.executed_flops, backward.causal) == (
+        True,
+        5 * one,
+        5 * one,
+        False,
+    )
+    assert (forward.backward, forward.flops, forward.executed_flops) == (False, 2 * one, 2 * one)
+    assert backward.bytes == 2 * forward.bytes

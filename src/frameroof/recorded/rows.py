@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ..rules import attention_flops, masked_pairs
+from ..rules import attention_backward_flops, attention_flops, masked_pairs
 from .measured import Amount
 
 
@@ -135,6 +135,8 @@ class AttentionRow(msgspec.Struct):
     """Its lengths where sequences are packed into one tensor or read from a cache."""
     value_dim: int = 0
     """Head dimension of the values; 0: the same as `head_dim`."""
+    backward: bool = False
+    """Whether it computes the gradients: five products in place of two."""
 
     @property
     def executed_flops(self) -> int | None:
@@ -146,7 +148,8 @@ class AttentionRow(msgspec.Struct):
             pairs, calls = masked_pairs(self.query_len, self.key_len, self.causal, self.align), self.batch * self.count
         if pairs is None or self.flops is None:
             return None
-        return int(attention_flops(calls, self.heads, pairs, self.head_dim, self.value_dim or self.head_dim))
+        rule = attention_backward_flops if self.backward else attention_flops
+        return int(rule(calls, self.heads, pairs, self.head_dim, self.value_dim or self.head_dim))
 
     @property
     def size(self) -> str:

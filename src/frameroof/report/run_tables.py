@@ -137,7 +137,7 @@ def is_above(run: Run, o: OperatorRow) -> bool:
 def _attention(run: Run, most: int) -> Any:
     rows = []
     for a in run.attention[:most]:
-        kind = a.kind + (", causal" if a.causal else "")
+        kind = a.kind + (", causal" if a.causal else "") + (", backward" if a.backward else "")
         saved = f"up to {ms(a.saved_at_most_ns)}" if a.saved_at_most_ns else ""
         flops = a.flops if a.time_ns and not run.summary.host_only else None
         rate = format_rate(flops / a.time_ns * 1e9) if flops else ""

@@ -226,7 +226,8 @@ def _times(run: Run, group: str) -> Times:
 
 
 def _label(row: AttentionRow) -> str:
-    return f"{row.kind}{' ' if row.query_len else ', size '}{row.size}"
+    kind = row.kind + (" backward" if row.backward else "")
+    return f"{kind}{' ' if row.query_len else ', size '}{row.size}"
 
 
 def _paired(group: str, before: Times, after: Times) -> Iterator[Change]:

@@ -202,9 +202,11 @@ def _attention(calls: Sequence[AttentionCall], table: Table) -> list[AttentionRo
     groups: dict[Any, list[AttentionCall]] = defaultdict(list)
     for call in calls:
         stage = table.stage[call.rows[0]]
-        groups[call.kind, call.geometry, call.packed, call.fused, call.causal, call.align, stage].append(call)
+        shape = call.geometry, call.packed, call.value_dim, call.backward
+        groups[call.kind, shape, call.fused, call.causal, call.align, stage].append(call)
     rows = []
-    for (kind, (batch, heads, query, key, head), packed, fused, causal, align, stage), found in groups.items():
+    for (kind, shape, fused, causal, align, stage), found in groups.items():
+        (batch, heads, query, key, head), *more = shape
         time = sum(c.duration for c in found)
         flops, moved, needed = (_sum([getattr(c, n) for c in found]) for n in ("flops", "bytes", "executed_flops"))
         copies = sum(int(table.work_table.duration[row]) for c in found for row in c.around)
@@ -217,7 +219,7 @@ def _attention(calls: Sequence[AttentionCall], table: Table) -> list[AttentionRo
                 max(0, time + copies - _limit_ns(table.device, needed or 0, moved or 0, found[0].item)) if told else 0,
                 stage, common(c.module for c in found), table.dtype([c.rows[0] for c in found]), copies, align,
                 Grouped([table.work_table.kernel[r] for r in main], table.work_table.duration[main]).keys[0],
-                packed, found[0].value_dim,
+                *more,
             )
         )  # fmt: skip
     return sorted(rows, key=lambda row: -row.time_ns)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ...rules import attention_elements, attention_flops, masked_pairs, scores
+from ...rules import attention_backward_flops, attention_elements, attention_flops, masked_pairs, scores
 from ...run import Packed
 
 
@@ -37,6 +37,8 @@ class AttentionCall:
     """Bytes of an element of q."""
     kv_item: int = 0
     """Bytes of an element of k and v where they are kept in another type; 0: as q."""
+    backward: bool = False
+    """Whether it computes the gradients."""
     module: str = ""
     start: int = 0
     duration: int = 0
@@ -58,7 +60,8 @@ class AttentionCall:
 
     @property
     def flops(self) -> int | None:
-        """Two products over the full square, causal or not (torch's convention); None where its size is unknown."""
+        """Two products over the full square, causal or not, five for the gradients (torch's convention); None where its
+        size is unknown."""
         return self._products(self.packed.pairs if self.packed else self.query_len * self.key_len)
 
     @property
@@ -72,22 +75,27 @@ class AttentionCall:
         if not self.measured or pairs is None:
             return None
         batch = 1 if self.packed else self.batch
-        return int(attention_flops(batch, self.heads, pairs, self.head_dim, self.value_dim or self.head_dim))
+        rule = attention_backward_flops if self.backward else attention_flops
+        return int(rule(batch, self.heads, pairs, self.head_dim, self.value_dim or self.head_dim))
 
     @property
     def bytes(self) -> int | None:
-        """q, k, v and the output once each: what a fused kernel must move; None where its size is unknown."""
+        """q, k, v and the output once each, and the gradient of each: what a fused kernel must move; None where its
+        size is unknown."""
         if not self.measured:
             return None
+        times = self.item * (2 if self.backward else 1)
         if self.packed is None:
             heads = self.heads, self.kv_heads or self.heads
-            return self.item * int(attention_elements(self.batch, heads, self.query_len, self.key_len, self.head_dim))
+            return times * int(attention_elements(self.batch, heads, self.query_len, self.key_len, self.head_dim))
         if self.packed.keys is None or not self.kv_heads:
             return None
         values = self.value_dim or self.head_dim
         cached = self.head_dim if self.packed.latent else self.head_dim + values  # a latent is keys and values at once
         own = self.heads * self.packed.queries * (self.head_dim + values)
-        return self.item * own + (self.kv_item or self.item) * self.kv_heads * self.packed.keys * cached
+        if self.backward:  # of keys and values that were just made, in their own type
+            return times * (own + self.kv_heads * self.packed.keys * cached)
+        return times * own + (self.kv_item or self.item) * self.kv_heads * self.packed.keys * cached
 
     @property
     def matrix_bytes(self) -> int | None:

@@ -24,6 +24,7 @@ from ...resolve.operator_cost import matmul
 from ...resolve.recorded_inputs import Dims, Inputs
 from ...resolve.work_table import WorkTable
 from .kinds import tell_apart
+from .packed import is_backward
 from .sizes import SDPA, Sizes, measure
 from .steps import Step, Steps
 
@@ -227,6 +228,7 @@ class _Measured:
             return
         call.batch, call.heads, call.kv_heads, call.query_len, call.key_len, call.head_dim = found[:6]
         call.item, call.causal, call.align, call.packed, call.value_dim = found[6:]
+        call.backward = is_backward(name)
         if call.packed:
             call.kv_item = self.cached_item
         if call.causal and top == SDPA:

@@ -81,6 +81,14 @@ class PackedSizes(NamedTuple):
     causal: bool | None
 
 
+_BACKWARD = re.compile(r"backward|(^|_|::)bwd(_|$)", re.I)
+
+
+def is_backward(operator: str) -> bool:
+    """Whether an operator of attention computes gradients: that of its output stands before the queries."""
+    return bool(_BACKWARD.search(operator))
+
+
 def is_packed(operator: str, inputs: Inputs) -> bool:
     """Whether a call's sequences may differ in length: by its name, its boundaries, or three dimensions of q."""
     tensors = _tensors(inputs)
@@ -93,7 +101,7 @@ def is_packed(operator: str, inputs: Inputs) -> bool:
 
 def measure_packed(operator: str, inputs: Inputs, step: Step | None) -> PackedSizes | None:
     """Lengths, heads and head dimension of a call that `is_packed`; None where its inputs are none of attention."""
-    tensors = _tensors(inputs)
+    tensors = _tensors(inputs)[int(is_backward(operator)) :]
     places = PLACES.get(operator, Places())
     q = inputs.tensor(places.q) if operator in PLACES else None
     q = q if q and len(q) >= 3 else tensors[0] if tensors else None

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ....rules import LOWER_RIGHT, UPPER_LEFT
 from ....run import Packed
 from ...resolve.recorded_inputs import Dims, Inputs
-from .packed import PackedSizes, is_packed, measure_packed
+from .packed import PackedSizes, is_backward, is_packed, measure_packed
 from .steps import Step
 
 SDPA = "aten::scaled_dot_product_attention"
@@ -34,22 +34,18 @@ _OPERATORS = {
     "aten::_scaled_dot_product_fused_attention_overrideable": _Operator("BHND", 5),
     "aten::_scaled_dot_product_flash_attention_for_cpu": _Operator("BHND", 4),
     SDPA: _Operator("BHND", 5),
-    "aten::_flash_attention_backward": _Operator("BNHD", -1),
+    "aten::_flash_attention_backward": _Operator("BNHD", 11, LOWER_RIGHT),
+    "aten::_efficient_attention_backward": _Operator("BNHD", 14),
+    "aten::_scaled_dot_product_flash_attention_backward": _Operator("BHND", 11),
+    "aten::_scaled_dot_product_efficient_attention_backward": _Operator("BHND", 11),
+    "aten::_scaled_dot_product_cudnn_attention_backward": _Operator("BHND", 14),
+    "flash_attn::_flash_attn_backward": _Operator("BNHD", 11, LOWER_RIGHT),
     "flash_attn::_flash_attn_forward": _Operator("BNHD", 5, LOWER_RIGHT),
     "flash_attn::_flash_attn_varlen_forward": _Operator("BNHD", 9, LOWER_RIGHT),
 }
 """Operators of attention. `scaled_dot_product_attention` means the upper left, and takes the flash kernel only where
 that is the same. Called by itself, as `causal_lower_right` does, the flash kernel means the lower right
 (torch/nn/attention/bias.py); flash-attention does since 2.1."""
-_QUERIES_AT = {
-    "aten::_flash_attention_backward": 1,
-    "flash_attn::_flash_attn_backward": 1,
-    "aten::_efficient_attention_backward": 1,
-    "aten::_scaled_dot_product_flash_attention_backward": 1,
-    "aten::_scaled_dot_product_efficient_attention_backward": 1,
-    "aten::_scaled_dot_product_cudnn_attention_backward": 1,
-}
-"""Operators whose first tensor is the gradient of the output -> which tensor the queries are."""
 _MASKS = {"0": (False, ""), "1": (True, UPPER_LEFT), "2": (True, LOWER_RIGHT)}
 """`custom_mask_type` of the memory-efficient kernel -> causal, and how it is aligned."""
 
@@ -77,7 +73,7 @@ def measure(operator: str, inputs: Inputs, step: Step | None = None) -> Sizes | 
     if is_packed(operator, inputs):
         return _packed(measure_packed(operator, inputs, step), item)
     tensors = [dims for i in range(len(inputs.dims)) if (dims := inputs.tensor(i)) is not None and len(dims) >= 3]
-    first = _QUERIES_AT.get(operator, 0)
+    first = int(is_backward(operator))
     if len(tensors) < first + 2:
         return None
     q, k = tensors[first], tensors[first + 1]
