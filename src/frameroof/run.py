@@ -23,6 +23,7 @@ from .recorded import FirstLines as FirstLines
 from .recorded.rows import AttentionRow as AttentionRow
 from .recorded.rows import DeviceRow as DeviceRow
 from .recorded.rows import GroupRow as GroupRow
+from .recorded.rows import HostFunctionRow as HostFunctionRow
 from .recorded.rows import ModuleRow as ModuleRow
 from .recorded.rows import OperatorRow as OperatorRow
 from .recorded.rows import Packed as Packed
@@ -103,6 +104,8 @@ class Run(msgspec.Struct):
     """What a clock said without the profiler: repetitions, median, spread, memory peak."""
     devices: list[DeviceRow] = msgspec.field(default_factory=list)
     """Each device by itself, where the trace holds several; `summary` and `idle` are of all together."""
+    host_functions: list[HostFunctionRow] = msgspec.field(default_factory=list)
+    """Idle time by what the host did in it."""
     chains: Chains = msgspec.field(default_factory=Chains)
     text_kv: TextKV = msgspec.field(default_factory=TextKV)
     first_lines: FirstLines = msgspec.field(default_factory=FirstLines)

@@ -223,3 +223,26 @@ class ProblemRow(msgspec.Struct):
     what: str
     count: int
     action: str
+
+
+class HostFunctionRow(msgspec.Struct):
+    """Idle time of the device that one place of the host's code filled; all rows add up to the idle time."""
+
+    cause: str
+    """The cause of idle time that it is part of."""
+    function: str
+    """The innermost Python frame, `file.py(12): function`; where none was recorded the module, range or operator; in
+    parentheses what is no function."""
+    kind: str
+    """What `function` is: python, module, annotation, operator, call; none: nothing recorded; device: not the host."""
+    inside: str
+    """What it was doing, where that is an event of its own: a runtime call, an operator, a built-in function. Where
+    nothing was recorded: before which operator."""
+    what: str
+    """What that is for: launch, first launch, allocation, free, module load, initialization, garbage collection or
+    compilation; empty where the names do not tell."""
+    time_ns: int
+    share: float
+    """Of the idle time."""
+    gaps: int
+    """Gaps that it filled, in part or whole."""

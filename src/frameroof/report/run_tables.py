@@ -38,6 +38,8 @@ def tables_of(run: Run, most: int) -> Iterator[tuple[str, Any]]:
         yield "Modules (the outermost levels)", _modules(run, most)
     if not run.summary.on_cpu and run.idle:
         yield "Idle time of the device", _idle(run)
+    if run.host_functions:
+        yield _functions_title(run, most), _host_functions(run, most)
     if any(s.idle_ns for s in run.syncs):
         yield "Waits of the host that left the device idle", _syncs(run, most)
 
@@ -191,6 +193,27 @@ def _idle(run: Run) -> Any:
             where = "before the first work" if name == "before_first" else "after the last work"
             rows.append((f"({name})", ms(ns), "", f"{where}; not part of the idle time above"))
     return table(("cause", "time", "of idle", "what it means"), rows, text=("what it means",))
+
+
+def _functions_title(run: Run, most: int) -> str:
+    rows = run.host_functions
+    frames = any(row.kind == "python" for row in rows)
+    missing = "" if frames else "; no Python frames were recorded (with_stack=True records them)"
+    return f"Idle time by host function{_first(rows, most)}{missing}"
+
+
+def _host_functions(run: Run, most: int) -> Any:
+    rows = [
+        (_short_path(r.function), _short(r.inside, 40), r.what or ("" if r.kind == "python" else r.kind),
+         ms(r.time_ns), f"{r.share:.1%}", f"{r.gaps:,}")
+        for r in run.host_functions[:most]
+    ]  # fmt: skip
+    return table(("host function", "inside", "what", "time", "of idle", "gaps"), rows, left=3)
+
+
+def _short_path(name: str, width: int = 60) -> str:
+    """A frame by its end: the file, the line and the function matter most."""
+    return name if len(name) <= width else "…" + name[1 - width :]
 
 
 def _syncs(run: Run, most: int) -> Any:

@@ -21,6 +21,7 @@ from .find.above_peak import beyond_peaks
 from .find.attention.calls import find_attention
 from .find.communication import exposed
 from .find.elementwise_chains import find_chains
+from .find.host_functions import by_function
 from .find.host_waits import find_syncs
 from .find.idle import Idle, explain_idle
 from .find.ranks import by_device
@@ -147,6 +148,7 @@ def describe(  # seven: the trace, what was found in it, and an option each
         syncs=[
             SyncRow(s.call, s.operator, s.line, s.count, s.host_ns, s.idle_ns) for s in find_syncs(work_table, idle)
         ],
+        host_functions=by_function(work_table, idle),
         communication={} if work_table.host_only else exposed(work_table),
         coverage=table.coverage(stages, graph_capture, attention),
         problems=[ProblemRow(p.what, p.count, p.action) for p in work_table.trace.problems],

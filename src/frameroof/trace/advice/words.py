@@ -12,10 +12,10 @@ from ...units import format_seconds
 HOST, DEVICE, MEMORY = "host", "device", "memory"
 
 IDLE_CAUSES = {
-    "host_launch": "the host had not launched the next kernel yet",
+    "host_launch": "the host was on its way to the next launch, or inside it",
     "synchronization": "the host had waited for the device",
     "copy": "the host was busy with a copy",
-    "dependency": "launched, but waiting in the device's queue",
+    "dependency": "the launch had returned, and the work waited in the device's queue",
     "graph": "between kernels of a graph replay",
     "profiler": "overhead of the profiler",
     "unknown": "the launch is not in the trace",

@@ -10,7 +10,8 @@ from ...annotations import module_of
 from ..read.columns import Array, distinct
 from ..read.events import Kind
 from ..resolve.work_table import WorkTable
-from .idle import BLOCKING_SYNC, Idle, calls, copies_to_host
+from .host_parts import waits
+from .idle import Idle
 
 MOST_LOOKED_UP = 2000
 """So many calls are traced back to their line; the others of a busy loop share lines anyway."""
@@ -27,14 +28,13 @@ class Sync:
     host_ns: int = 0
     """Time the host spent inside."""
     idle_ns: int = 0
-    """Time the device stood still because of it."""
+    """Time the device stood still because of it: of each wait, at most as long as it took."""
 
 
 def find_syncs(work_table: WorkTable, idle: Idle) -> list[Sync]:
     """Waits of the host grouped by place, those with the most idle time first."""
     host, names = work_table.trace.host, work_table.trace.names
-    copied = work_table.launch[copies_to_host(work_table)]
-    rows = distinct(np.concatenate([calls(work_table, BLOCKING_SYNC), copied[copied >= 0]]))
+    rows = waits(work_table)
     caused = _idle_after(work_table, idle, rows)
     found: dict[tuple[str, str, str], Sync] = {}
     python = _Frames(work_table)
@@ -52,19 +52,23 @@ def find_syncs(work_table: WorkTable, idle: Idle) -> list[Sync]:
 
 
 def _idle_after(work_table: WorkTable, idle: Idle, rows: Array) -> Array:
-    """The waiting part of the gaps that began while the host was inside each call."""
+    """The waiting part of the gaps that began while the host was inside each call, and at most as long as that took:
+    without the wait the host would have been ahead by no more."""
     host = work_table.trace.host
     caused = np.zeros(len(rows), dtype=np.int64)
-    wanted = np.flatnonzero(idle.gap_wait > 0)
-    if not len(wanted) or not len(rows):
+    gaps = np.flatnonzero(idle.gap_wait > 0)
+    if not len(gaps) or not len(rows):
         return caused
-    order = np.argsort(host.start[rows], kind="stable")
-    start, end = host.start[rows][order], host.end[rows][order]
-    at = np.searchsorted(start, idle.gap_start[wanted], side="right") - 1
-    for gap, i in zip(wanted.tolist(), at.tolist(), strict=True):
-        if i >= 0 and idle.gap_start[gap] < end[i]:
-            caused[order[i]] += int(idle.gap_wait[gap])
-    return caused
+    launch = work_table.launch[np.stack([idle.gap_row[gaps], idle.gap_row[gaps] - 1])]
+    launched = np.where(launch >= 0, host.thread[launch], -1)  # by which thread what ends each gap, and what is before
+    for thread in distinct(host.thread[rows]).tolist():
+        mine = gaps[(launched == thread).any(axis=0)]
+        own = np.flatnonzero(host.thread[rows] == thread)  # in order of start
+        at = own[np.searchsorted(host.start[rows[own]], idle.gap_start[mine], side="right") - 1]
+        inside = (host.start[rows[at]] <= idle.gap_start[mine]) & (idle.gap_start[mine] < host.end[rows[at]])
+        np.add.at(caused, at[inside], idle.gap_wait[mine[inside]])
+    longest: Array = np.minimum(caused, host.end[rows] - host.start[rows])
+    return longest
 
 
 def _outermost_operator(work_table: WorkTable, row: int) -> str:

@@ -1,12 +1,13 @@
 """Why the device stood still, gap by gap.
 
-A gap ends with the start of some work. That work could not have started before its launch call plus the launch
-latency floor of the run (the least time that any launch took to reach the idle device). So of a gap,
+A gap ends with the start of some work. While the host was still inside the launch call, the device waited for it; and
+so it did until the call's start plus the launch latency floor of the run (the least time that any launch took to reach
+the idle device). So of a gap,
 
-    up to launch + floor   the device waited for the host: because the host itself had waited for the device
-                           (synchronization) or sat in a copy when the gap began, or else because it had only now come
-                           to the launch (host_launch)
-    the rest               the work was queued and the device still waited (dependency: streams, events, the hardware)
+    until then     the device waited for the host, and the cause is what the thread that launched did at each moment:
+                   it was inside a wait for the device (synchronization), inside a copy (copy), starting or stopping
+                   the profiler (profiler), or doing anything else on its way to the launch and in it (host_launch)
+    the rest       the work was queued and the device still waited (dependency: streams, events, the hardware)
 
 A gap within one graph replay is `graph`: no host takes part in it, and on ROCm its length is not reliable.
 Time under the profiler's own overhead rows is `profiler`; a gap before work whose launch is unknown is `unknown`.
@@ -14,22 +15,18 @@ Time under the profiler's own overhead rows is `profiler`; a gap before work who
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..intervals import covered, merged, overlap
+from ..intervals import covered, merged
 from ..read.columns import Array, distinct, percentiles
 from ..read.events import Kind
 from ..resolve.work_table import WorkTable
+from .host_parts import HOST_CAUSES, HostPart, Waiting, host_parts, waits
 
 CAUSES = ("host_launch", "synchronization", "copy", "dependency", "graph", "profiler", "unknown")
 BUCKETS_US = (1, 10, 100)
-
-BLOCKING_SYNC = re.compile(r"Synchronize|^(cuda|hip)Free(Host)?(_v\d+)?$")
-"""Calls that return only when the device has caught up; freeing memory is one of them."""
-COPY_CALL = re.compile(r"Memcpy|memcpy|MemcpyWithStream")
 
 
 @dataclass
@@ -39,6 +36,8 @@ class Idle:
     span_ns: int = 0
     busy_ns: int = 0
     causes: dict[str, int] = field(default_factory=dict)
+    cause_gaps: dict[str, int] = field(default_factory=dict)
+    """Cause -> the gaps that are in part or whole put down to it."""
     before_ns: int = 0
     """From the start of the window on the host to the first work."""
     after_ns: int = 0
@@ -59,6 +58,8 @@ class Idle:
     """The cause of the larger part of each gap."""
     gap_wait: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """Of each gap, the part that is `synchronization`."""
+    host: list[HostPart] = field(default_factory=list)
+    """What the host did in these parts."""
     gap_row: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """The work that ends each gap."""
     reliable: bool = True
@@ -76,8 +77,11 @@ class Idle:
         return ended
 
 
-def explain_idle(work_table: WorkTable) -> Idle:
-    """Account for every nanosecond in which no work ran between the first and the last work."""
+def explain_idle(work_table: WorkTable, busy: tuple[Array, Array] | None = None) -> Idle:
+    """Account for every nanosecond in which no work ran between the first and the last work.
+
+    `busy` is when any device of the trace worked, where `work_table` holds the work of one of them (`merged`).
+    """
     idle = Idle()
     if not len(work_table):
         return idle
@@ -90,7 +94,7 @@ def explain_idle(work_table: WorkTable) -> Idle:
         return idle
     lo, hi = end[:-1], start[1:]
     _latencies(work_table, idle, lo, hi)
-    _split(work_table, idle, lo, hi)
+    _split(work_table, idle, lo, hi, busy or (start, end))
     idle.host_active_ns = _host_active(work_table)
     lengths = hi - lo
     edges = [0, *(1000 * b for b in BUCKETS_US), np.iinfo(np.int64).max]
@@ -137,11 +141,10 @@ def _host_active(work_table: WorkTable) -> int:
         return 0
     host = work_table.trace.host
     first, last = int(host.start[rows].min()), int(host.start[rows].max())
-    waits = distinct(np.concatenate([calls(work_table, BLOCKING_SYNC), work_table.launch[copies_to_host(work_table)]]))
-    waits = waits[waits >= 0]
+    waiting = waits(work_table)
     late = rows[host.end[rows] - host.start[rows] > ORDINARY_LAUNCH_NS]
-    start = np.concatenate([host.start[waits], host.start[late] + ORDINARY_LAUNCH_NS])
-    end = np.concatenate([host.end[waits], host.end[late]])
+    start = np.concatenate([host.start[waiting], host.start[late] + ORDINARY_LAUNCH_NS])
+    end = np.concatenate([host.end[waiting], host.end[late]])
     waited = covered(np.clip(start, first, last), np.clip(end, first, last))
     return last - first - waited
 
@@ -161,69 +164,35 @@ def _floor(work_table: WorkTable, lo: Array, hi: Array) -> int:
     return int(percentiles((hi - called)[late], 5)[0]) if late.any() else LATEST_FLOOR_NS
 
 
-def _split(work_table: WorkTable, idle: Idle, lo: Array, hi: Array) -> None:
+def _split(work_table: WorkTable, idle: Idle, lo: Array, hi: Array, busy: tuple[Array, Array]) -> None:
     """Divide every gap [lo, hi) among the causes."""
     row = np.searchsorted(work_table.start, hi, side="left")
     launch = work_table.launch[row]
     host = work_table.trace.host
     length = hi - lo
     known = launch >= 0
-    called = np.where(known, host.start[np.maximum(launch, 0)], 0) if len(host) else np.zeros(len(lo), dtype=np.int64)
-    in_graph = work_table.graph[row] & (row > 0) & (work_table.launch[np.maximum(row - 1, 0)] == launch) & known
-    waiting = np.where(known & ~in_graph, np.clip(called + idle.floor_ns - lo, 0, length), 0)
-    overhead = _profiler(work_table, lo, lo + waiting)
-    kind = _blocked(work_table, lo)
+    before = np.where(row > 0, work_table.launch[np.maximum(row - 1, 0)], -1)
+    in_graph = work_table.graph[row] & (before == launch) & known
+    if len(host):
+        returned = np.maximum(host.start[launch] + idle.floor_ns, host.end[launch])
+        ready = np.clip(np.where(known & ~in_graph, returned, lo), lo, hi)
+    else:
+        ready = lo
     parts = {name: np.zeros(len(lo), dtype=np.int64) for name in CAUSES}
-    for cause in ("host_launch", "synchronization", "copy"):
-        parts[cause] = np.where(kind == cause, waiting - overhead, 0)
-    parts["profiler"] = overhead
+    idle.host = host_parts(work_table, Waiting(lo, ready, launch, before), busy)
+    for part in idle.host:
+        for number, name in enumerate(HOST_CAUSES):
+            here = part.cause == number
+            np.add.at(parts[name], part.pieces.interval[here], part.length[here])
+    idle.gap_wait = parts["synchronization"]
+    told = sum((parts[name] for name in HOST_CAUSES), np.zeros(len(lo), dtype=np.int64))
+    parts["profiler"] += ready - lo - told  # its overhead rows
     parts["graph"] = np.where(in_graph, length, 0)
     parts["unknown"] = np.where(~known, length, 0)
-    parts["dependency"] = np.where(known & ~in_graph, length - waiting, 0)
+    parts["dependency"] = np.where(known & ~in_graph, hi - ready, 0)
     idle.causes = {name: int(values.sum()) for name, values in parts.items() if values.any()}
+    idle.cause_gaps = {name: int(np.count_nonzero(parts[name])) for name in idle.causes}
     table = np.stack([parts[name] for name in CAUSES]) if len(lo) else np.zeros((len(CAUSES), 0))
     idle.gap_cause = [CAUSES[i] for i in table.argmax(axis=0).tolist()] if len(lo) else []
-    idle.gap_start, idle.gap_end, idle.gap_row, idle.gap_wait = lo, hi, row, parts["synchronization"]
+    idle.gap_start, idle.gap_end, idle.gap_row = lo, hi, row
     idle.reliable = not (bool(in_graph.any()) and work_table.trace.is_rocm)
-
-
-def _profiler(work_table: WorkTable, lo: Array, hi: Array) -> Array:
-    """How much of each interval lies under overhead of the profiler itself."""
-    host = work_table.trace.host
-    rows = host.kind == int(Kind.OVERHEAD)
-    if not rows.any():
-        return np.zeros(len(lo), dtype=np.int64)
-    return overlap(lo, hi, *merged(host.start[rows], host.end[rows]))
-
-
-def _blocked(work_table: WorkTable, at: Array) -> Array:
-    """What the host was doing when each gap began: "synchronization", "copy", or "host_launch" for anything else.
-
-    A device-to-host copy that the host waits for is a synchronization; one that only stages data is a copy.
-    """
-    out = np.full(len(at), "host_launch", dtype=object)
-    for cause, pattern in (("copy", COPY_CALL), ("synchronization", BLOCKING_SYNC)):
-        rows = calls(work_table, pattern)
-        if len(rows):
-            host = work_table.trace.host
-            start, end = merged(host.start[rows], host.end[rows])
-            i = np.searchsorted(start, at, side="right") - 1
-            inside = (i >= 0) & (at < end[np.maximum(i, 0)])
-            out[inside] = cause
-    back = work_table.end[copies_to_host(work_table)]
-    out[(out == "copy") & np.isin(at, back)] = "synchronization"
-    return out
-
-
-def copies_to_host(work_table: WorkTable) -> list[int]:
-    """Work rows that copy from the device to the host."""
-    back = {name for name in set(work_table.kernel) if "DtoH" in name or "Device -> Host" in name}
-    return [row for row, name in enumerate(work_table.kernel) if name in back] if back else []
-
-
-def calls(work_table: WorkTable, pattern: re.Pattern[str]) -> Array:
-    """Host rows of the runtime calls whose name matches."""
-    host, names = work_table.trace.host, work_table.trace.names
-    rows = np.flatnonzero(host.kind == int(Kind.RUNTIME))
-    wanted = [name for name in distinct(host.name[rows]).tolist() if pattern.search(names[name])]
-    return rows[np.isin(host.name[rows], wanted)]

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from ...run import DeviceRow, Run
+from ..intervals import merged
 from ..read.columns import Array, distinct
 from ..read.events import Kind
 from ..resolve.work_table import WorkTable
@@ -28,10 +29,11 @@ def by_device(work_table: WorkTable, piece: Array | None = None) -> list[DeviceR
         return []
     names = {d.id: d.name for d in work_table.trace.header.devices}
     kernel = np.array(work_table.kind) == int(Kind.KERNEL)
+    busy = merged(work_table.start, work_table.end)
     rows = []
     for number in numbers.tolist():
         here = np.flatnonzero(work_table.device == number)
-        idle = idle_inside(work_table.only(here), piece[here])
+        idle = idle_inside(work_table.only(here), piece[here], busy)
         times = idle.busy_ns, idle.span_ns, idle.idle_ns
         rows.append(
             DeviceRow(number, names.get(number) or None, *times, int((kernel & inside)[here].sum()), idle.causes)

@@ -113,8 +113,11 @@ def cut_table(work_table: WorkTable, cut: Cut) -> WorkTable:
     return replace(only, trace=replace(only.trace, host=replace(host, kind=kind)))
 
 
-def idle_inside(work_table: WorkTable, piece: Array) -> Idle:
-    """The idle time of the work whose `piece` is not negative: its gaps and their causes, in rows of that work."""
+def idle_inside(work_table: WorkTable, piece: Array, any_busy: tuple[Array, Array] | None = None) -> Idle:
+    """The idle time of the work whose `piece` is not negative: its gaps and their causes, in rows of that work.
+
+    `any_busy` is when any device worked, where `work_table` holds only one of them.
+    """
     rows = np.flatnonzero(piece >= 0)
     busy, gap = first_come(work_table.start, work_table.end)
     only = work_table.only(rows)
@@ -122,7 +125,7 @@ def idle_inside(work_table: WorkTable, piece: Array) -> Idle:
         inner = np.where(first_of_piece(piece)[rows], 0, gap[rows])
         closed = np.append(only.start[1:] - inner[1:], only.end[-1])
         only = replace(only, end=np.maximum(only.end, closed))
-    idle = explain_idle(only)
+    idle = explain_idle(only, any_busy or merged(work_table.start, work_table.end))
     waited = idle.idle_ns
     idle.busy_ns = int(busy[rows].sum())
     idle.span_ns = idle.busy_ns + waited

@@ -1,0 +1,192 @@
+"""Idle time of the device by what the host did in it: the function with its line, and the call inside it.
+
+The function is the innermost Python frame. Where the thread has none, it is the module, the range or the operator that
+was innermost, and the row's kind says so; where it has no event at all, the row says that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+
+import numpy as np
+
+from ...run import HostFunctionRow
+from ..read.columns import Array, Problem, Trace, kinds
+from ..read.events import Kind
+from ..resolve.work_table import WorkTable
+from .host_activity import Events
+from .host_parts import HOST_CAUSES, HostPart
+from .idle import Idle
+
+MOST_ROWS = 400
+"""The rest of a cause's rows are added up in one."""
+NOTHING = "(no event recorded)"
+OTHERS = "(other functions)"
+NOT_THE_HOST = {
+    "dependency": "(launched: waiting in the device's queue)",
+    "graph": "(between kernels of a graph replay)",
+    "unknown": "(the launch is not in the trace)",
+    "profiler": "(overhead of the profiler)",
+}
+
+_LINE = re.compile(r"\(\d+\): ")
+"""What only frames of Python code have: `file.py(12): function`."""
+_ADDRESS = re.compile(r"(?: of pybind11_builtins\.\w+)?(?: object)? at 0x[0-9a-fA-F]+")
+_PURPOSES: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("garbage collection", re.compile(r"Python GC|built-in (?:function|method) collect\b|\bgc\.collect\b")),
+    ("module load", re.compile(
+        r"Module(?:Load|GetFunction|GetLoadingMode)|Library(?:Load|Get)|Func(?:Get|Set)Attribute|FuncLoad|FuncBySymbol|"
+        r"FatBinary|KernelGetFunction|ModuleCreate|ProgramBuild|ProgramCreate"
+    )),
+    ("allocation", re.compile(r"Malloc|MemAlloc|HostAlloc|HostRegister|MemCreate|MemMap\b|AddressReserve|USM\w*Alloc")),
+    ("free", re.compile(r"^(?:cuda|hip|cu|ze|ur|pi)\w*Free|MemUnmap|MemRelease|HostUnregister")),
+    ("initialization", re.compile(
+        r"^(?:cublas|cudnn|cufft|cusolver|cusparse|hipblas|rocblas|miopen|nccl|rccl)\w*(?:Create|Init)|"
+        r"^(?:cu|hip|ze)Init|CtxCreate|PrimaryCtx(?:Retain|Reset)|(?:Stream|Event|MemPool)Create|_lazy_init$"
+    )),
+    ("launch", re.compile(r"Launch")),
+    ("compilation", re.compile(
+        r"torch/_dynamo/(?:convert_frame|symbolic_convert|output_graph|variables/)|triton/compiler/|"
+        r"torch/_inductor/(?:codegen/|graph|scheduler|lowering|ir\.|fx_passes/|select_algorithm|async_compile)"
+    )),
+)  # fmt: skip
+FIRST_LAUNCH = 10
+"""A first launch of a kernel that takes so many times as long as launches do at the median loaded something, ..."""
+FIRST_LAUNCH_NS = 100_000
+"""... if it takes at least as long as this."""
+WARM_UP_NS = 1_000_000
+"""Idle time in first launches from which on the report says that warming up was recorded."""
+
+
+Key = tuple[str, str, str, str, str]
+"""(cause, function, kind, inside, what)."""
+
+
+def by_function(work_table: WorkTable, idle: Idle) -> list[HostFunctionRow]:
+    """Every nanosecond of idle time once, the longest first; says as a problem where first launches were recorded."""
+    if work_table.on_cpu or not idle.causes:
+        return []
+    first = _first_launches(work_table)
+    found: defaultdict[Key, list[int]] = defaultdict(lambda: [0, 0])
+    next_operator = work_table.operator_row[idle.gap_row]
+    for part in idle.host:
+        for key, time, gaps in _named(work_table.trace, part, first, next_operator):
+            found[key][0] += time
+            found[key][1] += gaps
+    warm_up = [(time, gaps) for (*_, what), (time, gaps) in found.items() if what == "first launch"]
+    if sum(time for time, _ in warm_up) >= WARM_UP_NS:
+        _say_warm_up(work_table.trace, warm_up)
+    told: defaultdict[str, int] = defaultdict(int)
+    for key, (time, _) in found.items():
+        told[key[0]] += time
+    for cause, time in idle.causes.items():
+        if time > told[cause]:
+            kind = "device" if cause != "profiler" else "none"
+            found[cause, NOT_THE_HOST[cause], kind, "", ""] = [time - told[cause], idle.cause_gaps[cause]]
+    rows = [
+        HostFunctionRow(cause, function, kind, inside, what, time, time / idle.idle_ns, gaps)
+        for (cause, function, kind, inside, what), (time, gaps) in found.items()
+    ]
+    return _longest(sorted(rows, key=lambda row: -row.time_ns))
+
+
+def _longest(rows: list[HostFunctionRow]) -> list[HostFunctionRow]:
+    """The longest rows; the others of each cause as one."""
+    kept, rest = rows[:MOST_ROWS], rows[MOST_ROWS:]
+    for cause in dict.fromkeys(row.cause for row in rest):
+        mine = [row for row in rest if row.cause == cause]
+        time, share, gaps = sum(r.time_ns for r in mine), sum(r.share for r in mine), sum(r.gaps for r in mine)
+        kept.append(HostFunctionRow(cause, OTHERS, "none", "", "", time, share, gaps))
+    return kept
+
+
+def _say_warm_up(trace: Trace, launches: list[tuple[int, int]]) -> None:
+    time, count = (sum(column) for column in zip(*launches, strict=True))
+    what = f"first launches that took far longer than later ones; they left the device idle for {time / 1e6:.4g} ms"
+    action = "counted, though it is warm-up (a first launch loads its module): warm up before recording"
+    trace.problems.append(Problem(what, count, action))
+
+
+def _first_launches(work_table: WorkTable) -> Array:
+    """Mask of the host rows that launched a kernel of their name first and took far longer than a launch does."""
+    host = work_table.trace.host
+    mask = np.zeros(len(host), dtype=bool)
+    rows = work_table.launch[work_table.launch >= 0]
+    if not len(rows):
+        return mask
+    took = host.end[rows] - host.start[rows]
+    least = max(FIRST_LAUNCH * float(np.median(took)), FIRST_LAUNCH_NS)
+    long = (work_table.launch >= 0) & (host.end[work_table.launch] - host.start[work_table.launch] >= least)
+    kernel = np.array(work_table.kind) == int(Kind.KERNEL)
+    names = {work_table.kernel[row] for row in np.flatnonzero(long & kernel).tolist()}
+    seen: set[str] = set()
+    if not names:
+        return mask
+    by_launch = np.flatnonzero((work_table.launch >= 0) & kernel)
+    by_launch = by_launch[np.argsort(host.start[work_table.launch[by_launch]], kind="stable")]
+    for row in by_launch.tolist():
+        name = work_table.kernel[row]
+        if name in names and name not in seen:
+            seen.add(name)
+            mask[work_table.launch[row]] = long[row]
+    return mask
+
+
+def _named(trace: Trace, part: HostPart, first: Array, following: Array) -> list[tuple[Key, int, int]]:
+    """(name, ns, gaps) of one thread's pieces; as numbers as long as there are many.
+
+    `following` is the host row of the operator that ends each gap: where nothing was recorded, it says before what.
+    """
+    numbers = _numbers(trace, part.events, first)[part.pieces.event]  # the last row is that of no event
+    ends = following[part.pieces.interval]
+    numbers[:, 2] = np.where((numbers[:, 0] < 0) & (ends >= 0), trace.host.name[ends], numbers[:, 2])
+    numbers = np.column_stack([part.cause, numbers])
+    order = np.lexsort((part.pieces.interval, *numbers.T))
+    numbers, interval, length = numbers[order], part.pieces.interval[order], part.length[order]
+    fresh = np.append(True, (numbers[1:] != numbers[:-1]).any(axis=1))
+    begins = np.flatnonzero(fresh)
+    time = np.add.reduceat(length, begins)
+    gaps = np.add.reduceat((fresh | np.append(True, np.diff(interval) != 0)).astype(np.int64), begins)
+    keys = [_words(trace, row) for row in numbers[begins].tolist()]
+    return list(zip(keys, time.tolist(), gaps.tolist(), strict=True))
+
+
+def _numbers(trace: Trace, events: Events, first: Array) -> Array:
+    """For each event (name of its function, kind of that, name inside or -1, whether a first launch); then for none."""
+    kind, name = events.kind, trace.host.name[events.row]
+    python = kind == int(Kind.PYTHON)
+    lined = np.zeros(len(trace.names), dtype=bool)
+    used = np.flatnonzero(np.bincount(name[python], minlength=len(trace.names)))
+    lined[[n for n in used.tolist() if _LINE.search(trace.names[n])]] = True
+    at = np.arange(len(name))
+    for wanted in (kind == int(Kind.OPERATOR), kinds(kind, Kind.MODULE, Kind.ANNOTATION), python & lined[name]):
+        around = events.around(wanted)
+        at = np.where(around >= 0, around, at)
+    inside = np.where(at != np.arange(len(name)), name, -1)
+    told = np.column_stack([name[at], kind[at], inside, first[events.row]]).astype(np.int64)
+    return np.concatenate([told, np.full((1, 4), -1)])
+
+
+def _words(trace: Trace, numbers: list[int]) -> Key:
+    """The numbers of a name as words."""
+    cause, function, kind, inside, first = numbers
+    if function < 0:
+        return HOST_CAUSES[cause], NOTHING, "none", f"before {trace.names[inside]}" if inside >= 0 else "", ""
+    called, within = (_ADDRESS.sub("", trace.names[n]) if n >= 0 else "" for n in (function, inside))
+    what = "first launch" if first else purpose(within or called)
+    return HOST_CAUSES[cause], called, _KINDS[kind], within, what
+
+
+_KINDS = {
+    int(Kind.PYTHON): "python",
+    int(Kind.MODULE): "module",
+    int(Kind.ANNOTATION): "annotation",
+    int(Kind.OPERATOR): "operator",
+    int(Kind.RUNTIME): "call",
+}
+
+
+def purpose(name: str) -> str:
+    """What a call or a function of this name is for; "" where the name does not tell."""
+    return next((what for what, pattern in _PURPOSES if pattern.search(name)), "")

@@ -1,0 +1,285 @@
+"""What the host did while the device stood still, function by function: all numbers counted by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from trace_made import FILES, REAL, SHARED, Made, real
+
+from frameroof.trace.find.host_activity import _cut, _nested
+from frameroof.trace.find.idle import explain_idle
+from frameroof.trace.read.decode import read
+from frameroof.trace.read.events import Kind
+from frameroof.trace.resolve.work_table import make_work_table
+from frameroof.trace.to_run import analyze
+
+US, MS = 1_000, 1_000_000
+CASES = SHARED / "cases" / "traces"
+
+
+def gap_of(t, until, tid=1, **options):
+    """Kernels of 10 us at 5 us and, launched 5 us earlier, at `until`: in between the device stands still."""
+    t.call(0, 500, 1, tid=options.get("first", tid))
+    t.kernel(5 * US, 10 * US, 1, "first")
+    t.call(until - 5 * US, 500, 2, tid=tid)
+    t.kernel(until, 10 * US, 2, "second")
+    return t
+
+
+def times(run):
+    """(function, inside) -> ns of the idle time."""
+    return {(r.function, r.inside): r.time_ns for r in run.host_functions}
+
+
+def test_a_gap_is_split_among_the_frames_that_fill_it(tmp_path):
+    """15 us to 10 ms: tokenize, then preprocess with an allocation and a library's function in it, then the rest."""
+    t = gap_of(Made(), 10 * MS)
+    t.frame("run.py(1): main", 0, 11 * MS)
+    t.frame("text.py(20): tokenize", 1 * MS, 2 * MS)
+    t.frame("image.py(7): preprocess", 4 * MS, 5 * MS)
+    t.frame("PIL/Image.py(99): resize", 5 * MS, 3 * MS)
+    t.frame("<built-in method resize of ImagingCore object at 0x7f12>", 5 * MS + 10, 2 * MS)
+    t.call(4 * MS + 100, 700 * US, name="cudaMalloc")
+    run = t.run(tmp_path)
+    found = times(run)
+    assert found["text.py(20): tokenize", ""] == 2 * MS
+    assert found["PIL/Image.py(99): resize", "<built-in method resize of ImagingCore>"] == 2 * MS
+    assert found["PIL/Image.py(99): resize", ""] == 1 * MS
+    assert found["image.py(7): preprocess", "cudaMalloc"] == 700 * US
+    assert found["image.py(7): preprocess", ""] == 5 * MS - 3 * MS - 700 * US
+    launched = found["run.py(1): main", "cudaLaunchKernel"]  # from the call to the floor of 5 us
+    assert launched == 5 * US
+    assert found["run.py(1): main", ""] == 10 * MS - 15 * US - 2 * MS - 5 * MS - launched
+    assert sum(found.values()) == run.summary.idle_ns
+    assert next(r.what for r in run.host_functions if r.inside == "cudaMalloc") == "allocation"
+
+
+def test_many_small_functions_are_their_callers(tmp_path):
+    """A thousand calls of 5 us fill preprocess; none of them says what the host did, preprocess does."""
+    t = gap_of(Made(), 10 * MS)
+    t.frame("image.py(7): preprocess", 1 * MS, 8 * MS)
+    for i in range(1000):
+        t.frame("pixels.py(3): scale", 1 * MS + 8 * US * i, 5 * US)
+    assert times(t.run(tmp_path))["image.py(7): preprocess", ""] == 8 * MS
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("cudaMalloc", "allocation"), ("hipMallocAsync", "allocation"), ("cuMemAlloc_v2", "allocation"),
+        ("urUSMDeviceAlloc", "allocation"), ("cudaFreeAsync", "free"), ("hipModuleLoadData", "module load"),
+        ("cudaFuncGetAttributes", "module load"), ("cuLibraryLoadData", "module load"),
+        ("cublasCreate_v2", "initialization"), ("hipStreamCreateWithFlags", "initialization"),
+        ("cudaGraphLaunch", "launch"), ("hipGetDevicePropertiesR0600", ""),
+    ],
+)  # fmt: skip
+def test_a_call_says_what_it_is_for(tmp_path, name, what):
+    t = gap_of(Made(), 5 * MS)
+    t.frame("run.py(1): main", 0, 6 * MS)
+    t.call(1 * MS, 3 * MS, name=name)
+    row = next(r for r in t.run(tmp_path).host_functions if r.inside == name)
+    assert (row.time_ns, row.what, row.kind, row.cause) == (3 * MS, what, "python", "host_launch")
+
+
+@pytest.mark.parametrize("frame", ["<built-in function collect>", "Python GC"])
+def test_garbage_collection(tmp_path, frame):
+    t = gap_of(Made(), 5 * MS)
+    t.frame("run.py(1): main", 0, 6 * MS)
+    t.frame(frame, 1 * MS, 3 * MS)
+    row = next(r for r in t.run(tmp_path).host_functions if r.inside == frame)
+    assert (row.time_ns, row.what) == (3 * MS, "garbage collection")
+
+
+def test_without_frames_ranges_and_operators_tell_and_what_was_not_recorded_is_said(tmp_path):
+    t = gap_of(Made(), 10 * MS)
+    t.note("ProfilerStep#3", 0, 11 * MS)  # that a step went on says nothing
+    t.note("encode prompt", 1 * MS, 4 * MS)
+    t.op("aten::index", 2 * MS, 1 * MS)
+    t.op("aten::sort", 6 * MS, 1 * MS)
+    t.op("aten::mm", 10 * MS - 6 * US, 3 * US)
+    run = t.run(tmp_path)
+    assert times(run) == {
+        ("encode prompt", ""): 3 * MS,
+        ("encode prompt", "aten::index"): 1 * MS,
+        ("aten::sort", ""): 1 * MS,
+        ("aten::mm", ""): 1 * US,
+        ("aten::mm", "cudaLaunchKernel"): 5 * US,
+        ("(no event recorded)", "before aten::mm"): 10 * MS - 15 * US - 5 * MS - 6 * US,
+    }
+    assert {r.kind for r in run.host_functions} == {"annotation", "operator", "none"}
+
+
+def test_the_thread_that_launches_tells(tmp_path):
+    """The main thread was busy with something else while the worker, which launches, read a file."""
+    t = gap_of(Made(), 10 * MS, tid=2)
+    t.frame("server.py(5): answer", 0, 11 * MS, tid=1)
+    t.frame("worker.py(8): read_file", 0, 11 * MS, tid=2)
+    found = times(t.run(tmp_path))
+    assert found == {
+        ("worker.py(8): read_file", ""): 10 * MS - 20 * US,
+        ("worker.py(8): read_file", "cudaLaunchKernel"): 5 * US,
+    }
+
+
+def test_where_that_thread_has_no_event_the_one_that_launched_before_tells(tmp_path):
+    """Forward on thread 1, backward on thread 2, which begins at 8 ms."""
+    t = gap_of(Made(), 10 * MS, tid=2, first=1)
+    t.frame("train.py(5): loss", 0, 8 * MS, tid=1)
+    t.op("autograd::engine::evaluate_function: MmBackward0", 8 * MS, 2 * MS, tid=2)
+    found = times(t.run(tmp_path))
+    assert found["train.py(5): loss", ""] == 8 * MS - 15 * US
+    assert found["autograd::engine::evaluate_function: MmBackward0", ""] == 2 * MS - 5 * US
+
+
+def test_the_time_inside_a_launch_call_is_the_hosts(tmp_path):
+    """The kernel starts 2 us before its call of 20 ms returns; the next one 30 us after its own, which is the queue."""
+    t = Made()
+    for i in range(12):
+        t.call(i * 20 * US, 5 * US, i + 1)
+        t.kernel(i * 20 * US + 5 * US, 10 * US, i + 1)
+    t.call(1 * MS, 20 * MS, 20)
+    t.kernel(21 * MS - 2 * US, 10 * US, 20)
+    t.call(21 * MS + 2 * US, 5 * US, 21)
+    t.kernel(21 * MS + 40 * US, 10 * US, 21)
+    run = t.run(tmp_path)
+    assert run.idle["dependency"] == 32 * US  # 21.008 to 21.040
+    assert sum(run.idle.values()) - 32 * US == run.idle["host_launch"]
+    assert not [p for p in run.problems if "first launches" in p.what]  # not the first of its kernel
+
+
+def test_the_first_launch_of_a_kernel_is_warm_up(tmp_path):
+    t = Made()
+    for i in range(12):
+        t.call(i * 20 * US, 5 * US, i + 1)
+        t.kernel(i * 20 * US + 5 * US, 10 * US, i + 1)
+    t.call(1 * MS, 20 * MS, 20, "hipModuleLaunchKernel")
+    t.kernel(21 * MS, 10 * US, 20, "new")
+    run = t.run(tmp_path)
+    assert next(r.time_ns for r in run.host_functions if r.what == "first launch") == 20 * MS
+    (problem,) = [p for p in run.problems if "first launches" in p.what]
+    assert (problem.count, "20 ms" in problem.what, "warm up" in problem.action) == (1, True, True)
+
+
+def test_work_after_a_wait_is_the_hosts_and_the_wait_brings_no_more_than_it_took(tmp_path):
+    """The host waits 4 ms for a kernel, then prepares the next image for 30 ms."""
+    t = Made()
+    t.call(0, 500, 1)
+    t.kernel(5 * US, 4 * MS, 1)
+    t.call(10 * US, 4 * MS, name="cudaStreamSynchronize")  # 5 us longer than the kernel
+    t.frame("image.py(7): preprocess", 4 * MS + 10 * US, 30 * MS)
+    t.call(34 * MS + 10 * US, 500, 2)
+    t.kernel(34 * MS + 15 * US, 4 * MS, 2)
+    run = t.run(tmp_path)
+    assert run.idle == {"synchronization": 5 * US, "host_launch": 30 * MS + 5 * US}
+    assert times(run)["image.py(7): preprocess", ""] == 30 * MS
+    assert [s.idle_ns for s in run.syncs] == [5 * US]
+    assert not [a for a in run.advice if a.title.startswith("Remove the wait")]
+
+
+def test_a_wait_that_found_nothing_to_wait_for_is_none(tmp_path):
+    """Called when the device had long been idle, it took 3 ms all the same."""
+    t = gap_of(Made(), 10 * MS)
+    t.call(2 * MS, 3 * MS, name="cudaDeviceSynchronize")
+    run = t.run(tmp_path)
+    assert "synchronization" not in run.idle
+    assert times(run)["cudaDeviceSynchronize", ""] == 3 * MS
+    assert not [s for s in run.syncs if s.idle_ns]
+
+
+def test_a_blocking_copy_is_named(tmp_path):
+    t = gap_of(Made(), 500 * MS)
+    t.frame("weights.py(3): load", 1 * MS, 470 * MS)
+    t.call(2 * MS, 463 * MS, 9, "cudaMemcpyAsync")
+    t.kernel(500 * MS + 20 * US, 1 * US, 9, "Memcpy HtoD (Pageable -> Device)", cat="gpu_memcpy", bytes=4)
+    run = t.run(tmp_path)
+    assert run.idle["copy"] == 463 * MS
+    assert times(run)["weights.py(3): load", "cudaMemcpyAsync"] == 463 * MS
+
+
+def test_ranges_that_overlap_in_part(tmp_path):
+    """The second range began later and is still open when the first ends: its rest is its own."""
+    t = gap_of(Made(), 10 * MS)
+    t.note("first", 1 * MS, 4 * MS)
+    t.note("second", 3 * MS, 4 * MS)
+    found = times(t.run(tmp_path))
+    assert (found["first", ""], found["second", ""]) == (2 * MS, 4 * MS)
+
+
+def at_every_moment(start, end, until):
+    """Moment -> number of the event that is innermost then; -1 for none."""
+    events = _nested(np.arange(len(start)), np.zeros(len(start)), start, end)
+    pieces = _cut(events, np.array([0]), np.array([until]))
+    assert int(pieces.length.sum()) == until
+    rows = np.append(events.row, -1)[pieces.event]
+    order = np.argsort(pieces.start)
+    return np.repeat(rows[order], pieces.length[order]).tolist()
+
+
+def test_innermost_of_nested_events_at_every_moment():
+    """The one that is open and began last; of those that began together the shortest."""
+    random = np.random.default_rng(7)
+    for _ in range(30):
+        spans = {(0, 64)}
+        for _ in range(25):
+            a, b = sorted(random.integers(0, 65, 2).tolist())
+            if a < b and not any(a < c < b < d or c < a < d < b for c, d in spans):
+                spans.add((a, b))
+        listed = sorted(spans, key=lambda span: (span[0], -span[1]))
+        start, end = (np.array(column) for column in zip(*listed, strict=True))
+        for moment, found in enumerate(at_every_moment(start, end, 70)):
+            is_open = [i for i, (a, b) in enumerate(listed) if a <= moment < b]
+            assert found == (is_open[-1] if is_open else -1)
+
+
+def test_innermost_of_events_that_cross_is_open_at_every_moment():
+    random = np.random.default_rng(7)
+    for _ in range(30):
+        start = np.sort(random.integers(0, 60, 12))
+        end = start + random.integers(1, 25, 12)
+        order = np.lexsort((-end, start))
+        start, end = start[order], end[order]
+        for moment, found in enumerate(at_every_moment(start, end, 90)):
+            is_open = np.flatnonzero((start <= moment) & (moment < end)).tolist()
+            assert found in is_open if is_open else found == -1
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_table_adds_up_to_the_idle_time(name):
+    run = real(name)
+    if run.summary.on_cpu:
+        assert run.host_functions == []
+        return
+    assert sum(r.time_ns for r in run.host_functions) == run.summary.idle_ns
+    for cause, time in run.idle.items():
+        assert sum(r.time_ns for r in run.host_functions if r.cause == cause) == time
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("name", "gaps"),
+    [("b200_eager", 5), ("mi300x_sd35_xdit", 7), ("mi300x_flux1_graph_capture", 6), ("mi300x_flux1_hipgraph_v2", 3)],
+)
+def test_long_gaps_of_real_recordings_have_a_function(name, gaps):
+    """Of the time of all gaps above 1 ms at least 80 % lies in a Python frame."""
+    work_table = make_work_table(read(REAL / f"{name}.json.gz"))
+    idle = explain_idle(work_table)
+    length = idle.gap_end - idle.gap_start
+    assert int((length > MS).sum()) == gaps
+    named = 0
+    for part in idle.host:
+        framed = part.events.around(part.events.kind == int(Kind.PYTHON))
+        inside = (part.pieces.event >= 0) & (length[part.pieces.interval] > MS)
+        inside[inside] = framed[part.pieces.event[inside]] >= 0
+        named += int(part.length[inside].sum())
+    assert named >= 0.8 * int(length[length > MS].sum())
+
+
+@pytest.mark.shared
+def test_the_two_cases_of_long_launch_calls():
+    """300 ms in a first launch, 100 ms in one of many: both the host's, to a kernel's latency."""
+    load = analyze(CASES / "module_load_inside_launch.json")
+    assert load.idle["host_launch"] >= 300 * MS > 1000 * load.idle["dependency"]
+    assert [p.count for p in load.problems if "warm up" in p.action] == [1]
+    long = analyze(CASES / "launch_call_of_100_ms.json")
+    assert long.idle["host_launch"] >= 100 * MS > 1000 * long.idle["dependency"]
+    assert not [p for p in long.problems if "warm up" in p.action]
