@@ -18,6 +18,7 @@ from .columns import Arguments, Array, Host, Problem, Trace, Work
 from .events import CATEGORIES, WORK_KINDS, Args, Header, Kind
 from .launch_arrows import LaunchArrows
 from .timestamps import nanoseconds, summable
+from .unread import Unread, as_text, refuse_unread
 
 _NO_ARGS = Args()
 _NO_INPUTS = _NO_ARGS.dims
@@ -40,7 +41,7 @@ class ColumnBuilder:
         self.arguments: dict[tuple[bytes, bytes, bytes], int] = {}
         self.host: list[Part] = []
         self.work: list[Part] = []
-        self.ignored: Counter[str] = Counter()
+        self.unread = Unread()
         self.lost: Counter[tuple[str, str]] = Counter()
         self.flows = LaunchArrows()
         self.correlated = False
@@ -78,11 +79,11 @@ class ColumnBuilder:
                     host.append(event)
                     host_kind.append(kind)
                 else:
-                    self.ignored[event.cat] += 1
+                    self.unread.add(event)
             elif phase in ("s", "f"):
                 arrows.append(event)
-            elif phase in ("B", "E"):
-                self.pairs.add(event)
+            elif phase in ("B", "E", "M"):
+                (self.unread.name if phase == "M" else self.pairs.add)(event)
         self.arrows = self.arrows or bool(arrows)
         if not self.correlated:
             self.flows.add(arrows)
@@ -116,7 +117,7 @@ class ColumnBuilder:
             columns["after"] = thread[columns["after"]]
         self.host += other.host
         self.work += other.work
-        self.ignored += other.ignored
+        self.unread.absorb(other.unread)
         self.lost += other.lost
         self.flows.absorb(other.flows)
         self.arrows = self.arrows or other.arrows
@@ -166,7 +167,7 @@ class ColumnBuilder:
         return np.array([self._place(e.pid, e.tid) for e in events], dtype=np.int32)
 
     def _place(self, process: Any, thread: Any) -> int:
-        return self.threads.setdefault((str(process), str(thread)), len(self.threads))
+        return self.threads.setdefault((as_text(process), as_text(thread)), len(self.threads))
 
     def _python_columns(self, events: list[Any]) -> dict[str, Array]:
         """Python frames: most of a file recorded with stacks, and nothing to them but name, thread and time."""
@@ -203,7 +204,7 @@ class ColumnBuilder:
         columns["bytes"] = _integers([a.bytes for a in args])
         columns["graph_node"] = _integers([a.graph_node for a in args])
         columns["detail"] = self._optional_names([a.collective for a in args])
-        known = {pid: self.pids.setdefault(str(pid), len(self.pids)) for pid in set(pids)}
+        known = {pid: self.pids.setdefault(as_text(pid), len(self.pids)) for pid in set(pids)}
         columns["pid"] = np.fromiter(map(known.__getitem__, pids), dtype=np.int32, count=len(pids))
         return columns
 
@@ -215,7 +216,11 @@ class ColumnBuilder:
         """Everything taken so far as one `Trace`."""
         paired = self.pairs.finish()
         self.add(paired, sys.maxsize)
-        self.events -= len(paired)
+        found = self.unread.as_known(self.flows)
+        self.add(found, sys.maxsize)
+        self.events -= len(paired) + len(found)
+        refuse_unread(path, self.unread, bool(self.work))
+        problems += self.unread.problems()
         problems += self.pairs.problems()
         problems += [Problem(what, count, action) for (what, action), count in self.lost.items()]
         if self.texts:
@@ -238,7 +243,7 @@ class ColumnBuilder:
             work=Work(**_sorted({k: v[works] for k, v in work.items()}, -work["end"][works], work["start"][works])),
             device_spans=Work(**{k: v[spans] for k, v in work.items()}),
             events=self.events,
-            ignored=dict(self.ignored),
+            ignored=dict(self.unread.counts),
             problems=problems,
             flows=self.flows,
             arrows=self.arrows,

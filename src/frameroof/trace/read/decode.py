@@ -96,7 +96,7 @@ def _decode_into(piece: bytes, builder: ColumnBuilder, number: int) -> bool:
         builder.add(_decode(in_brackets(piece)), number)
     except BROKEN:
         return False
-    return not builder.pairs
+    return not (builder.pairs or builder.unread.nameless)
 
 
 class _Reader(PieceReader):

@@ -53,7 +53,7 @@ CATEGORIES: dict[str, Kind] = {
 }
 """Category in the file -> what it is. A category that is not here is counted under `Trace.ignored`."""
 
-FLOWS = ("ac2g", "async", "async_gpu", "async_cpu_to_gpu")
+FLOWS = ("async_npu", "ac2g", "async", "async_gpu", "async_cpu_to_gpu")
 """Categories of the arrows from a launch to its work, by age of the writer."""
 
 
@@ -75,6 +75,13 @@ class Args(msgspec.Struct, gc=False):
     order: Number = msgspec.field(name="Ev Idx", default=None)
     collective: str | None = msgspec.field(name="Collective name", default=None)
     stack: str | None = msgspec.field(name="Call stack", default=None)
+    title: msgspec.Raw = msgspec.field(name="name", default=_NONE)
+    """Of a process or a thread, in events of phase M."""
+    labels: msgspec.Raw = _NONE
+    connection: Number = msgspec.field(name="connection_id", default=None)
+    """Ascend: shared by a launch and its tasks."""
+    stream_id: Number = msgspec.field(name="Stream Id", default=None)
+    task: msgspec.Raw = msgspec.field(name="Task Type", default=_NONE)
 
 
 class Event(msgspec.Struct, gc=False):

@@ -18,6 +18,7 @@ from pathlib import Path
 from ...files import check_file, opened
 from ...outside import paired
 from .decompress import Ahead, is_packed, unpacked
+from .other_formats import described
 
 SQLITE_MAGIC = b"SQLite format 3\x00"
 PIECE_BYTES = 1 << 20
@@ -43,16 +44,6 @@ _WINDOW = 1 << 16
 _SEAM = 1 << 10  # blanks between two events are fewer
 _BLANK = b" \t\r\n"
 BOM = b"\xef\xbb\xbf"
-_OTHER_FORMATS = {
-    b"PK\x03\x04": "a zip archive",
-    b"\x28\xb5\x2f\xfd": "compressed with zstd",
-    b"BZh": "compressed with bzip2",
-    b"\xfd7zXZ": "compressed with xz",
-    b"\x89PNG": "a picture",
-    b"\x7fELF": "a program",
-    b"\xff\xfe": "text in UTF-16",
-    b"\xfe\xff": "text in UTF-16",
-}
 
 
 class TraceError(ValueError):
@@ -136,9 +127,7 @@ class TraceFile:
             self.header, self.lines, self._begun = b"[", True, start
             return b""
         what = "is empty" if not buffer.strip(_BLANK) else "holds no list of events (`traceEvents`), so it is no trace"
-        for magic, name in _OTHER_FORMATS.items():
-            if buffer.startswith(magic):
-                what = f"is {name}; a trace is JSON text, plain or compressed with gzip"
+        what = described(buffer[: 1 << 18]) or what
         raise TraceError(f"{self.path} {what}" + "".join(f" ({problem})" for problem in self.problems))
 
     def _in_commas(self, blocks: Iterator[bytes]) -> Iterator[bytes]:

@@ -256,7 +256,7 @@ def _lenient_args(args: dict[str, Any]) -> Args:
         value = args.get(field.encode_name)
         if value is None:
             continue
-        if field.name in ("dims", "types", "concrete"):
+        if field.type is msgspec.Raw:
             setattr(out, field.name, msgspec.Raw(json.dumps(value, default=float).encode()))
         elif field.name in _TEXTS:
             setattr(out, field.name, _text(value) if isinstance(value, str) else None)

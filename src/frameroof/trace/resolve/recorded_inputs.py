@@ -133,6 +133,8 @@ def parse(arguments: Arguments) -> Inputs | None:
         concrete = msgspec.json.decode(arguments.concrete) if arguments.concrete else []
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+    if isinstance(dims, str) and isinstance(types, str):
+        dims, types = _of_ascend(dims), types.split(";")
     if not all(isinstance(x, list) for x in (dims, types, concrete)):
         return None
     return Inputs(
@@ -140,6 +142,14 @@ def parse(arguments: Arguments) -> Inputs | None:
         tuple(t if isinstance(t, str) else "" for t in types),
         tuple(c if isinstance(c, str) else "" for c in concrete),
     )
+
+
+def _of_ascend(dims: str) -> list[list[int]]:
+    """Ascend's "2,3;3,4;" as lists: one of each input, empty for what is no tensor."""
+    return [
+        [int(d) for d in each.split(",")] if re.fullmatch(r"\d{1,15}(,\d{1,15})*", each) else []
+        for each in dims.split(";")
+    ]
 
 
 def _dims(value: Any, levels: int = 1) -> Any:

@@ -246,10 +246,17 @@ class _Reader:
         )
 
     def _unread(self) -> None:
-        read = {*layout.EVENTS, layout.NODES}
+        read = {*layout.EVENTS, layout.NODES, *self.database.named.values()}
         for table in sorted(self.database.tables):
             if table not in read and layout.UNREAD.fullmatch(table):
                 self.ignored[table] = self.database.count(table)
+        missed = [table for table, count in self.ignored.items() if layout.OF_DEVICE.fullmatch(table) and count]
+        if missed and not any(np.isin(c["kind"], [int(k) for k in WORK_KINDS]).any() for c in self.work):
+            counts = ", ".join(f"{self.ignored[table]} rows of {table}" for table in missed[:4])
+            raise TraceError(
+                f"{self.database.path} holds the work of its devices in tables that frameroof does not know "
+                f"({counts}); export the report again with a current Nsight Systems"
+            )
         self.events += sum(count for table, count in self.ignored.items() if table in self.database.tables)
 
     def _lost(self, what: str, count: int) -> None:

@@ -42,6 +42,17 @@ UNREAD = re.compile(
 )
 """Tables of events that are counted and not read."""
 
+VERSIONED = re.compile(r"_V\d+$")
+"""What some versions write behind the name of a table: the number of CUPTI's record."""
+OTHERS = {
+    "rocpd_": "a database of rocprofv3 (rocpd)",
+    "kernel_dispatch": "a database of rocprofv3 (rocpd)",
+    "StringTable": "a database of nvprof",
+}
+"""Tables of other writers, by how their names begin, and what such a file is."""
+OF_DEVICE = re.compile(r"CUPTI_ACTIVITY_KIND_\w*(?:KERNEL|MEMCPY|MEMSET|GRAPH_TRACE)\w*")
+"""Tables of work: where these alone hold rows, and are not read, nothing can be said of the device."""
+
 PUSH_POP, START_END = 59, 60
 OPEN_PUSH, OPEN_START = 35, 37
 """Halves of a range whose end was not recorded."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..columns import Array
 from ..file import TraceError, is_sqlite, open_trace
-from .schema import EVENTS, MARKS, STRINGS
+from .schema import EVENTS, MARKS, OTHERS, STRINGS, VERSIONED
 
 NONE = -(2**62)
 """Stands for NULL where -1 could be a value."""
@@ -46,8 +46,18 @@ class Database:
         for name in self.tables:
             info = self._connection.execute(f"PRAGMA table_info({_quoted(name)})")
             self.tables[name] = {row[1] for row in info}
+        self.named: dict[str, str] = {}
+        """Tables that the database calls otherwise: some versions write the number of the record behind the name."""
+        for name in sorted(self.tables):
+            plain = VERSIONED.sub("", name)
+            if plain in EVENTS and plain not in self.tables:
+                self.named[plain], self.tables[plain] = name, self.tables[name]
         if not any(name in self.tables for name in (*MARKS, *EVENTS)):
-            raise TraceError(f"{self.path} is a database, but no Nsight Systems export (nsys export --type sqlite)")
+            what = next(
+                (what for mark, what in OTHERS.items() if any(name.startswith(mark) for name in self.tables)), ""
+            )
+            none = f"is {what}, no" if what else "is a database, but no"
+            raise TraceError(f"{self.path} {none} Nsight Systems export (nsys export --type sqlite)")
 
     def close(self) -> None:
         """Give the file back."""
@@ -71,7 +81,7 @@ class Database:
         fields = [f"ifnull(CAST({_quoted(name)} AS INTEGER), {NONE})" for name in needed] + [
             f"ifnull(CAST({_quoted(name)} AS INTEGER), -1)" if name in self.tables[table] else "-1" for name in wanted
         ]
-        rows = self._connection.execute(f"SELECT {', '.join(fields)} FROM {_quoted(table)} {where}")
+        rows = self._connection.execute(f"SELECT {', '.join(fields)} FROM {self._quoted(table)} {where}")
         flat = np.fromiter(chain.from_iterable(rows), dtype=np.int64)
         names = [*needed, *wanted]
         return {name: flat[i :: len(names)] for i, name in enumerate(names)}
@@ -79,11 +89,14 @@ class Database:
     def texts(self, table: str, column: str, where: str = "") -> list[str | None]:
         """One column of a table as text, in the order of its rows; all None if it is missing."""
         field = f"CAST({_quoted(column)} AS TEXT)" if column in self.tables[table] else "NULL"
-        return [value for (value,) in self._connection.execute(f"SELECT {field} FROM {_quoted(table)} {where}")]
+        return [value for (value,) in self._connection.execute(f"SELECT {field} FROM {self._quoted(table)} {where}")]
 
     def count(self, table: str) -> int:
         """Rows of a table."""
-        return int(self._connection.execute(f"SELECT count(*) FROM {_quoted(table)}").fetchone()[0])
+        return int(self._connection.execute(f"SELECT count(*) FROM {self._quoted(table)}").fetchone()[0])
+
+    def _quoted(self, table: str) -> str:
+        return _quoted(self.named.get(table, table))
 
     def pairs(self, table: str, key: str, value: str) -> dict[Any, str]:
         """A table of keys and texts; {} if it is missing."""
