@@ -51,7 +51,7 @@ class Dtype(NamedTuple):
 
 _EIGHT = ("Float8_e4m3fn", "Float8_e5m2", "Float8_e4m3fnuz", "Float8_e5m2fnuz")
 TABLE = (
-    Dtype("fp64", 64, 6, ("float64",), ("double",), codes=(7,)),
+    Dtype("fp64", 64, 6, ("float64",), ("double", "Double"), codes=(7,)),
     Dtype(
         "fp32", 32, 5, ("float32",), ("float", "Float"), "fp32", "peak choice build stream probe single",
         near=("bf16",), wished="tf32", faster="tf32", counted_as="bf16", codes=(6,),
@@ -74,16 +74,18 @@ TABLE = (
         switch="allow_fp16_accumulation",
     ),
     Dtype(
-        "fp8", 8, 1, tuple(map(str.lower, _EIGHT)), tuple(f"c10::{name}" for name in _EIGHT), "fp8e4nv",
+        "fp8", 8, 1, tuple(map(str.lower, _EIGHT)), (*(f"c10::{name}" for name in _EIGHT), *_EIGHT), "fp8e4nv",
         "peak choice eight column", near=("int8",), codes=(24, 23, 26, 25),
     ),
-    Dtype("int8", 8, 1, ("int8",), ("signed char",), "i8", "peak choice eight column", near=("fp8",), codes=(1,)),
+    Dtype(
+        "int8", 8, 1, ("int8",), ("signed char", "Char"), "i8", "peak choice eight column", near=("fp8",), codes=(1,),
+    ),
     Dtype("fp4", 4, 0, uses="peak choice column"),
-    Dtype("int64", 64, None, ("int64",), ("long int", "long", "long long", "__int64"), "i64", codes=(4,)),
-    Dtype("int32", 32, None, ("int32",), ("int",), "i32", codes=(3,)),
-    Dtype("int16", 16, None, ("int16",), ("short int", "short"), "i16", codes=(2,)),
-    Dtype("uint8", 8, None, ("uint8",), ("unsigned char",), "u8", "packed", codes=(0,)),
-    Dtype("bool", 8, None, ("bool",), ("bool",), "i1", codes=(11,)),
+    Dtype("int64", 64, None, ("int64",), ("long int", "long", "long long", "__int64", "Long"), "i64", codes=(4,)),
+    Dtype("int32", 32, None, ("int32",), ("int", "Int"), "i32", codes=(3,)),
+    Dtype("int16", 16, None, ("int16",), ("short int", "short", "Short"), "i16", codes=(2,)),
+    Dtype("uint8", 8, None, ("uint8",), ("unsigned char", "Byte"), "u8", "packed", codes=(0,)),
+    Dtype("bool", 8, None, ("bool",), ("bool", "Bool"), "i1", codes=(11,)),
     Dtype("complex64", 64, None, ("complex64",), ("c10::complex<float>",), codes=(9,)),
     Dtype("complex128", 128, None, ("complex128",), ("c10::complex<double>",), codes=(10,)),
 )  # fmt: skip
@@ -127,6 +129,12 @@ CODE_BYTES = {str(code): dtype.bits // 8 for dtype in TABLE for code in dtype.co
 TRACE_NAMES = {n: d.name for d in TABLE if d.order is not None or "packed" in d.uses for n in d.trace}
 """Type names of traces -> names here, of the types that products take."""
 TORCH_NAMES = {name: dtype.name for dtype in TABLE for name in dtype.torch}
+
+
+def element_bytes(name: str) -> int:
+    """Bytes of an element of a type as traces or torch call it; 0 for a name that is none."""
+    found = DTYPES.get(TORCH_NAMES.get(name.removeprefix("torch."), ""))
+    return TRACE_BYTES.get(name) or (found.bits // 8 if found else 0)
 
 
 def torch_name(name: str) -> str:

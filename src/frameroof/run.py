@@ -20,6 +20,7 @@ from .outside import from_json, quoted, record
 from .recorded import Advice as Advice
 from .recorded import Environment, Measured, Origin, left_over
 from .recorded import FirstLines as FirstLines
+from .recorded.communication import CollectiveRow as CollectiveRow
 from .recorded.rows import AttentionRow as AttentionRow
 from .recorded.rows import DeviceRow as DeviceRow
 from .recorded.rows import GroupRow as GroupRow
@@ -112,6 +113,7 @@ class Run(msgspec.Struct):
     steps: list[StepRow] = msgspec.field(default_factory=list)
     """Where there are at least two; of a window, those that it holds work of."""
     step_summary: StepSummary | None = None
+    collectives: list[CollectiveRow] = msgspec.field(default_factory=list)
     window: Window | None = None
     """The stretch that all of this is about; None: the whole trace."""
     version: int = VERSION

@@ -51,6 +51,7 @@ def frames(run: Run) -> dict[str, polars.DataFrame]:
         "device_idle": (waits, {"device": whole, "cause": text, "time_ns": whole}),
         "step_classes": (_by_step(run, "classes"), {"step": whole, "class": text, "time_ns": whole}),
         "step_idle": (_by_step(run, "idle"), {"step": whole, "cause": text, "time_ns": whole}),
+        "collective_calls": (_collective_calls(run), {"row": whole, "start_ns": whole, "time_ns": whole}),
         "stage_calls": (calls, {"stage": text, "call": whole, "time_ns": whole}),
         "stage_call_classes": (by_call, {"stage": text, "call": whole, "class": text, "time_ns": whole}),
         "stage_classes": (classes, {"stage": text, "class": text, "time_ns": whole}),
@@ -59,6 +60,12 @@ def frames(run: Run) -> dict[str, polars.DataFrame]:
         name: polars.DataFrame([tuple(map(_fit, row)) for row in rows], schema, orient="row")
         for name, (rows, schema) in flat.items()
     }
+
+
+def _collective_calls(run: Run) -> list[tuple[int, int, int]]:
+    """(row of `collectives`, from 1, start, ns) of every call."""
+    rows = enumerate(run.collectives, 1)
+    return [(at, start, ns) for at, row in rows for start, ns in zip(row.starts_ns, row.calls_ns, strict=True)]
 
 
 def _by_step(run: Run, what: str) -> list[tuple[int, str, int]]:

@@ -12,6 +12,7 @@ from ..run import ModuleRow, OperatorRow, Run
 from ..trace.advice.words import IDLE_CAUSES
 from ..trace.tables import enclosing
 from ..units import format_bandwidth, format_bytes, format_rate, format_seconds
+from .collectives import collectives_table
 from .console import table
 from .lengths import distribution, series
 from .steps import steps_table, steps_title
@@ -27,6 +28,8 @@ def tables_of(run: Run, most: int) -> Iterator[tuple[str, Any]]:
     yield f"Operators{_first(run.operators, most)}", _operators(run, most)
     if run.devices:
         yield "Devices", _devices(run)
+    if run.collectives:
+        yield f"Collectives{_first(run.collectives, most)}", collectives_table(run, most)
     if run.attention:
         yield f"Attention{_first(run.attention, most)}", _attention(run, most)
     lengths = len({row.query_len for row in run.sequence})

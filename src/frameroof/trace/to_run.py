@@ -19,6 +19,7 @@ from ..run import AttentionRow, GroupRow, Launch, ProblemRow, Run, SequenceRow, 
 from .advice import conclude
 from .find.above_peak import beyond_peaks
 from .find.attention.calls import find_attention
+from .find.collectives import find_collectives
 from .find.communication import exposed
 from .find.elementwise_chains import find_chains
 from .find.host_functions import by_function
@@ -149,7 +150,8 @@ def describe(  # seven: the trace, what was found in it, and an option each
             SyncRow(s.call, s.operator, s.line, s.count, s.host_ns, s.idle_ns) for s in find_syncs(work_table, idle)
         ],
         host_functions=by_function(work_table, idle),
-        communication={} if work_table.host_only else exposed(work_table),
+        communication={} if work_table.host_only else exposed(work_table, whole and whole.work_table),
+        collectives=find_collectives(work_table, table.device, whole and whole.work_table),
         coverage=table.coverage(stages, graph_capture, attention),
         problems=[ProblemRow(p.what, p.count, p.action) for p in work_table.trace.problems],
         devices=by_device(whole.work_table, cut.piece) if whole and cut else by_device(work_table),

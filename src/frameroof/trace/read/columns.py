@@ -34,7 +34,7 @@ class Host:
     correlation: Array  # int64: of runtime calls, shared with the work they launched
     external: Array  # int64: the operator's own number
     args: Array  # int32, index into Trace.arguments
-    detail: Array  # int32, index into Trace.names: kernel name of a launch, collective, or module hierarchy
+    detail: Array  # int32, index into Trace.names: kernel name of a launch, module hierarchy, or a collective's text
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -54,7 +54,7 @@ class Work:
     external: Array  # int64
     bytes: Array  # int64, of copies and fills; -1 unknown
     graph_node: Array  # int64; 0 or -1: in no graph
-    detail: Array  # int32, index into Trace.names: the collective of a communication kernel
+    detail: Array  # int32, index into Trace.names: the text of a kernel's collective (`collectives`)
     pid: Array  # int32, index into Trace.pids: what the file calls the process; -1 where numbers are unique anyway
     after: Array  # int32, index into Trace.threads: of the event of the host that the file has before it; -1 unknown
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
+from .arguments import decode_arguments
 from .column_builder import ColumnBuilder
 from .columns import Problem, Trace
 from .decode_process import DecodeProcess, Unsound, worthwhile
-from .events import CATEGORIES, Args, Event, ExactEvent, Header, Kind
+from .events import Event, ExactEvent, Header
 from .file import BOM, LIMIT_BYTES, TraceError, TraceFile, is_sqlite, open_trace
 from .pieces import PieceReader, first_end
 from .repair import BLANK, BROKEN, Repairer, in_brackets, lenient_header
@@ -20,9 +21,7 @@ from .timestamps import needs_digits
 _EVENTS = msgspec.json.Decoder(list[Event])
 _EXACT = msgspec.json.Decoder(list[ExactEvent])
 _EXACT_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_ARGS = msgspec.json.Decoder(Args | None)
 _HEADER = msgspec.json.Decoder(Header)
-_FRAMES = frozenset(category for category, kind in CATEGORIES.items() if kind == Kind.PYTHON)
 _KEY = b'"traceEvents"'
 _NOTHING = BLANK + b"\0" + BOM
 
@@ -140,8 +139,7 @@ class _Reader(PieceReader):
             events: list[Any] = whole.traceEvents
             if needs_digits([e.ts for e in events]):
                 events = _EXACT.decode(_EXACT_OBJECT.decode(text)["traceEvents"])
-            else:
-                _decode_arguments(events)
+            decode_arguments(events)
         except BROKEN:
             return False
         self.trailer, self.tail = whole, b"}"
@@ -223,17 +221,9 @@ def _decode(text: bytes) -> list[Any]:
     """Sound events, with their times digit by digit where a double would not hold them."""
     events: list[Any] = _EVENTS.decode(text)
     if needs_digits([e.ts for e in events]):
-        return _EXACT.decode(text)
-    _decode_arguments(events)
+        events = _EXACT.decode(text)
+    decode_arguments(events)
     return events
-
-
-def _decode_arguments(events: list[Any]) -> None:
-    """The arguments of all but Python frames, which are most of a file recorded with stacks and use none."""
-    decode = _ARGS.decode
-    for event in events:
-        if event.cat not in _FRAMES and event.args:
-            event.args = decode(event.args)
 
 
 def _merge(first: Header, second: Header) -> Header:

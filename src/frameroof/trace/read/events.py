@@ -74,6 +74,7 @@ class Args(msgspec.Struct, gc=False):
     hierarchy: str | None = msgspec.field(name="Module Hierarchy", default=None)
     order: Number = msgspec.field(name="Ev Idx", default=None)
     collective: str | None = msgspec.field(name="Collective name", default=None)
+    """When decoded, all that the arguments say of it (`collectives.described`)."""
     stack: str | None = msgspec.field(name="Call stack", default=None)
     title: msgspec.Raw = msgspec.field(name="name", default=_NONE)
     """Of a process or a thread, in events of phase M."""
@@ -112,7 +113,7 @@ class ExactEvent(msgspec.Struct, gc=False):
     ts: Exact = None
     dur: Exact = None
     id: int | str | float | None = None
-    args: Args | None = None
+    args: msgspec.Raw = _NONE
 
 
 WAVEFRONT = 64

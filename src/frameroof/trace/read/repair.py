@@ -19,6 +19,8 @@ from typing import Any
 import msgspec
 
 from . import near_json
+from .arguments import decode_arguments
+from .collectives import described
 from .columns import Problem
 from .events import Args, ExactEvent, Header
 
@@ -122,6 +124,7 @@ class Repairer:
         text = text.strip(BLANK)
         try:
             event = _EVENT.decode(text)
+            decode_arguments([event])
             self._keep(text)
             return event
         except msgspec.ValidationError:
@@ -246,7 +249,7 @@ def _lenient(text: str) -> tuple[ExactEvent, int, dict[str, Any]] | None:
         setattr(event, name, _scalar(data.get(name)))
     args = data.get("args")
     if isinstance(args, dict):
-        event.args = _lenient_args(args)
+        event.args = _lenient_args(args)  # type: ignore[assignment]  # as `decode` leaves it
     return event, end, data
 
 
@@ -262,6 +265,8 @@ def _lenient_args(args: dict[str, Any]) -> Args:
             setattr(out, field.name, _text(value) if isinstance(value, str) else None)
         else:
             setattr(out, field.name, float(value) if isinstance(value, Decimal) else _scalar(value))
+    if out.collective is not None:
+        out.collective = described(args)
     return out
 
 

@@ -50,6 +50,7 @@ class WorkTable:
     end: Array  # int64 ns, absurd durations clipped
     duration: Array  # int64 ns; on the processor an operator's own time, otherwise end - start
     bytes: Array  # of copies and fills, -1 unknown
+    detail: Array  # index into Trace.names: what its own event, or its operator's, says beside its name; -1 nothing
     classes: list[str]
     graph: Array  # bool: part of a graph replay
     inputs: list[Inputs | None]
@@ -126,10 +127,18 @@ def _on_device(
         end=end,
         duration=end - work.start,
         bytes=work.bytes,
+        detail=_details(trace, links),
         classes=[classify(o, k, n) for o, k, n in zip(operator, kernel, kind, strict=True)],
         graph=graph,
         inputs=[parse(a) for a in trace.arguments],
     )
+
+
+def _details(trace: Trace, links: Links) -> Array:
+    if not len(trace.host):
+        return trace.work.detail
+    operator = np.where(links.work_operator >= 0, trace.host.detail[links.work_operator], -1)
+    return np.where(trace.work.detail >= 0, trace.work.detail, operator)
 
 
 def _in_graph(trace: Trace, links: Links) -> Array:
@@ -203,6 +212,7 @@ def _on_cpu(trace: Trace, links: Links, host_only: bool) -> WorkTable:
         end=host.end[rows],
         duration=own[rows],
         bytes=none,
+        detail=host.detail[rows],
         classes=[classify(n, "", int(Kind.OPERATOR)) for n in name],
         graph=np.zeros(len(rows), dtype=bool),
         inputs=[parse(a) for a in trace.arguments],

@@ -1,0 +1,155 @@
+"""Collectives, counted by hand: sizes as the profiler writes them, rates by the rule of nccl-tests, exposed time."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from cli_said import said
+from trace_made import H100, REAL, Made, analyze, real
+
+US = 1000
+LINK = 450e9
+"""Bytes a second in one direction of an H100's NVLink."""
+
+
+def told(name, sent, received, ranks=8, dtype="BFloat16", **more):
+    """The arguments of a kernel of NCCL."""
+    return {
+        "Collective name": name, "In msg nelems": sent, "Out msg nelems": received, "Group size": ranks,
+        "dtype": dtype, "Process Group Name": "tp", "Process Group Ranks": str([*range(ranks)]), **more,
+    }  # fmt: skip
+
+
+def one(args, kernel="ncclDevKernel_Generic", length=100, around=None):
+    t = Made(**H100)
+    if around:
+        around(t)
+    t.call(1 * US, US, 1)
+    t.kernel(10 * US, length * US, 1, kernel, **args)
+    return t
+
+
+@pytest.mark.parametrize(
+    ("args", "kind", "size", "often"),
+    [
+        (told("allreduce", 2**20, 2**20), "all-reduce", 2**21, 2 * 7 / 8),
+        (told("_allgather_base", 2**20, 2**23), "all-gather", 2**24, 7 / 8),
+        (told("allgather_into_tensor_coalesced", 2**20, 2**23, dtype="Float"), "all-gather", 2**25, 7 / 8),
+        (told("_reduce_scatter_base", 2**23, 2**20, dtype="bfloat16"), "reduce-scatter", 2**24, 7 / 8),
+        (told("all_to_all", 2**20, 2**20, 4, "Float8_e4m3fn"), "all-to-all", 2**20, 3 / 4),
+        (told("broadcast", 2**20, 2**20, dtype="Long"), "broadcast", 2**23, 1),
+        (told("send", 2**20, 2**20, 2, "Half"), "send", 2**21, 1),
+        (told("recv", 2**20, 2**20, 2, "c10::Half"), "receive", 2**21, 1),
+        (told("gather", 2**20, 0), "gather", 2**24, 7 / 8),
+    ],
+)
+def test_sizes_and_rates(tmp_path, args, kind, size, often):
+    (row,) = one(args).run(tmp_path).collectives
+    assert (row.name, row.group, row.ranks, row.bytes, row.count) == (kind, "tp", args["Group size"], size, 1)
+    assert row.algorithm_bytes_per_s == pytest.approx(size / 100e-6)
+    assert row.bus_bytes_per_s == pytest.approx(often * size / 100e-6)
+    assert (row.link, row.link_bytes_per_s) == ("own", LINK)
+    assert row.share_of_link == pytest.approx(often * size / 100e-6 / LINK)
+
+
+def test_lists_are_read_as_texts_are(tmp_path):
+    args = told("all_to_allv", 700, 800, 2) | {"Process Group Ranks": [0, 1], "In split size": [300, 400]}
+    (row,) = one(args).run(tmp_path).collectives
+    assert (row.bytes, row.uneven, row.members) == (1600, True, "0,1")
+    args |= {"Process Group Ranks": "[0, 1]", "In split size": "[300, 400]"}
+    assert one(args).run(tmp_path).collectives == [row]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "name"),
+    [
+        ("ncclDevKernel_AllReduce_Sum_bf16_RING_LL(ncclDevKernelArgsStorage<4096ul>)", "all-reduce"),
+        ("ncclKernel_SendRecv(ncclDevComm*, unsigned long, ncclWork*)", "send and receive"),
+        ("ncclDevKernel_ReduceScatter_Sum_f32_RING_LL", "reduce-scatter"),
+        ("ncclDevKernel_Generic_1(ncclDevKernelArgsStorage<4096ul>)", "ncclDevKernel_Generic_1"),
+        ("void vllm::cross_device_reduce_1stage<__nv_bfloat16, 8>(void*)", "all-reduce"),
+    ],
+)
+def test_a_kernel_alone_has_a_name_and_no_size(tmp_path, kernel, name):
+    (row,) = one({}, kernel).run(tmp_path).collectives
+    assert (row.name, row.bytes, row.ranks, row.algorithm_bytes_per_s, row.bus_bytes_per_s) == (name, *[None] * 4)
+
+
+def test_a_barrier_moves_nothing(tmp_path):
+    (row,) = one(told("barrier", 0, 0)).run(tmp_path).collectives
+    assert (row.name, row.bytes, row.bus_bytes_per_s) == ("barrier", None, None)
+
+
+def test_the_operator_tells_where_the_kernel_does_not(tmp_path):
+    def around(t):
+        t._add("cpu_op", "record_param_comms", 0, 5 * US, 1, **told("allreduce", 2**20, 2**20))
+
+    (row,) = one({}, "ncclKernel_AllReduce_RING_LL_Sum_bf16", around=around).run(tmp_path).collectives
+    assert (row.name, row.ranks, row.bytes) == ("all-reduce", 8, 2**21)
+
+    def given(t):
+        t.op("_C_custom_ar::all_reduce", 0, 5 * US, [[], [64, 4096], [64, 4096]], ["", *["c10::BFloat16"] * 2])
+
+    (row,) = one({}, "void vllm::cross_device_reduce_2stage<half, 4>", around=given).run(tmp_path).collectives
+    assert (row.name, row.bytes, row.dtype, row.ranks, row.bus_bytes_per_s) == ("all-reduce", 2**19, "bf16", None, None)
+    assert row.algorithm_bytes_per_s == pytest.approx(2**19 / 100e-6)
+
+
+def test_exposed_is_what_no_other_work_of_its_device_hides(tmp_path):
+    t = one(told("allreduce", 2**20, 2**20))  # 10 to 110 us
+    t.kernel(60 * US, 80 * US, name="mm", stream=8)
+    t.kernel(20 * US, 30 * US, name="mm", stream=8, device=1)
+    run = t.run(tmp_path)
+    assert [row.exposed_ns for row in run.collectives] == [50 * US]
+    assert run.communication["exposed_ns"] == 50 * US
+
+
+def test_work_of_another_step_hides_too(tmp_path):
+    t = one(told("allreduce", 2**20, 2**20))
+    t.note("ProfilerStep#1", 0, 50 * US)
+    t.note("ProfilerStep#2", 50 * US, 50 * US)
+    t.call(60 * US, US, 2)
+    t.kernel(70 * US, 40 * US, 2, "mm", stream=8)
+    run = t.run(tmp_path, step="1")
+    assert (run.collectives[0].exposed_ns, run.communication["exposed_ns"]) == (60 * US, 60 * US)
+
+
+def test_equal_calls_are_one_row_and_others_their_own(tmp_path):
+    t = Made(**H100)
+    for i, size in enumerate((2**20, 2**10, 2**20)):
+        t.call(i * 200 * US, US, i + 1)
+        t.kernel((i * 200 + 10) * US, (100 + i) * US, i + 1, "ncclDevKernel_AllReduce", **told("allreduce", size, size))
+    rows = t.run(tmp_path).collectives
+    assert [(row.bytes, row.count, row.time_ns, row.calls_ns) for row in rows] == [
+        (2**21, 2, 202 * US, [100 * US, 102 * US]),
+        (2**11, 1, 101 * US, [101 * US]),
+    ]
+
+
+def test_it_is_printed_and_tabled(tmp_path):
+    path = one(told("allreduce", 2**20, 2**20)).write(tmp_path)
+    out = said("analyze", path).stdout
+    assert "Collectives" in out
+    assert "8.2% of 450.0 GB/s" in out
+    said("analyze", path, "--csv", tmp_path / "tables")
+    calls = (tmp_path / "tables" / "collective_calls.csv").read_text("utf-8").splitlines()
+    assert calls == ["row,start_ns,time_ns", f"1,{10 * US},{100 * US}"]
+    assert json.loads(said("analyze", path, "--json").stdout)["collectives"][0]["bytes"] == 2**21
+
+
+@pytest.mark.shared
+def test_those_of_a_real_training_step():
+    """Two ranks of an A100: five buckets of gradients and two broadcasts of buffers, three times."""
+    rows = real("a100_nccl_train.json.gz").collectives
+    assert sorted((row.name, row.bytes) for row in rows) == [
+        ("all-reduce", 4 * n) for n in (2_049_000, 2_431_040, 6_563_840, 6_637_568, 7_875_584)
+    ] + [("broadcast", 8 * 53), ("broadcast", 4 * 53_120)]
+    assert {(row.group, row.ranks, row.count) for row in rows} == {("0 (default_pg)", 2, 3)}
+    assert sum(row.time_ns for row in rows) == real("a100_nccl_train.json.gz").communication["time_ns"]
+
+
+@pytest.mark.shared
+def test_an_all_reduce_in_the_switch_has_the_size_of_its_tensor():
+    rows = [row for row in analyze(REAL / "b200_eager.json.gz").collectives if row.name == "all-reduce"]
+    assert [(row.bytes, row.count) for row in rows] == [(2 * 2_557_440, 37), (2 * 2_727_936, 36)]
