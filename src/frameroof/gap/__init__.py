@@ -170,6 +170,7 @@ def _attention_rows(run: Run, roofline: Roofline, index: Index | None) -> Iterab
     for row in run.attention:
         dims = [row.batch, row.heads, row.query_len, row.key_len, row.head_dim] if row.query_len else []
         name = f"{row.kind} attention, {'fused' if row.fused else 'eager'}" + (", packed" if row.packed else "")
+        name += ", backward" if row.backward else ""
         made = GapRow("attention", name, row.stage, dims=dims, count=row.count, time_ns=row.time_ns)
         _limit(made, limit_of_attention(row, roofline, run.maths), roofline.device)
         if index and row.query_len:

@@ -9,6 +9,7 @@ FlashInfer, vLLM, SGLang, AITER, TensorRT-LLM, DeepEP, Liger, Apex, Transformer 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from .class_names import (
     ATTENTION,
@@ -102,12 +103,13 @@ def class_of_kernel(text: str) -> str | None:
     name = kernel_name(text)
     if not _WRAPPER.search(name.own):
         return _class_of(name.own)
-    inner = [each for each in map(_class_of, name.inner) if each]
+    inner = filter(None, map(_class_of, name.inner))
     if "cutlass" in name.own:  # it only multiplies; what adds up the parts of a product belongs to it
-        products = [each for each in inner if each in _PRODUCTS]
-        return products[0] if products else CONVOLUTION if "cudnn" in name.own else LINEAR
-    return inner[0] if inner else _class_of(name.own)
+        product = next((each for each in inner if each in _PRODUCTS), None)
+        return product or (CONVOLUTION if "cudnn" in name.own else LINEAR)
+    return next(inner, None) or _class_of(name.own)
 
 
+@lru_cache(maxsize=16384)
 def _class_of(name: str) -> str | None:
     return next((found for found, pattern in _PATTERNS if pattern.search(name)), None)
