@@ -14,6 +14,10 @@ NATIVE = "void at::native::"
 HIDDEN = NATIVE + "(anonymous namespace)::"
 KERNELS = {
     "attention": [
+        "flash_fwd_splitkv_mla_combine_kernel",
+        "void qk_int_sv_f8_attn_kernel<128u>",
+        "void ck_tile::kentry<2, ck_tile::FmhaBwdOGradDotOKernel<P>>",
+        "cutlass::fmha::kernel::XeFMHAFwdKernel",
         "void ck_tile::kentry<2, ck_tile::FmhaFwdKernel<ck_tile::BlockFmhaPipelineQRKSVSAsync<..., "
         "ck_tile::BlockAttentionQuantScaleEnum::NO_SCALE>>>",
         "_ZN7ck_tile6kentryILi2ENS_38FmhaBatchPrefillWithPagedKVCacheKernelINS_30BlockFmhaBatchPrefillPipelineQRKSVS",
@@ -53,6 +57,8 @@ KERNELS = {
         "void vllm::merge_attn_states_kernel<unsigned short, unsigned int, 128>",
     ],
     "convolution": [
+        "nchw_to_nhwc",
+        "naive_conv_ab_packed_fwd_ncdhw_half_double_half",
         "sm80_xmma_fprop_implicit_gemm_bf16bf16_bf16f32_f32_nhwckrsc_nhwc_tilesize128x128x32_stage4_kernel",
         "sm80_xmma_wgrad_implicit_gemm_indexed_tf32f32_tf32f32_f32_nhwckrsc_nhwc_tilesize128x128x16",
         "void cutlass__5x_cudnn::Kernel<cutlass_tensorop_bf16_s16816fprop_optimized_bf16_128x128_32x4_nhwc_align8>(P)",
@@ -81,6 +87,10 @@ KERNELS = {
         "gen9_wino_conv_fwd",
     ],
     "linear": [
+        "wv_splitk_small_fp16_bf16_kernel",
+        "deep_gemm::sm90_fp8_gemm_1d2d_impl<P>",
+        "gemm_fusion_dot_4",
+        "void kgemm_4bit_inference_naive<__nv_bfloat16, 128, 16>",
         "Cijk_Ailk_Bljk_BBS_BH_Bias_HA_S_SAV_UserArgs_MT256x256x64_MI16x16x1_SN",
         "nvjet_tst_128x256_64x4_1x2_h_bz_coopA_TNT",
         "Custom_Cijk_Alik_Bljk_BBS_BH_MT256x256x64",
@@ -130,6 +140,7 @@ KERNELS = {
         "triton_red_fused_native_group_norm_0",
     ],
     "layer norm": [
+        "typeinfo name for at::native::xpu::LayerNormForwardKernelFunctor<float>",
         HIDDEN + "vectorized_layer_norm_kernel<c10::BFloat16, float>(int)",
         "_layer_norm_fwd_1pass_kernel",
         "std::enable_if<(((8)>(0)))&&vllm::_typeConvert<c10::BFloat16>::exists, void>::type "
@@ -153,8 +164,16 @@ KERNELS = {
         "gen9_softmax_fwd",
         "void vllm::moe::topkGatingSoftmax<4, 128, 4, 16, 32, int>(float const*)",
     ],
-    "embedding": [HIDDEN + "indexSelectLargeIndex<c10::BFloat16, long, unsigned int, 2>", "_fused_embedding_kernel"],
+    "embedding": [
+        HIDDEN + "indexSelectLargeIndex<c10::BFloat16, long, unsigned int, 2>",
+        "_fused_embedding_kernel",
+        "compute_num_of_partial_segments",
+        "krn_partial_segment_offset",
+    ],
     "communication": [
+        "_ZN7deep_ep12internode_ll8dispatchILb1ELb0ELi7168EEEvPvS1_",
+        "mori::moe::EpCombineIntraNodeKernel",
+        "mscclpp::allreduce7",
         "ncclDevKernel_AllReduce_Sum_bf16_RING_LL(ncclDevKernelArgsStorage<4096ul>)",
         "ncclKernel_Broadcast_RING_LL_Sum_int8_t",
         "rcclGenericKernel<1, false>(ncclDevKernelArgsStorage<4096ul>)",
@@ -173,6 +192,10 @@ KERNELS = {
         "void quickreduce::allreduce_prototype_twoshot<quickreduce::AllReduceTwoshot>",
     ],
     "copy": [
+        "_fwd_kernel_ep_scatter_1",
+        "_fwd_kernel_ep_gather",
+        "zero_pad",
+        "void vllm::convert_fp8_kernel<float>",
         "void vllm::reshape_and_cache_flash_kernel<__nv_bfloat16, unsigned char, (vllm::Fp8KVCacheDataType)1>(int)",
         NATIVE + "elementwise_kernel<128, 4, at::native::gpu_kernel_impl_nocast<at::native::direct_copy_kernel_cuda("
         "at::TensorIteratorBase&)::{lambda()#3}::operator()() const::{lambda()#12}>>(int)",
@@ -190,6 +213,11 @@ KERNELS = {
         "transpose_NCHW2CNHW_V2_2D_WG_off64",
     ],
     "elementwise": [
+        "at::native::sbtopk::gatherTopK",
+        "void tensorrt_llm::kernels::doActivationKernel<half>",
+        "moe_fused_gate_kernel<c10::BFloat16>",
+        "loop_multiply_fusion",
+        "at::native::xpu::VectorizedElementwiseKernel<4, at::native::xpu::AddFunctor<float>>",
         NATIVE + "vectorized_elementwise_kernel<4, at::native::BinaryFunctor<float, fl",
         "_ZN2at6native29vectorized_elementwise_kernelILi4ENS0_15CUDAFunctor_addIfEESt5arrayIPcLm3EEEEviT0_T1_",
         NATIVE + "reduce_kernel<512, 1, at::native::ReduceOp<float, at::native::MeanOps<float, float>, unsigned int>>",

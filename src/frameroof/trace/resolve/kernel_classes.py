@@ -31,12 +31,12 @@ _RULES: tuple[tuple[str, str], ...] = (
         COMMUNICATION,
         r"nccl|rccl|nvshmem|rocshmem|mscclpp|all_?reduce|all_?gather|reduce_?scatter|all_?to_?all|all2all|"
         r"cross_device_reduce|quick_?reduce|(one|two)_?shot|multimem_|lamport|moeA2A|deep_?ep::|pplx|"
-        r"(^|::)(inter|intra)node(_ll)?::|^ep_?(dispatch|combine)|^(notify_)?(dispatch|combine)(_kernel)?$",
+        r"(^|::)(inter|intra)node(_ll)?::|(^|::)ep_?(dispatch|combine)|^(notify_)?(dispatch|combine)(_kernel)?$",
     ),
     (
         COPY,
         r"(reshape|concat)_and_cache|(store|set|update|append|write)_?\w*kv_?(cache|buffer)|AppendPagedKV|"
-        r"(copy|swap)_blocks|gather_\w*cache|copy_page_ind",
+        r"(copy|swap)_blocks|gather_\w*cache|ep_(scatter|gather)|copy_page_ind",
     ),
     (
         ELEMENTWISE,
@@ -46,14 +46,14 @@ _RULES: tuple[tuple[str, str], ...] = (
     (
         ATTENTION,
         r"flash(?!infer)|(Prefill|Decode)With\w*KV|Single(Prefill|Decode)|BatchMLA|fmha|attn|attention|sdpa|"
-        r"(^|::)_(fwd|bwd)_(grouped_)?(kernel|preprocess)|(^|::)_fwd_(none_)?diag|(^|::)_fwd_kv_|mha_|sage_(fwd|quant)|"
+        r"(^|::)_(fwd|bwd)_(grouped_)?(kernel|preprocess)|(^|::)_fwd_(none_)?diag|(^|::)_fwd_kv_|(^|_)mha(_|$)|sage_(fwd|quant)|"
         r"splitkv|reduce_segments|MergeStates?|merge_(attn_)?state|(^|_|::)mla_|_mla_|_mla$|(^|::)pa_(fwd|decode|ragged|reduce)",
     ),
     (BATCH_NORM, r"batch_?norm|bn_(fw|bw|fused)|bnorm"),
     (
         CONVOLUTION,
         r"conv(?!ert|_to)|implicit_gemm|igemm_(fwd|bwd|wrw|v\d)|cudnn_\w*\d+x\d+|winograd|wino_|fprop|dgrad|wgrad|"
-        r"bwd_(weight|data)|cask_cudnn|batched_transpose|nchwToNhwc|nhwcToNchw|im2(d2)?col|vol2col|col2(im|vol)|im2d2col",
+        r"bwd_(weight|data)|cask_cudnn|batched_transpose|nchw_?to_?nhwc|nhwc_?to_?nchw|im2(d2)?col|vol2col|col2(im|vol)|im2d2col",
     ),
     (
         GROUP_NORM,
@@ -66,24 +66,27 @@ _RULES: tuple[tuple[str, str], ...] = (
         r"cuApply(Layer|RMS)",
     ),
     (SOFTMAX, r"softmax"),
-    (EMBEDDING, r"embedding|vectorized_gather|indexSelect"),
+    (
+        EMBEDDING,
+        r"embedding|vectorized_gather|krn_partial|partial_segments|compute_grad_weight|sum_and_scatter|indexSelect",
+    ),
     (
         LINEAR,
         r"(?<!fb)gemm|(^|_)Cijk_|^bmm_|nvjet|cublas|splitKreduce|gemv|dot_kernel|(^|_)b?mm(_|$)|matmul|wmma|marlin|machete|"
-        r"fused_moe_kernel|fused_moe_\w*wna16|moe_?(mm|stage\d)|fmoe|wvSplitK|LLMM1|grouped_mm|scaled_mm|reduce_1Block|"
+        r"fused_moe_kernel|fused_moe_\w*wna16|moe_?(mm|stage\d)|fmoe|wv_?SplitK|LLMM1|grouped_mm|scaled_mm|reduce_1Block|"
         r"warp_specialized_mm",
     ),
     (
         COPY,
-        r"memcpy|memset|copyBuffer|fill_?Buffer|direct_copy|copy|CatArray|index_elementwise|index_put|indexing_|scatter|gather|"
-        r"transpose|permute|FillFunctor|(reflection|replication|constant|circular)_pad|reorder|roll_cuda|slice_tensor",
+        r"memcpy|memset|copyBuffer|fill_?Buffer|direct_copy|copy|CatArray|index_elementwise|index_put|indexing_|scatter|gather(?!TopK)|"
+        r"transpose|permute|FillFunctor|(reflection|replication|constant|circular)_pad|zero_pad|expandInputRows|(^|_|::)(convert|cvt)(_|$)|reorder|roll_cuda|slice_tensor",
     ),
     (
         ELEMENTWISE,
         r"elementwise|reduc|Functor|silu|gelu|swiglu|relu|sigmoid|upsample|interpol|SubTensorOp|OpTensor|tensor_transform|"
         r"arange|distribution|(^|_)scan|scan_|cumsum|quant|sort|top_?k|top_?p|sampl|pool|act_and_mul|multi_tensor|triu|tril|"
         r"cub::|rocprim|thrust|penalt|bincount|histogram|arg_?max|NLL|nll_|cross_entropy|loss|dropout|adam|foreach|nms_|"
-        r"scalePackedTensor|clamp|write_indices|position|routing|bitmatrix|eltwise|binary|unary",
+        r"scalePackedTensor|clamp|write_indices|position|routing|bitmatrix|eltwise|binary|unary|activation|_gate_|indptr|MeanScale|fusion",
     ),
 )
 _PATTERNS = tuple((name, re.compile(pattern, re.I)) for name, pattern in _RULES)
