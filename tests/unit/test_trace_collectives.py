@@ -153,3 +153,57 @@ def test_those_of_a_real_training_step():
 def test_an_all_reduce_in_the_switch_has_the_size_of_its_tensor():
     rows = [row for row in analyze(REAL / "b200_eager.json.gz").collectives if row.name == "all-reduce"]
     assert [(row.bytes, row.count) for row in rows] == [(2 * 2_557_440, 37), (2 * 2_727_936, 36)]
+
+
+def ranks(folder, shifts, base=0, length=60, args=None):
+    """Two calls on each of several ranks, which start so many us late; all end `length` us after the last start."""
+    paths = []
+    for rank, late in enumerate(shifts):
+        t = Made(**H100, distributedInfo={"rank": rank, "world_size": len(shifts), "backend": "nccl"})
+        for call in range(2):
+            at = 1000 * call + base * rank
+            t.call((at + late) * US, US, call + 1)
+            size = (max(shifts) - late + length) * US
+            kernel = args or told("allreduce", 2**20, 2**20, len(shifts))
+            t.kernel((at + late + 5) * US, size, call + 1, "ncclDevKernel_AllReduce", **kernel)
+        paths.append(t.write(folder, f"rank{rank}.json"))
+    return paths
+
+
+def test_the_skew_of_the_starts_and_the_time_from_the_last_one(tmp_path):
+    data = json.loads(said("analyze", *ranks(tmp_path, (0, 40, 10)), "--json").stdout)["overall"]
+    (skew,) = data["collectives"]
+    assert (skew["median_skew_ns"], skew["max_skew_ns"], skew["median_latency_ns"]) == (40 * US, 40 * US, 60 * US)
+    assert skew["waiting_ns"] == 2 * (40 + 30) * US
+    assert (skew["last_rank"], skew["last_share"], skew["ranks"]) == (1, 1.0, [0, 1, 2])
+    assert skew["bus_bytes_per_s"] == pytest.approx(2 * 2 / 3 * 2**21 / 60e-6)
+    assert data["problems"] == []
+    assert "Collectives over the ranks given" in said("analyze", *ranks(tmp_path, (0, 40, 10))).stdout
+
+
+def test_clocks_that_differ_say_nothing_of_starts(tmp_path):
+    data = json.loads(said("analyze", *ranks(tmp_path, (0, 40), base=500), "--json").stdout)["overall"]
+    assert data["collectives"] == []
+    assert "the clocks of the files differ" in data["problems"][0]
+
+
+def test_ranks_outside_of_the_group_are_not_matched(tmp_path):
+    """Two pairs of ranks whose groups have the same name."""
+    paths = ranks(tmp_path, (0, 40), args=told("allreduce", 8, 8, 2))
+    others = tmp_path / "others"
+    others.mkdir()
+    second = told("allreduce", 8, 8, 2) | {"Process Group Ranks": "[2, 3]"}
+    for rank, path in enumerate(ranks(others, (0, 20), args=second), 2):
+        path.write_text(path.read_text("utf-8").replace(f'"rank": {rank - 2}', f'"rank": {rank}'), "utf-8")
+        paths.append(path)
+    found = json.loads(said("analyze", *paths, "--json").stdout)["overall"]["collectives"]
+    assert [(skew["ranks"], skew["max_skew_ns"]) for skew in found] == [([0, 1], 40 * US), ([2, 3], 20 * US)]
+
+
+def test_calls_that_are_not_as_many_are_said(tmp_path):
+    paths = ranks(tmp_path, (0, 40))
+    data = json.loads(paths[1].read_text("utf-8"))
+    data["traceEvents"].remove(next(e for e in data["traceEvents"] if e["cat"] == "kernel"))
+    paths[1].write_text(json.dumps(data), "utf-8")
+    data = json.loads(said("analyze", *paths, "--json").stdout)["overall"]
+    assert (data["collectives"], len(data["problems"])) == ([], 1)

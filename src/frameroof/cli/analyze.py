@@ -177,7 +177,7 @@ def _show(runs: list[Run], found: Gap | None, top: int, as_json: bool) -> None:
     for run in runs:
         print_run(run, top)
     if len(runs) > 1:
-        print_ranks(overall(runs))
+        print_ranks(overall(runs), top)
     if found:
         from ..report.distance import print_gap
 

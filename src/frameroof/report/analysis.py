@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..run import Run
 from ..units import format_flops
+from .collectives import skew_table
 from .console import console, table
 from .run_tables import ABOVE, is_above, is_gap, ms, tables_of, work
 from .steps import window_lines
@@ -155,7 +156,7 @@ def _part(share: float | None) -> str:
     return f", known for {share:.1%} of the time in attention, convolution and linear"
 
 
-def print_ranks(overall: Overall) -> None:
+def print_ranks(overall: Overall, most: int = MOST_ROWS) -> None:
     """Print several ranks side by side."""
     out = console()
     rows = [
@@ -167,9 +168,13 @@ def print_ranks(overall: Overall) -> None:
     out.print("Ranks", style="bold")
     out.print(table(("rank", "busy", "idle", "computation", "communication", "exposed", "file"), rows))
     for sentence in overall.problems:
-        out.print(f"Problem: {sentence}: they are not the ranks of one run.", style="yellow")
+        out.print(f"Problem: {sentence}.", style="yellow")
     if overall.slowest_rank is not None:
         out.print(
             f"Rank {overall.slowest_rank} computes longest, {overall.imbalance:.1%} above the mean: "
             "the others wait for it in their communication."
         )
+    if overall.collectives:
+        out.print()
+        out.print("Collectives over the ranks given", style="bold")
+        out.print(skew_table(overall.collectives, most))

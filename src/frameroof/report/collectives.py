@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..recorded.communication import CollectiveRow
 from ..run import Run
 from ..units import format_bandwidth, format_bytes, format_seconds
 from .console import table
+
+if TYPE_CHECKING:
+    from ..trace.find.start_skew import Skew
 
 
 def collectives_table(run: Run, most: int) -> Any:
@@ -38,6 +42,24 @@ def _row(row: CollectiveRow) -> tuple[str, ...]:
         "not recorded" if row.bytes is None and row.name != "barrier" else format_bytes(row.bytes) if row.bytes else "",
         row.dtype, f"{row.count:,}", _ms(row.time_ns), _ms(row.exposed_ns), *rates, share,
     )  # fmt: skip
+
+
+def skew_table(skews: Sequence[Skew], most: int) -> Any:
+    """How far apart the ranks start each kind of collective: those first in which they wait longest."""
+    rows = [
+        (
+            s.name, s.group, f"{len(s.ranks)}", format_bytes(s.bytes) if s.bytes else "", f"{s.count:,}",
+            _ms(s.waiting_ns), _ms(s.median_skew_ns), _ms(s.max_skew_ns), _ms(s.median_latency_ns),
+            format_bandwidth(s.bus_bytes_per_s) if s.bus_bytes_per_s else "",
+            f"{s.share_of_link:.1%}" if s.share_of_link else "", f"{s.last_rank} in {s.last_share:.0%}",
+        )
+        for s in skews[:most]
+    ]  # fmt: skip
+    head = (
+        "collective", "group", "ranks", "size", "calls", "waiting", "start skew", "at most", "latency", "bus",
+        "of the link", "last rank",
+    )  # fmt: skip
+    return table(head, rows, left=2)
 
 
 def _ms(ns: int) -> str:

@@ -149,7 +149,7 @@ def describe(  # seven: the trace, what was found in it, and an option each
         syncs=[
             SyncRow(s.call, s.operator, s.line, s.count, s.host_ns, s.idle_ns) for s in find_syncs(work_table, idle)
         ],
-        host_functions=by_function(work_table, idle),
+        host_functions=by_function(work_table, idle, whole and whole.work_table),
         communication={} if work_table.host_only else exposed(work_table, whole and whole.work_table),
         collectives=find_collectives(work_table, table.device, whole and whole.work_table),
         coverage=table.coverage(stages, graph_capture, attention),

@@ -154,13 +154,20 @@ def _row(
         starts_ns=(work_table.start[rows] + (work_table.trace.header.base_ns or 0)).tolist(),
         calls_ns=work_table.duration[rows].tolist(),
     )
-    often = sent_of_each(kind, told.ranks) if told.ranks > 1 else None
-    if size and time and not work_table.on_cpu and sent_of_each(kind, 2) is not None and told.ranks != 1:
-        row.algorithm_bytes_per_s = size * len(rows) / time * 1e9
-        row.bus_bytes_per_s = row.algorithm_bytes_per_s * often if often else None
+    if not work_table.on_cpu:
+        row.algorithm_bytes_per_s, row.bus_bytes_per_s = rates(kind, size, row.ranks, row.count, time)
     if on is not None and not work_table.on_cpu:
         _beside_link(row, on)
     return row
+
+
+def rates(kind: str, size: int | None, ranks: int | None, count: int, time: int) -> tuple[float | None, float | None]:
+    """(algorithm, bus) bytes per second of so many calls of `size` in `time` ns, by the rule of nccl-tests."""
+    if not size or time <= 0 or ranks == 1 or sent_of_each(kind, 2) is None:
+        return None, None
+    algorithm = size * count / time * 1e9
+    often = sent_of_each(kind, ranks) if ranks else None
+    return algorithm, algorithm * often if often else None
 
 
 def _beside_link(row: CollectiveRow, on: Device) -> None:

@@ -63,11 +63,14 @@ Key = tuple[str, str, str, str, str]
 """(cause, function, kind, inside, what)."""
 
 
-def by_function(work_table: WorkTable, idle: Idle) -> list[HostFunctionRow]:
-    """Every nanosecond of idle time once, the longest first; says as a problem where first launches were recorded."""
+def by_function(work_table: WorkTable, idle: Idle, whole: WorkTable | None = None) -> list[HostFunctionRow]:
+    """Every nanosecond of idle time once, the longest first; says as a problem where first launches were recorded.
+
+    Of a window `whole` has all work of the trace: what was launched before it is no first launch.
+    """
     if work_table.on_cpu or not idle.causes:
         return []
-    first = _first_launches(work_table)
+    first = _first_launches(whole or work_table)
     found: defaultdict[Key, list[int]] = defaultdict(lambda: [0, 0])
     next_operator = work_table.operator_row[idle.gap_row]
     for part in idle.host:

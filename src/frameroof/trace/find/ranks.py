@@ -13,6 +13,7 @@ from ..intervals import merged
 from ..read.columns import Array, distinct
 from ..read.events import Kind
 from ..resolve.work_table import WorkTable
+from .start_skew import Skew, start_skews
 from .window import idle_inside
 
 
@@ -72,6 +73,8 @@ class Overall(msgspec.Struct):
     problems: list[str]
     imbalance: float
     """Its computation over the mean, less 1."""
+    collectives: list[Skew] = msgspec.field(default_factory=list)
+    """How far apart the ranks start them, where the files can be matched."""
 
 
 def overall(runs: Sequence[Run]) -> Overall:
@@ -83,6 +86,7 @@ def overall(runs: Sequence[Run]) -> Overall:
     compute = [row.computation_ns for row in rows]
     named = Counter(run.source.rank for run in runs if run.source.rank is not None)
     waits = any(row.communication_ns for row in rows)
+    skews, unsaid = start_skews(runs, [row.rank for row in rows]) if not _repeated(named) else ([], [])
     return Overall(
         ranks=rows,
         span_ns=max((row.span_ns for row in rows), default=0),
@@ -90,9 +94,18 @@ def overall(runs: Sequence[Run]) -> Overall:
         exposed_ns=sum(row.exposed_ns for row in rows),
         overlapped_ns=sum(row.overlapped_ns for row in rows),
         slowest_rank=rows[compute.index(max(compute))].rank if rows and waits else None,
-        problems=[f"{n} of the traces are of rank {rank}" for rank, n in sorted(named.items()) if n > 1],
+        problems=_repeated(named) + unsaid,
+        collectives=skews,
         imbalance=max(compute) / (sum(compute) / len(compute)) - 1 if rows and sum(compute) else 0.0,
     )
+
+
+def _repeated(named: Counter[int]) -> list[str]:
+    return [
+        f"{n} of the traces are of rank {rank}: they are not the ranks of one run"
+        for rank, n in sorted(named.items())
+        if n > 1
+    ]
 
 
 def _rank(run: Run, number: int) -> Rank:

@@ -89,4 +89,6 @@ def _call(event: Any, number: int | None) -> ExactEvent:
 
 
 def _event(category: str, name: str, pid: Any, tid: Any, times: Any, args: Args) -> ExactEvent:  # six: as an event has
-    return ExactEvent("X", category, name, pid, tid, times.ts, times.dur, None, args)
+    event = ExactEvent("X", category, name, pid, tid, times.ts, times.dur)
+    event.args = args  # type: ignore[assignment]  # as `decode_arguments` leaves them
+    return event
