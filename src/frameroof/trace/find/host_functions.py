@@ -60,7 +60,7 @@ WARM_UP_NS = 1_000_000
 
 
 Key = tuple[str, str, str, str, str]
-"""(cause, function, kind, inside, what)."""
+"""(cause, function, kind, inside, what if it is a first launch)."""
 
 
 def by_function(work_table: WorkTable, idle: Idle, whole: WorkTable | None = None) -> list[HostFunctionRow]:
@@ -91,7 +91,10 @@ def by_function(work_table: WorkTable, idle: Idle, whole: WorkTable | None = Non
         HostFunctionRow(cause, function, kind, inside, what, time, time / idle.idle_ns, gaps)
         for (cause, function, kind, inside, what), (time, gaps) in found.items()
     ]
-    return _longest(sorted(rows, key=lambda row: -row.time_ns))
+    rows = _longest(sorted(rows, key=lambda row: -row.time_ns))
+    for row in rows:
+        row.what = row.what or purpose(row.inside or row.function)
+    return rows
 
 
 def _longest(rows: list[HostFunctionRow]) -> list[HostFunctionRow]:
@@ -176,9 +179,13 @@ def _words(trace: Trace, numbers: list[int]) -> Key:
     cause, function, kind, inside, first = numbers
     if function < 0:
         return HOST_CAUSES[cause], NOTHING, "none", f"before {trace.names[inside]}" if inside >= 0 else "", ""
-    called, within = (_ADDRESS.sub("", trace.names[n]) if n >= 0 else "" for n in (function, inside))
-    what = "first launch" if first else purpose(within or called)
-    return HOST_CAUSES[cause], called, _KINDS[kind], within, what
+    called, within = (_without_address(trace.names[n]) if n >= 0 else "" for n in (function, inside))
+    return HOST_CAUSES[cause], called, _KINDS[kind], within, "first launch" if first else ""
+
+
+def _without_address(name: str) -> str:
+    """The name of a function for every object that it is called for."""
+    return _ADDRESS.sub("", name) if " at 0x" in name else name
 
 
 _KINDS = {
