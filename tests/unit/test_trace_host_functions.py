@@ -176,6 +176,22 @@ def test_work_after_a_wait_is_the_hosts_and_the_wait_brings_no_more_than_it_took
     assert not [a for a in run.advice if a.title.startswith("Remove the wait")]
 
 
+def test_long_work_of_the_host_and_first_launches_are_advice_of_their_own(tmp_path):
+    """15 us to 30 ms: preprocess fills 20 ms; the call that follows loads a module for 9 ms; 5 us are the launch's."""
+    t = Made()
+    for i in range(12):
+        t.call(i * 20 * US, 5 * US, i + 1)
+        t.kernel(i * 20 * US + 5 * US, 10 * US, i + 1)
+    t.frame("run.py(1): main", 0, 40 * MS)
+    t.frame("image.py(7): preprocess", 1 * MS, 20 * MS)
+    t.call(21 * MS, 9 * MS, 20)
+    t.kernel(30 * MS, 10 * US, 20, "new")
+    run = t.run(tmp_path)
+    found = {(a.id, getattr(a.concerns, "function", "")): round(a.max_gain_s * 1e9) for a in run.advice}
+    assert found == {("host.work", "image.py(7): preprocess"): 20 * MS, ("host.warm-up", ""): 9 * MS}
+    assert "20.00 ms of it in image.py(7): preprocess" in run.first_lines.why
+
+
 def test_a_wait_that_found_nothing_to_wait_for_is_none(tmp_path):
     """Called when the device had long been idle, it took 3 ms all the same."""
     t = gap_of(Made(), 10 * MS)

@@ -27,6 +27,12 @@ class Wait(_Concern, frozen=True, tag="wait"):
     """`file.py(12): function` or `module a.b`; empty where unknown."""
 
 
+class HostFunction(_Concern, frozen=True, tag="host_function"):
+    """Idle time while the host was in one function."""
+
+    function: str
+
+
 class Classes(_Concern, frozen=True, tag="classes"):
     """Time of some classes of operators."""
 
@@ -68,5 +74,5 @@ class TextKeys(_Concern, frozen=True, tag="text_kv"):
     """Keys and values of the text that were computed again."""
 
 
-Concern = Idle | Wait | Classes | Operator | Attention | Stage | Kernels | Communication | TextKeys
+Concern = Idle | Wait | HostFunction | Classes | Operator | Attention | Stage | Kernels | Communication | TextKeys
 """The part of a run that an advice is about."""

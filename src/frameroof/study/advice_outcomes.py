@@ -164,6 +164,8 @@ def words(about: Concern) -> str:
             return f"idle: {cause}"
         case concerns.Wait(operator=operator):
             return f"idle after {operator}"
+        case concerns.HostFunction(function=function):
+            return f"idle in {function}"
         case concerns.Classes(names=names):
             return ", ".join(names)
         case concerns.Operator(class_=class_, name=name):
@@ -185,6 +187,8 @@ def measure(about: Concern, run: Run, moved: Mapping[Concern, Concern] = Mapping
     match about:
         case concerns.Idle(cause=cause):
             return run.idle.get(cause, 0)
+        case concerns.HostFunction(function=function):
+            return sum(row.time_ns for row in run.host_functions if row.function == function)
         case concerns.Wait():
             return sum(s.idle_ns for s in run.syncs if moved.get(_place(s), _place(s)) == about)
         case concerns.Classes(names=names):

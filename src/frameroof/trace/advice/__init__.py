@@ -21,6 +21,7 @@ from .decoder import tiles
 from .device import on_device
 from .first_lines import first_lines
 from .host import launches, waits
+from .host_work import host_work
 from .precision import precision
 from .slow_kernels import slow_kernels
 from .words import MEMORY, ms
@@ -47,7 +48,7 @@ def advise(run: Run, device: Device | None) -> list[Advice]:
         return _worth(work, whole, Cap(whole, ""))
     rest, idle = _beyond_host(run, whole), _idle_of(run, whole)
     found = [
-        *_worth(launches(run), whole, idle),
+        *_worth([*launches(run), *host_work(run)], whole, idle),
         *_worth(waits(run), whole, min(rest, idle)),
         *_worth(work, whole, rest),
     ]

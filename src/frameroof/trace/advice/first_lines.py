@@ -10,10 +10,13 @@ from collections.abc import Iterator
 
 from ...recorded import FirstLines
 from ...run import Run
+from .host_work import short
 from .words import IDLE_CAUSES, ms
 
 TOLD = 0.15
 """Share of the run from which on something is a reason worth a first line."""
+FILLED = 0.3
+"""Share of a cause of idle time from which on the function that fills it is named."""
 MOST_REASONS, MOST_CLASSES = 2, 3
 LEAST = 0.05
 """Share of the work below which a class is not named."""
@@ -73,7 +76,18 @@ def _reasons(run: Run) -> Iterator[tuple[int, str]]:
 def _idle(run: Run, cause: str, ns: int) -> str:
     worst = max(run.stages, key=lambda stage: stage.idle_ns, default=None)
     before = f", most before work of {worst.name}" if worst and worst.source and len(run.stages) > 1 else ""
-    return f"idle for {ms(ns)} because {IDLE_CAUSES.get(cause, cause)}{before}"
+    return f"idle for {ms(ns)} because {IDLE_CAUSES.get(cause, cause)}{before}{_busiest(run, cause, ns)}"
+
+
+def _busiest(run: Run, cause: str, ns: int) -> str:
+    """The host function that fills the largest part of a cause, where that is a large one."""
+    within: dict[str, int] = {}
+    for row in run.host_functions:
+        if row.cause == cause and row.kind not in ("none", "device"):
+            within[row.function] = within.get(row.function, 0) + row.time_ns
+    function = max(within, key=within.__getitem__, default="")
+    part = within.get(function, 0)
+    return f"; {ms(part)} of it in {short(function)}" if part >= FILLED * ns else ""
 
 
 def _work(run: Run) -> str:

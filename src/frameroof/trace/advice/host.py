@@ -6,14 +6,17 @@ from collections.abc import Iterator
 
 from ...recorded import Advice, concerns
 from ...run import Run, SyncRow
+from .host_work import first_launches_ns, long_rows
 from .words import HOST, Said, ms, repeated, suggest, times
 
 
 def launches(run: Run) -> Iterator[Advice]:
     """The device waits because the host has not launched the next kernel yet."""
     s, launch = run.summary, run.launch
-    late = run.idle.get("host_launch", 0)
-    if late:
+    whole = run.idle.get("host_launch", 0)
+    others = first_launches_ns(run) + sum(row.time_ns for row in long_rows(run))
+    late = whole - others
+    if late > 0:
         replayed = (
             f"; {launch.graph_kernels:,} of the {s.kernels:,} ran in {times(launch.graph_launches, 'graph replay')}"
             if launch.graph_launches
@@ -31,6 +34,10 @@ def launches(run: Run) -> Iterator[Advice]:
                 f"replay {repeated(run)} as a CUDA/HIP graph (torch.compile mode='reduce-overhead', or "
                 "torch.cuda.graph around static shapes); fuse small kernels with torch.compile; take Python work out "
                 "of the loop" + ("" if run.measured.median_ns else "; the profiler slows the host: time it without"),
+                f"{ms(whole)} of host_launch less {ms(others)} in first launches and in functions that fill a gap by "
+                "1 ms and more"
+                if others
+                else "",
             ),
             late,
             HOST,

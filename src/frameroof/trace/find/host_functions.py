@@ -93,7 +93,8 @@ def by_function(work_table: WorkTable, idle: Idle, whole: WorkTable | None = Non
     ]
     rows = _longest(sorted(rows, key=lambda row: -row.time_ns))
     for row in rows:
-        row.what = row.what or purpose(row.inside or row.function)
+        if row.kind not in ("none", "device"):
+            row.what = row.what or purpose(row.inside or row.function)
     return rows
 
 
