@@ -176,6 +176,16 @@ def test_a_stream_that_is_not_in_order_is_left_alone(tmp_path):
     assert (t.run(tmp_path).summary.kernel_ns, t.run(tmp_path).problems) == (20 * 70_000, [])
 
 
+def test_the_same_kernel_on_equal_inputs_tells_how_long_it_was(tmp_path):
+    """Up to the next kernel it is 200 us; with a matrix of that size it takes 10 us."""
+    t = Made(**H100)
+    for i in range(6):
+        t.op("aten::mm", 200_000 * i, 5_000, MM if i < 4 else [[4096, 4096], [4096, 4096]])
+        t.call(200_000 * i + 1_000, 2_000, 1 + i)
+        t.kernel(200_000 * i + 10_000, (10_000, 500_000, 9_000, 8_000, 150_000, 150_000)[i], 1 + i)
+    assert t.run(tmp_path).summary.busy_ns == 10_000 + 10_000 + 9_000 + 8_000 + 300_000
+
+
 # ------------------------------------------------------------------------------------- ranges
 
 

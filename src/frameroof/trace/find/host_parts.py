@@ -10,6 +10,7 @@ import numpy as np
 from ..intervals import merged, overlap
 from ..read.columns import Array, Trace, distinct
 from ..read.events import Kind
+from ..resolve.copies import TO_HOST
 from ..resolve.work_table import WorkTable
 from .host_activity import Events, Pieces, activity
 
@@ -181,7 +182,7 @@ class _Causes:
 
 def copies_to_host(work_table: WorkTable) -> list[int]:
     """Work rows that copy from the device to the host."""
-    back = {name for name in set(work_table.kernel) if "DtoH" in name or "Device -> Host" in name}
+    back = {name for name in set(work_table.kernel) if TO_HOST.search(name)}
     return [row for row, name in enumerate(work_table.kernel) if name in back] if back else []
 
 

@@ -25,6 +25,11 @@ _NO_INPUTS = _NO_ARGS.dims
 _KIND = {category: int(kind) for category, kind in CATEGORIES.items()}
 _OPERATOR, _PYTHON, _ANNOTATION, _KERNEL = map(int, (Kind.OPERATOR, Kind.PYTHON, Kind.ANNOTATION, Kind.KERNEL))
 
+_LEVEL_ZERO = {
+    "zeCommandListAppendMemoryCopy": Kind.MEMCPY,
+    "zeCommandListAppendMemoryFill": Kind.MEMSET,
+    "zeCommandListAppendImageCopy": Kind.MEMCPY,
+}
 
 Part = tuple[int, dict[str, Array]]
 """The number of a piece of the file, and the columns of its events."""
@@ -229,6 +234,7 @@ class ColumnBuilder:
             problems.append(Problem("the file holds no timed event", 1, "there is nothing to analyze"))
         host, work = _joined(self.host, Host), _joined(self.work, Work)
         self._sort_out(host["kind"], host["name"])
+        self._copies(work["kind"], work["name"])
         host, work = _summable(host, problems), _summable(work, problems)
         works = np.isin(work["kind"], [int(k) for k in WORK_KINDS])
         spans = work["kind"] == int(Kind.DEVICE_ANNOTATION)
@@ -249,6 +255,13 @@ class ColumnBuilder:
             arrows=self.arrows,
             nanosecond=self.fractions,
         )
+
+    def _copies(self, kind: Array, name: Array) -> None:
+        """Level Zero's copies and fills, which some writers list among the kernels."""
+        for start, new in _LEVEL_ZERO.items():
+            known = [i for i, n in enumerate(self.names) if n.startswith(start)]
+            if known:
+                kind[(kind == _KERNEL) & np.isin(name, known)] = int(new)
 
     def _sort_out(self, kind: Array, name: Array) -> None:
         """What the category does not tell but the name does: calls of modules, and the steps of 2021."""

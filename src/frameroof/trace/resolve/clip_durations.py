@@ -22,6 +22,8 @@ BRANCH_NS = 100_000
 """In graphs, whose branches may share a stream, and on streams that are not in order, it takes this much, ..."""
 FACTOR = 10
 """... and that the duration is this many times the time to its successor's start."""
+EQUAL_FACTOR = 2
+"""The same kernel on equal inputs takes no longer than this many times its longest."""
 WAIT_NS = 100_000
 """Work that ends so long after the host's wait for it was over has a false duration; less may be the clocks."""
 FEW = 0.1
@@ -40,11 +42,12 @@ class _Order(NamedTuple):
     last: Array  # bool: nothing follows on that stream
 
 
-def clip_absurd(trace: Trace, launch: Array) -> Array:
+def clip_absurd(trace: Trace, launch: Array, arguments: Array) -> Array:
     """The end of every row of work, impossible ones cut where the row must have been over.
 
-    Where what is left is still many times as long as any other work of that name, it gets the longest time of those.
-    `launch` is the launch of each row. Adds a problem to the trace for what was clipped.
+    If what is left is more than twice the longest time of other work of that name on equal inputs, it gets that time;
+    where no inputs are recorded, if it is many times the longest of that name. `launch` is the launch of each row,
+    `arguments` the number of its inputs (-1: none). Adds a problem to the trace for what was clipped.
     """
     work = trace.work
     end = work.end.copy()
@@ -58,10 +61,14 @@ def clip_absurd(trace: Trace, launch: Array) -> Array:
     if not false.any():
         return end
     end[false] = over[false]
-    likely = np.flatnonzero(false)
-    longest = _longest_namesake(trace, end, false)[likely]
-    still = (longest > 0) & (end[likely] - work.start[likely] > FACTOR * longest)
-    end[likely[still]] = work.start[likely[still]] + longest[still]
+    rows = np.flatnonzero(false)
+    still = np.zeros(len(rows), dtype=bool)
+    for group, factor in ((_equals(work.name, arguments), EQUAL_FACTOR), (work.name, FACTOR)):
+        longest = _longest(group, end - work.start, false)[rows]
+        told = (arguments[rows] >= 0) if factor == EQUAL_FACTOR else ~still
+        long = told & (longest > 0) & (end[rows] - work.start[rows] > factor * longest)
+        end[rows[long]] = work.start[rows[long]] + longest[long]
+        still |= long
     _report(trace, end, beside, still)
     return end
 
@@ -74,7 +81,7 @@ def _report(trace: Trace, end: Array, beside: Array, still: Array) -> None:
         where += ", or where the host had waited for it" if beside.any() else ""
         where = where if beside.any() else "cut where the host had waited for it"
     if still.any():
-        where += f"; {int(still.sum())} of them, still too long, to the longest time of others of their name"
+        where += f"; {int(still.sum())} of them, still too long, to the longest time of their likes"
     off = int((work.end - end)[false].sum())
     action = f"{where} ({off / 1e6:.3f} ms taken off)"
     trace.problems.append(Problem("kernels of absurd duration", int(false.sum()), action))
@@ -158,9 +165,15 @@ def _named(trace: Trace, pattern: re.Pattern[str]) -> Array:
     return np.isin(trace.host.name, wanted)
 
 
-def _longest_namesake(trace: Trace, end: Array, false: Array) -> Array:
-    """The longest time of the sound rows with the same name; 0 where there is none."""
-    work = trace.work
-    longest = np.zeros(len(trace.names), dtype=np.int64)
-    np.maximum.at(longest, work.name[~false], (end - work.start)[~false])
-    return longest[work.name]
+def _equals(name: Array, arguments: Array) -> Array:
+    """A number for every pair of the two."""
+    return name.astype(np.int64) * (int(arguments.max(initial=-1)) + 2) + arguments + 1
+
+
+def _longest(group: Array, length: Array, false: Array) -> Array:
+    """The longest time of the sound rows of the same group; 0 where there is none."""
+    _, number = np.unique(group, return_inverse=True)
+    longest = np.zeros(int(number.max()) + 1, dtype=np.int64)
+    np.maximum.at(longest, number[~false], length[~false])
+    found: Array = longest[number]
+    return found

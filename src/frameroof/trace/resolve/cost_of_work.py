@@ -17,6 +17,7 @@ from ..read.columns import Array
 from ..read.events import Kind
 from .attention_call import AttentionCall
 from .classify import ATTENTION, CONVOLUTION, LINEAR, is_region
+from .copies import TO_DEVICE, TO_HOST, WITHIN
 from .operator_cost import ADDITIONS, Cost, adds_bias, cost
 from .recorded_inputs import element_of
 from .work_table import WorkTable
@@ -166,12 +167,9 @@ def _bias(work_table: WorkTable, row: int, adder: int) -> int:
     return adds_bias(work_table.operator[row], inputs, given) if inputs and given else 0
 
 
-_OVER_LINK = ("HtoD", "DtoH", "Host -> Device", "Device -> Host")
-
-
 def over_link(work_table: WorkTable) -> list[bool]:
     """Of every row, whether it is a copy between host and device."""
-    named = {name: any(word in name for word in _OVER_LINK) for name in set(work_table.kernel)}
+    named = {name: bool(TO_HOST.search(name) or TO_DEVICE.search(name)) for name in set(work_table.kernel)}
     copy = int(Kind.MEMCPY)
     return [kind == copy and named[name] for kind, name in zip(work_table.kind, work_table.kernel, strict=True)]
 
@@ -179,9 +177,7 @@ def over_link(work_table: WorkTable) -> list[bool]:
 def _copied(work_table: WorkTable, row: int) -> float:
     """Bytes that a copy or fill moves through the device's memory: twice those of a copy within it."""
     size = int(work_table.bytes[row])
-    twice = work_table.kind[row] == int(Kind.MEMCPY) and (
-        "DtoD" in work_table.kernel[row] or "Device -> Device" in work_table.kernel[row]
-    )
+    twice = work_table.kind[row] == int(Kind.MEMCPY) and bool(WITHIN.search(work_table.kernel[row]))
     return size * (2 if twice else 1) if size >= 0 else -1
 
 

@@ -20,6 +20,8 @@ EARLY_NS = 100_000
 """Work starts after its launch call began; the clocks of host and device agree to some microseconds."""
 FAR_NS = 3_600 * 10**9
 """No recording has an hour without any event in it, and no work waits so long for its turn."""
+COARSE_NS = 2_000
+"""In files of whole microseconds, work of this length may be two pieces that share one."""
 OUTSIDE_NS = 10**9
 """No work begins so long after all other work, plus the length of the recording on the host, outside of it."""
 OTHER_CLOCK = 0.9
@@ -135,7 +137,7 @@ def _once(trace: Trace) -> Trace:
     numbered = (host.external > 0) | (host.correlation > 0)
     sure = numbered | ((host.end > host.start) & trace.nanosecond)
     pieces = _equal(work, (work.start, work.end))
-    timed = (work.end > work.start) & trace.nanosecond
+    timed = work.end > work.start + (0 if trace.nanosecond else COARSE_NS)  # one stream does nothing twice at a time
     twice_host, twice_work = _copies(host, calls, sure), _copies(work, pieces, timed | _alone(work, pieces))
     count = int(twice_host.sum() + twice_work.sum())
     if count:

@@ -88,16 +88,16 @@ def make_work_table(trace: Trace) -> WorkTable:
         what = "the file holds no arrows from launches to their work"
         trace.problems.append(Problem(what, 1, "linked by correlation numbers, which say the same"))
     work, names = trace.work, trace.names
-    end = clip_absurd(trace, links.launch)
-    rows = links.work_operator.tolist()
+    called = links.work_operator
+    of_call = trace.host.args[called] if len(trace.host) else np.full(len(work), -1, dtype=np.int32)
+    arguments = np.where(called >= 0, of_call, -1)
+    end = clip_absurd(trace, links.launch, arguments)
+    rows = called.tolist()
     operator = (
         [names[n] for n in trace.host.name[links.work_operator].tolist()] if len(trace.host) else [""] * len(work)
     )
     operator = [name if row >= 0 else "" for name, row in zip(operator, rows, strict=True)]
-    arguments = trace.host.args[links.work_operator].tolist() if len(trace.host) else [-1] * len(work)
-    return _on_device(
-        trace, links, work, end, operator, [a if r >= 0 else -1 for a, r in zip(arguments, rows, strict=True)]
-    )
+    return _on_device(trace, links, work, end, operator, arguments.tolist())
 
 
 def _on_device(
