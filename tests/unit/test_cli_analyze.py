@@ -277,3 +277,27 @@ def test_an_account_of_nothing_says_so(user, tmp_path):
     code, out, _ = user("analyze", Made().write(tmp_path, "empty_events.json"))
     assert code == 0
     assert "there is nothing to account for" in out
+
+
+def test_gap_writes_its_tables_and_prints_markdown(user, trace, tmp_path):
+    code, out, _ = user("gap", trace, "--out", "g", "--csv", "g", "--markdown", "--top", "2")
+    assert code == 0
+    assert out.startswith("### Beside the limits of H100-SXM5-80GB\n\nwork 480.0 µs, limit ")
+    rows = [line for line in out.splitlines() if line.startswith("|")]
+    assert {row.count("|") for row in rows if "MFU" in row or "`" in row} == {11}
+    printed = json.loads(user("gap", trace, "--json")[1])
+    assert json.loads((tmp_path / "g/gap.json").read_text()) == printed
+    tables = {path.stem for path in (tmp_path / "g").glob("*.csv")}
+    assert tables == {"operations", "classes", "stages", "violations", "advice"}
+    lines = (tmp_path / "g/operations.csv").read_text().splitlines()
+    assert len(lines) == 1 + len(printed["rows"])
+    assert lines[0].startswith("class,name,stage,")
+
+
+def test_gap_overwrites_nothing_and_prints_one_form(user, trace):
+    assert user("gap", trace, "--csv", "g")[0] == 0
+    assert user("gap", trace, "--csv", "g")[2] == "frameroof: g/operations.csv exists; --force overwrites it\n"
+    assert user("gap", trace, "--csv", "g", "--force")[0] == 0
+    code, out, error = user("gap", trace, "--markdown", "--json")
+    assert (code, out) == (2, "")
+    assert "choose one" in error

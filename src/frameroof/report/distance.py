@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..gap import Gap, GapSum
+from ..gap import Gap, GapRow, GapSum
 from ..units import format_seconds
 from .console import console, table
 
@@ -14,16 +14,7 @@ def print_gap(gap: Gap, top: int = 15) -> None:
     """Print one gap for a person."""
     out = console()
     out.print(f"Beside the limits of {gap.device}", style="bold")
-    span = max(1, gap.span_ns)
-    limited = gap.coverage_limit * gap.time_ns
-    least = "" if gap.coverage_limit > 0.995 else "at least "
-    part = "" if gap.coverage_limit > 0.995 else f" of the {_ms(limited)} that have one"
-    limit = f"limit {_ms(gap.limit_ns)} ({gap.limit_ns / limited:.0%}{part})" if limited else "no limit known"
-    out.print(
-        f"work {_ms(gap.time_ns)}, {limit}; idle {_ms(gap.idle_ns)}. "
-        f"No faster kernel can win back {least}{_ms(gap.never_faster_ns)}, "
-        f"{gap.never_faster_ns / span:.0%} of the run."
-    )
+    out.print(headline(gap))
     out.print()
     out.print("Classes", style="bold")
     out.print(_sums("class", gap.classes))
@@ -35,30 +26,48 @@ def print_gap(gap: Gap, top: int = 15) -> None:
         style="bold",
     )
     out.print(_rows(gap, top))
+    for line, style in remarks(gap):
+        out.print(line, style=style)
+    for line in gap.assumptions:
+        out.print(line, style="dim")
+
+
+def headline(gap: Gap) -> str:
+    """The whole in one line."""
+    span = max(1, gap.span_ns)
+    limited = gap.coverage_limit * gap.time_ns
+    least = "" if gap.coverage_limit > 0.995 else "at least "
+    part = "" if gap.coverage_limit > 0.995 else f" of the {_ms(limited)} that have one"
+    limit = f"limit {_ms(gap.limit_ns)} ({gap.limit_ns / limited:.0%}{part})" if limited else "no limit known"
+    return (
+        f"work {_ms(gap.time_ns)}, {limit}; idle {_ms(gap.idle_ns)}. "
+        f"No faster kernel can win back {least}{_ms(gap.never_faster_ns)}, {gap.never_faster_ns / span:.0%} of the run."
+    )
+
+
+def remarks(gap: Gap) -> Iterator[tuple[str, str]]:
+    """What is to be known besides the tables, and how each line is shown."""
     if gap.coverage_workload is not None:
-        out.print(f"Matched with an operation of the workload: {gap.coverage_workload:.1%} of the time.")
+        yield f"Matched with an operation of the workload: {gap.coverage_workload:.1%} of the time.", ""
         if gap.coverage_workload < 0.5:
-            out.print("That is little: is it this model, at these sizes?", style="yellow")
+            yield "That is little: is it this model, at these sizes?", "yellow"
         if gap.coverage_exact is not None and gap.coverage_exact < SAME_SIZES:
-            out.print(_other_sizes(gap), style="yellow")
+            yield _other_sizes(gap), "yellow"
         if gap.missing:
-            out.print(f"In the workload but not seen in the run: {_some(gap.missing)}.")
+            yield f"In the workload but not seen in the run: {_some(gap.missing)}.", ""
         if gap.uncounted:
-            out.print(f"Not counted by the workload: {_some(gap.uncounted)}.")
+            yield f"Not counted by the workload: {_some(gap.uncounted)}.", ""
     if gap.coverage_limit < 0.9995:
         unknown = f"{1 - gap.coverage_limit:.1%}"
-        out.print(f"No limit is known for {unknown} of the time: its sizes were not recorded, or no rule counts it.")
-    for line, style in _violated(gap):
-        out.print(line, style=style)
+        yield f"No limit is known for {unknown} of the time: its sizes were not recorded, or no rule counts it.", ""
+    yield from _violated(gap)
     if gap.above_peak:
-        out.print(
+        yield (
             f"Faster than the dense peak of {gap.device} allows: {_some(gap.above_peak)}. "
             "The times are not those of this work on this device: launches seen from the processor, a wrong --on, or a "
             "peak that was measured on a busy machine.",
-            style="yellow",
+            "yellow",
         )
-    for line in gap.assumptions:
-        out.print(line, style="dim")
 
 
 def _violated(gap: Gap) -> Iterator[tuple[str, str]]:
@@ -109,11 +118,12 @@ def _some(names: Sequence[str], most: int = 6) -> str:
 
 
 def _sums(name: str, sums: Sequence[GapSum]) -> Any:
-    rows = [
-        (s.name, _ms(s.time_ns), *_reached(s), _ms(s.unlimited_ns) if s.unlimited_ns else "")
-        for s in sums
-    ]  # fmt: skip
-    return table((name, "measured", "limit", "above", "reached", "without a limit"), rows)
+    return table((name, "measured", "limit", "above", "reached", "without a limit"), map(sum_cells, sums))
+
+
+def sum_cells(s: GapSum) -> tuple[str, ...]:
+    """A class or a stage as cells."""
+    return s.name, _ms(s.time_ns), *_reached(s), _ms(s.unlimited_ns) if s.unlimited_ns else ""
 
 
 def _reached(s: GapSum) -> tuple[str, str, str]:
@@ -122,25 +132,27 @@ def _reached(s: GapSum) -> tuple[str, str, str]:
     return (_ms(s.limit_ns), _ms(s.above_ns), f"{s.limit_ns / limited:.0%}") if limited else ("", "", "")
 
 
+CELLS = ("class", "operation", "stage", "sizes", "calls", "measured", "limit", "above", "MFU", "MBU")
+
+
+def cells(r: GapRow) -> tuple[str, ...]:
+    """An operation as cells."""
+    return (
+        r.class_,
+        _cut(r.path or r.name, 46),
+        r.stage,
+        _cut(_sizes(r.dims), 44),
+        f"{r.count:,}" if r.count else "",
+        _ms(r.time_ns),
+        "" if r.limit_ns is None else _ms(r.limit_ns),
+        r.violation or ("" if r.above_ns is None else _ms(r.above_ns)),
+        "" if r.mfu is None else f"{r.mfu:.0%}",
+        "" if r.mbu is None else f"{r.mbu:.0%}",
+    )
+
+
 def _rows(gap: Gap, top: int) -> Any:
-    rows = []
-    for r in gap.rows[:top]:
-        rows.append(
-            (
-                r.class_,
-                _cut(r.path or r.name, 46),
-                r.stage,
-                _cut(_sizes(r.dims), 44),
-                f"{r.count:,}" if r.count else "",
-                _ms(r.time_ns),
-                "" if r.limit_ns is None else _ms(r.limit_ns),
-                r.violation or ("" if r.above_ns is None else _ms(r.above_ns)),
-                "" if r.mfu is None else f"{r.mfu:.0%}",
-                "" if r.mbu is None else f"{r.mbu:.0%}",
-            )
-        )
-    head = ("class", "operation", "stage", "sizes", "calls", "measured", "limit", "above", "MFU", "MBU")
-    return table(head, rows, left=4)
+    return table(CELLS, map(cells, gap.rows[:top]), left=4)
 
 
 def _sizes(dims: Sequence[Any]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_origin
@@ -33,7 +33,7 @@ def frames(run: Run) -> dict[str, polars.DataFrame]:
     """Every table of `run` by name, each with all its columns even where it has no rows."""
     import polars
 
-    tables = {name: _frame(getattr(run, name), record) for name, record in _records()}
+    tables = {name: frame_of(getattr(run, name), record) for name, record in _records()}
     whole, text = polars.Int64, polars.String
     calls = [(s.name, number, ns) for s in run.stages for number, ns in enumerate(s.call_ns, 1)]
     classes = [(s.name, name, ns) for s in run.stages for name, ns in s.classes.items()]
@@ -78,7 +78,7 @@ def write_csv(run: Run, folder: str | os.PathLike[str], force: bool = False) -> 
 
     Text that a spreadsheet would take for a formula begins with an apostrophe, which makes it text.
     """
-    return _write(run, folder, ".csv", lambda frame, out: as_text(frame).write_csv(out), force)
+    return write_tables(frames(run), folder, ".csv", lambda frame, out: as_text(frame).write_csv(out), force)
 
 
 FORMULA = re.compile(r"[\s'\u200b\u2060]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
@@ -99,19 +99,22 @@ def _literal(text: str | None) -> str | None:
 
 def write_parquet(run: Run, folder: str | os.PathLike[str], force: bool = False) -> list[Path]:
     """One `<table>.parquet` for each table into `folder` (made if missing); the files written."""
-    return _write(run, folder, ".parquet", lambda frame, out: frame.write_parquet(out), force)
+    return write_tables(frames(run), folder, ".parquet", lambda frame, out: frame.write_parquet(out), force)
 
 
-def _write(
-    run: Run,
+def write_tables(
+    tables: Mapping[str, polars.DataFrame],
     folder: str | os.PathLike[str],
     suffix: str,
     encode: Callable[[polars.DataFrame, io.BytesIO], object],
     force: bool,
 ) -> list[Path]:
-    """All tables are made before the first is written; all are written or none is."""
+    """Write each table into `folder` (made if missing); all are encoded before the first is written.
+
+    All are written or none is. Raises `ValueError`, a sentence, where one is there already (`force` overwrites it).
+    """
     content: dict[Path, bytes] = {}
-    for name, frame in frames(run).items():
+    for name, frame in tables.items():
         out = io.BytesIO()
         encode(frame, out)
         content[Path(folder) / (name + suffix)] = out.getvalue()
@@ -131,7 +134,7 @@ def _records() -> Iterator[tuple[str, type[msgspec.Struct]]]:
             yield field.name, record
 
 
-def _frame(rows: Sequence[Any], record: type[msgspec.Struct]) -> polars.DataFrame:
+def frame_of(rows: Sequence[Any], record: type[msgspec.Struct]) -> polars.DataFrame:
     """Records as columns: flat fields as they are, those of `AS_JSON` as text; lists and maps have their own tables."""
     import polars
 
