@@ -177,7 +177,7 @@ def test_work_after_a_wait_is_the_hosts_and_the_wait_brings_no_more_than_it_took
 
 
 def test_long_work_of_the_host_and_first_launches_are_advice_of_their_own(tmp_path):
-    """15 us to 30 ms: preprocess fills 20 ms; the call that follows loads a module for 9 ms; 5 us are the launch's."""
+    """11 gaps of 10 us; 235 us to 1 ms on the way; preprocess fills 20 ms; the call that follows loads for 9 ms."""
     t = Made()
     for i in range(12):
         t.call(i * 20 * US, 5 * US, i + 1)
@@ -188,7 +188,11 @@ def test_long_work_of_the_host_and_first_launches_are_advice_of_their_own(tmp_pa
     t.kernel(30 * MS, 10 * US, 20, "new")
     run = t.run(tmp_path)
     found = {(a.id, getattr(a.concerns, "function", "")): round(a.max_gain_s * 1e9) for a in run.advice}
-    assert found == {("host.work", "image.py(7): preprocess"): 20 * MS, ("host.warm-up", ""): 9 * MS}
+    assert found == {
+        ("host.work", "image.py(7): preprocess"): 20 * MS,
+        ("host.warm-up", ""): 9 * MS,
+        ("host.launches", ""): 11 * 10 * US + 765 * US,
+    }
     assert "20.00 ms of it in image.py(7): preprocess" in run.first_lines.why
 
 
