@@ -164,6 +164,33 @@ def test_the_pool_is_not_the_keys(tmp_path, operator, dims, types):
     assert (run.operators[0].bytes, run.operators[0].share_of_peak) == (None, None)
 
 
+def test_a_window_has_no_limit(tmp_path):
+    """Which of the full rectangles a window leaves is not counted: no share of the peak follows."""
+    q, types = [900, 8, 64], [BF16] * 3 + [INT, INT] + ["Scalar"] * 7
+    for window, least in (("-1", 900 * 901 // 2), ("127", None)):
+        concrete = [""] * 5 + ["900", "900", "0.", "0.125", "True", window, "0"]
+        run = attended(tmp_path, FA, [q, q, q, [2], [2], *[[]] * 7], types, concrete)
+        (row,) = run.attention
+        assert (run.operators[0].share_of_peak is None) == (least is None)
+        assert (row.flops, row.packed.least_pairs) == (4 * 8 * 64 * 900 * 900, least)
+        assert (row.executed_flops is None) == (least is None)
+
+
+def test_grouped_heads_of_xformers(tmp_path):
+    q, k, name = [1, 900, 2, 4, 64], [1, 900, 2, 4, 64], "xformers::efficient_attention_forward_cutlass"
+    dims, types = [q, k, k, [], [2], [2], [], []], [BF16] * 3 + ["", INT, INT, "Scalar", "Scalar"]
+    (row,) = attended(tmp_path, name, dims, types, [""] * 6 + ["900", "900"]).attention
+    assert (row.heads, row.flops, row.bytes) == (8, 4 * 8 * 64 * 900 * 900, 2 * 64 * 2 * 900 * (8 + 2))
+
+
+@pytest.mark.parametrize("cache", [[900, 16, 4, 64], [900, 4, 16, 64]])
+def test_a_cache_of_unknown_layout_has_no_bytes(tmp_path, cache):
+    note = vllm([], DECODE)
+    dims = [[3, 16, 64], cache, cache]
+    (row,) = attended(tmp_path, "my::paged_attention_decode", dims, [BF16] * 3, note=note).attention
+    assert (row.flops, row.bytes) == (4 * 16 * 64 * 997, None)
+
+
 def test_a_cache_whose_step_is_known(tmp_path):
     """Latent attention: keys of 576 and values of 512 are one tensor, read once by all heads."""
     dims = [[3, 16, 576], [9000, 1, 1, 576], [3, 16, 512]]

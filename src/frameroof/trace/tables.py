@@ -107,10 +107,11 @@ class Table:
             through = moved / time * 1e9 if moved and time and not p.host_only else None
             unit = unit_of(dtype, name, self.maths)
             peak = roofline.peak(unit) if roofline and dtype and roofline.states(unit) else None
+            done = (flops or 0) - masked[i]  # 0: what of it is done is not known
             found.append(
                 OperatorRow(
                     name, operator, time, calls, by.counts[i], flops, moved,
-                    rate, through, (flops - masked[i]) / ran * 1e9 / peak if rate and peak else None, dtype,
+                    rate, through, done / ran * 1e9 / peak if rate and peak and done > 0 else None, dtype,
                 )
             )  # fmt: skip
         return found

@@ -13,6 +13,7 @@ Legend: T tokens of all sequences, H heads, D head dimension.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import NamedTuple
 
@@ -32,6 +33,8 @@ _POOLED = re.compile(
 """Operators that read keys from a cache or pool, whatever the shape of their tensors."""
 _GENERATES = re.compile(r"decode|(^|::)paged_attention|(^|::)pa_(fwd|decode|ragged)", re.I)
 _LATENT = re.compile(r"mla", re.I)
+MOST_WIDE = 1024
+"""Heads of a call, and the dimension of one."""
 _WHOLE_NUMBERS = ("int", "long int", "unsigned int", "long", "long long")
 
 
@@ -46,6 +49,8 @@ class Places(NamedTuple):
     max_q: int = 5
     max_k: int = 6
     causal: int = -1
+    window: int = -1
+    """Of the keys before a query that it sees; those after it follow. -1 and 0: no window."""
 
 
 PLACES = {
@@ -53,17 +58,17 @@ PLACES = {
     "aten::_efficient_attention_forward": Places(0, 4, 5, 6, 7),
     "aten::_flash_attention_backward": Places(1, 6, 7, 8, 9, 11),
     "aten::_efficient_attention_backward": Places(1, 6, 7, 8, 9),
-    "flash_attn::_flash_attn_varlen_forward": Places(causal=9),
-    "flash_attn::_flash_attn_varlen_backward": Places(1, 9, 10, 11, 12, 15),
-    "aiter::mha_varlen_fwd": Places(causal=12),
-    "aiter::fmha_v3_varlen_fwd": Places(causal=12),
-    "aiter::mha_batch_prefill": Places(0, 3, 4, 6, 7, 12),
-    "xformers_flash::flash_fwd": Places(0, 3, 4, 6, 7, 10),
+    "flash_attn::_flash_attn_varlen_forward": Places(causal=9, window=10),
+    "flash_attn::_flash_attn_varlen_backward": Places(1, 9, 10, 11, 12, 15, 16),
+    "aiter::mha_varlen_fwd": Places(causal=12, window=13),
+    "aiter::fmha_v3_varlen_fwd": Places(causal=12, window=13),
+    "aiter::mha_batch_prefill": Places(0, 3, 4, 6, 7, 12, 13),
+    "xformers_flash::flash_fwd": Places(0, 3, 4, 6, 7, 10, 11),
     "xformers::efficient_attention_forward_cutlass": Places(0, 4, 5, 6, 7),
-    "_vllm_fa2_C::varlen_fwd": Places(0, 4, 5, 10, 11, 15),
-    "_vllm_fa3_C::fwd": Places(0, 7, 8, 12, 13, 24),
-    "flash_attn_3::fwd": Places(0, 7, 8, 12, 13, 24),
-    "sgl_kernel::fwd": Places(0, 7, 8, 12, 13, 24),
+    "_vllm_fa2_C::varlen_fwd": Places(0, 4, 5, 10, 11, 15, 16),
+    "_vllm_fa3_C::fwd": Places(0, 7, 8, 12, 13, 24, 25),
+    "flash_attn_3::fwd": Places(0, 7, 8, 12, 13, 24, 25),
+    "sgl_kernel::fwd": Places(0, 7, 8, 12, 13, 24, 25),
 }
 """Where PyTorch, flash-attention, AITER, xFormers, vLLM and SGLang put the lengths."""
 
@@ -107,29 +112,32 @@ def measure_packed(operator: str, inputs: Inputs, step: Step | None) -> PackedSi
     q = q if q and len(q) >= 3 else tensors[0] if tensors else None
     if q is None or len(tensors) < 2:
         return None
-    tokens, heads, dim = (q[0], q[1], q[2]) if len(q) == 3 else (q[0] * q[1], q[-2], q[-1])
+    tokens, heads, dim = (q[0], q[1], q[2]) if len(q) == 3 else (q[0] * q[1], math.prod(q[2:-1]), q[-1])
+    if max(heads, dim) > MOST_WIDE:  # (batch, tokens, all heads together), or another layout
+        return None
     after = tensors[tensors.index(q) + 1 :] if q in tensors else tensors[1:]
     if len(after) > 2 and after[0] == q and _POOLED.search(operator) and len(after[1]) > 3:
         after = after[1:]  # the output stands before the queries
     k, v = (after[0] if after else None), (after[1] if len(after) > 1 else None)
-    kv_heads = k[-2] if k and k[-1] == dim and heads % max(1, k[-2]) == 0 else 0
+    kv_heads = _kv_heads(operator, heads, dim, k)
     values, latent = _values(operator, (q, k, v), after)
     causal = {"True": True, "False": False}.get(inputs.value(places.causal)) if operator in PLACES else None
     unknown = PackedSizes(Packed(tokens), heads, kv_heads, 0, 0, dim, values, causal)
     if values < 0:  # a latent attention whose values are not told
         return unknown._replace(value_dim=0)
+    window = _window(operator, inputs, places)
     if step is not None and (sums := _part(operator, step, tokens, k)):
         told = sums.packed()
-        if causal is False:
-            told = Packed(told.queries, told.sequences, told.keys, told.pairs, told.pairs)
-        return unknown._replace(packed=_with(told, latent), q=sums.uniform[0], k=sums.uniform[1])
+        least = None if window else told.pairs if causal is False else told.least_pairs
+        packed = Packed(told.queries, told.sequences, told.keys, told.pairs, least, latent)
+        return unknown._replace(packed=packed, q=sums.uniform[0], k=sums.uniform[1])
     own = _recorded(operator, inputs, places, (q, k))
     if own is None:
         return unknown
     count, q_len, k_len = own
     masked = bool(_POOLED.search(operator)) if causal is None else causal  # what reads a cache generates
-    least = masked_pairs(q_len, k_len, masked, LOWER_RIGHT)
-    packed = Packed(count * q_len, count, count * k_len, count * q_len * k_len, count * least, latent)
+    least = None if window else count * masked_pairs(q_len, k_len, masked, LOWER_RIGHT)
+    packed = Packed(count * q_len, count, count * k_len, count * q_len * k_len, least, latent)
     return unknown._replace(packed=packed, q=q_len, k=k_len)
 
 
@@ -138,8 +146,20 @@ def _tensors(inputs: Inputs) -> list[Dims]:
     return [dims for dims in found if dims is not None and len(dims) >= 3]
 
 
-def _with(packed: Packed, latent: bool) -> Packed:
-    return Packed(packed.queries, packed.sequences, packed.keys, packed.pairs, packed.least_pairs, latent)
+def _kv_heads(operator: str, heads: int, dim: int, k: Dims | None) -> int:
+    """Heads of the keys; 0 where the layout of a cache does not tell."""
+    if k is None or k[-1] != dim:
+        return 0
+    found = k[2] if len(k) == 5 else k[-2]  # of groups of heads, one for each
+    told = len(k) != 4 or operator in PLACES or not _POOLED.search(operator) or 1 in k[1:3] or "ragged" in operator
+    return found if told and found and heads % found == 0 else 0
+
+
+def _window(operator: str, inputs: Inputs, places: Places) -> bool:
+    """Whether a query sees only the keys of a window, whose pairs are not counted here."""
+    at = places.window if operator in PLACES else -1
+    sizes = [whole(inputs.value(each), -1, MOST_DIM) for each in (at, at + 1)] if at >= 0 else []
+    return any(size is not None and size > 0 for size in sizes)
 
 
 def _values(operator: str, qkv: tuple[Dims, Dims | None, Dims | None], after: list[Dims]) -> tuple[int, bool]:
