@@ -244,6 +244,19 @@ def test_the_type_of_a_list_is_told_by_its_kernel(tmp_path):
     assert [s.bytes for s in t.run(tmp_path).shapes] == [2 * 16 * (4 + 8 + 2)]
 
 
+def test_an_expanded_tensor_is_read_as_often_as_it_is_there(tmp_path):
+    """Keys of 2 heads expanded to 8 and copied: a quarter is read; a row of places expanded over 16 columns."""
+    t = Made(**H100)
+    t.one("aten::copy_", 10_000, 2_000, dims=[[2, 4, 10, 16]] * 2 + [[]], types=[BF16, BF16, S])
+    t.events[0]["args"]["Input Strides"] = [[640, 160, 16, 1], [160, 0, 16, 1], []]
+    t.one("aten::gather", 20_000, 2_000, dims=[[9, 16], [], [5, 16]], types=[FLOAT, S, LONG])
+    t.events[3]["args"]["Input Strides"] = [[16, 1], [], [1, 0]]
+    t.one("aten::copy_", 30_000, 2_000, dims=[[2, 4, 10, 16]] * 2 + [[]], types=[BF16, BF16, S])
+    t.events[6]["args"]["Input Strides"] = [[640, 160, 16, 1], [640, 160, 16, 1], []]
+    found = sorted((s.name, s.bytes) for s in t.run(tmp_path).shapes)
+    assert found == [("aten::copy_", 2_560 + 640), ("aten::copy_", 2 * 2_560), ("aten::gather", 2 * 320 + 40)]
+
+
 @pytest.mark.shared
 @pytest.mark.parametrize(
     ("name", "want"),

@@ -43,7 +43,7 @@ class ColumnBuilder:
         self.names.default_factory = self.names.__len__  # a new name gets the next number
         self.threads: dict[tuple[str, str], int] = {}
         self.pids: dict[str, int] = {}
-        self.arguments: dict[tuple[bytes, bytes, bytes], int] = {}
+        self.arguments: dict[tuple[bytes, bytes, bytes, bytes], int] = {}
         self.host: list[Part] = []
         self.work: list[Part] = []
         self.unread = Unread()
@@ -214,7 +214,9 @@ class ColumnBuilder:
         return columns
 
     def _arguments(self, args: Args) -> int:
-        key = bytes(args.dims), bytes(args.types), bytes(args.concrete)
+        strides = bytes(args.strides)
+        expanded = b"[0" in strides or b", 0" in strides or b",0" in strides
+        key = bytes(args.dims), bytes(args.types), bytes(args.concrete), strides if expanded else b""
         return self.arguments.setdefault(key, len(self.arguments))
 
     def finish(self, path: str, header: Header, problems: list[Problem]) -> Trace:

@@ -69,6 +69,8 @@ class Arguments:
     dims: bytes
     types: bytes
     concrete: bytes
+    strides: bytes = b""
+    """Kept where one is 0: such a tensor is expanded, and holds fewer elements than its dimensions say."""
 
 
 @dataclass

@@ -71,6 +71,7 @@ class Args(msgspec.Struct, gc=False):
     dims: msgspec.Raw = msgspec.field(name="Input Dims", default=_NONE)
     types: msgspec.Raw = msgspec.field(name="Input type", default=_NONE)
     concrete: msgspec.Raw = msgspec.field(name="Concrete Inputs", default=_NONE)
+    strides: msgspec.Raw = msgspec.field(name="Input Strides", default=_NONE)
     hierarchy: str | None = msgspec.field(name="Module Hierarchy", default=None)
     order: Number = msgspec.field(name="Ev Idx", default=None)
     collective: str | None = msgspec.field(name="Collective name", default=None)

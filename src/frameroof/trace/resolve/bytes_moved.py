@@ -175,7 +175,7 @@ def _moved(name: str, inputs: Inputs) -> int:
         return _step(name, inputs)
     outs = written_only(name, inputs)
     skipped = {*outs, *_NOT_READ.get(name, ())}
-    read = sum(inputs.size(i) for i in range(len(inputs)) if i not in skipped)
+    read = sum(inputs.read(i) for i in range(len(inputs)) if i not in skipped)
     if outs and (plain in _RESULTS or plain in _MADE):
         return read + sum(inputs.size(i) for i in outs)
     if plain.startswith("_foreach_"):

@@ -26,7 +26,7 @@ def bytes_moved(kernel: str, inputs: Inputs) -> int:
     tensors = inputs.tensors
     if _PICKS.search(kernel) or len(tensors) < sum(inputs.tensor(i) is not None for i in range(len(inputs))):
         return -1
-    moved = sum(math.prod(dims) * item for dims, item in tensors)
+    moved = sum(map(inputs.read, range(len(inputs))))
     numbers = [] if _TEMPLATE.match(kernel) else _numbers(inputs)
     sizes = [math.prod(dims) for dims, _ in tensors]
     results = _results(numbers, sizes, reduces=kernel.startswith(("triton_red", "triton_per")))

@@ -85,7 +85,7 @@ def convolution(name: str, inputs: Inputs) -> tuple[int, int]:
     dims, elements, _ = found
     try:
         outs = written_only(name, inputs)
-        read = sum(inputs.size(i) for i in range(len(inputs)) if i not in outs)
+        read = sum(inputs.read(i) for i in range(len(inputs)) if i not in outs)
         moved = read + (sum(inputs.size(i) for i in outs) or elements * inputs.item(0))
     except NotToldError:
         moved = -1

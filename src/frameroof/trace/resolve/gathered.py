@@ -24,7 +24,7 @@ def _along(inputs: Inputs, count: int) -> int:
 
 def _picked(inputs: Inputs, elements: int, at: int) -> int:
     """Read no more than there is, written as often as asked for, and the places themselves."""
-    return (min(elements, inputs.elements(0)) + elements) * inputs.item(0) + inputs.size(at)
+    return (min(elements, inputs.elements(0)) + elements) * inputs.item(0) + inputs.read(at)
 
 
 def embedding(inputs: Inputs) -> int:
@@ -65,7 +65,7 @@ def index_put(inputs: Inputs) -> int:
     """`index_put_(self, list of places, values, add)`: the values, and their places in `self`, read where it adds."""
     if not inputs.elements(2):
         raise NotToldError
-    return inputs.size(2) * (3 if inputs.value(3) == "True" else 2)
+    return inputs.read(2) + inputs.size(2) * (2 if inputs.value(3) == "True" else 1)
 
 
 def placed(times: int) -> Rule:
@@ -73,7 +73,7 @@ def placed(times: int) -> Rule:
 
     def rule(inputs: Inputs) -> int:
         shape_of(inputs, 3)
-        return inputs.size(3) + inputs.elements(3) * inputs.item(0) * times + inputs.size(2)
+        return inputs.read(3) + inputs.elements(3) * inputs.item(0) * times + inputs.read(2)
 
     return rule
 
@@ -81,7 +81,7 @@ def placed(times: int) -> Rule:
 def index_fill(inputs: Inputs) -> int:
     """`index_fill_(self, dim, places, value)`."""
     shape_of(inputs, 2)
-    return _along(inputs, inputs.elements(2)) * inputs.item(0) + inputs.size(2)
+    return _along(inputs, inputs.elements(2)) * inputs.item(0) + inputs.read(2)
 
 
 def scatter(times: int) -> Rule:
@@ -90,8 +90,8 @@ def scatter(times: int) -> Rule:
     def rule(inputs: Inputs) -> int:
         shape_of(inputs, 2)
         elements = inputs.elements(2)
-        source = elements * inputs.item(0) if inputs.elements(3) else 0
-        return elements * inputs.item(0) * times + source + inputs.size(2)
+        source = min(elements * inputs.item(0), inputs.read(3))
+        return elements * inputs.item(0) * times + source + inputs.read(2)
 
     return rule
 
@@ -104,7 +104,7 @@ def picked_loss(inputs: Inputs) -> int:
 
 def picked_loss_gradient(inputs: Inputs) -> int:
     """`nll_loss_backward(gradient, self, target, …)`: a gradient as large as `self`."""
-    return inputs.size(0) + inputs.size(1) + inputs.size(2)
+    return inputs.read(0) + inputs.size(1) + inputs.read(2)
 
 
 def table_gradient(inputs: Inputs) -> int:

@@ -75,9 +75,9 @@ def _product(name: str, inputs: Inputs) -> Cost | None:
     batch, m, _, n = sizes
     try:
         outs = written_only(name, inputs)
-        read = sum(inputs.size(i) for i in range(len(inputs)) if i not in outs)
+        read = sum(inputs.read(i) for i in range(len(inputs)) if i not in outs)
         if _LEFT[name] and inputs.value(3) in ("0", "0.", "0.0"):  # beta: what is added to is not read
-            read -= inputs.size(0)
+            read -= inputs.read(0)
         written = sum(inputs.size(i) for i in outs) or batch * m * n * _item_of_product(name, inputs)
     except NotToldError:
         return Cost(flops, -1)

@@ -30,13 +30,15 @@ class NotToldError(Exception):
 class Inputs:
     """The recorded inputs of one call: dimensions (None for what is no tensor), types, values of scalars as text.
 
-    `list_item` is the bytes of an element of the tensors in lists: a trace holds no type of theirs.
+    `list_item` is the bytes of an element of the tensors in lists: a trace holds no type of theirs. `strides` are kept
+    where one is 0: of a call with an expanded tensor, () of all others.
     """
 
     dims: tuple[Dims | tuple[Dims, ...], ...]
     types: tuple[str, ...]
     concrete: tuple[str, ...]
     list_item: int = BITS[UNRECORDED] // 8
+    strides: tuple[Dims, ...] = ()
 
     def __len__(self) -> int:
         return len(self.dims)
@@ -75,6 +77,14 @@ class Inputs:
         """Bytes of what stands at `index`: 0 for what is no tensor or has no dimensions."""
         found = self.elements(index)
         return found * self.item(index) if found else 0
+
+    def read(self, index: int) -> int:
+        """Bytes that reading what stands at `index` takes: of an expanded tensor those that it holds."""
+        strides = self.strides[index] if index < len(self.strides) else ()
+        dims = self.tensor(index)
+        if dims is None or 0 not in strides or len(strides) != len(dims):
+            return self.size(index)
+        return math.prod(side for side, stride in zip(dims, strides, strict=True) if stride) * self.item(index)
 
     def tensor(self, index: int) -> Dims | None:
         """Dimensions of the tensor at `index`, or None."""
@@ -131,16 +141,18 @@ def parse(arguments: Arguments) -> Inputs | None:
         dims = msgspec.json.decode(arguments.dims)
         types = msgspec.json.decode(arguments.types) if arguments.types else []
         concrete = msgspec.json.decode(arguments.concrete) if arguments.concrete else []
+        strides = msgspec.json.decode(arguments.strides) if arguments.strides else []
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if isinstance(dims, str) and isinstance(types, str):
         dims, types = _of_ascend(dims), types.split(";")
-    if not all(isinstance(x, list) for x in (dims, types, concrete)):
+    if not all(isinstance(x, list) for x in (dims, types, concrete, strides)):
         return None
     return Inputs(
         tuple(_dims(d) for d in dims),
         tuple(t if isinstance(t, str) else "" for t in types),
         tuple(c if isinstance(c, str) else "" for c in concrete),
+        strides=tuple(_strides(s) for s in strides),
     )
 
 
@@ -150,6 +162,12 @@ def _of_ascend(dims: str) -> list[list[int]]:
         [int(d) for d in each.split(",")] if re.fullmatch(r"\d{1,15}(,\d{1,15})*", each) else []
         for each in dims.split(";")
     ]
+
+
+def _strides(value: Any) -> Dims:
+    """The strides of a tensor; () for those of a list of tensors, and for what are none."""
+    whole = isinstance(value, list) and all(type(s) is int for s in value)
+    return tuple(value) if whole else ()
 
 
 def _dims(value: Any, levels: int = 1) -> Any:
