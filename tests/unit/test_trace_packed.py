@@ -133,6 +133,17 @@ def test_recorded_lengths(tmp_path, operator, q, k, bounds, longest, want):
     assert row.flops == (4 * 8 * 64 * want[0] * want[1] * want[2] if want else None)
 
 
+@pytest.mark.parametrize(
+    ("listed", "want"),
+    [("[0, 100, 350, 900]", [100, 250, 550]), ("[0, 100, 350]", None), ("[100, 900]", None), ("", None)],
+)
+def test_boundaries_as_a_list_tell_every_length(tmp_path, listed, want):
+    q, types = [900, 8, 64], [BF16] * 3 + ["ScalarList"] * 2
+    (row,) = attended(tmp_path, FA, [q, q, q, [], []], types, ["", "", "", listed, listed]).attention
+    assert row.flops == (4 * 8 * 64 * sum(n * n for n in want) if want else None)
+    assert row.packed.sequences == (len(want) if want else None)
+
+
 def test_a_block_diagonal_of_xformers_is_no_full_square(tmp_path):
     q = [1, 900, 8, 64]
     dims, types = [q, q, q, [], [4], [4], [], []], [BF16] * 3 + ["", INT, INT, "Scalar", "Scalar"]

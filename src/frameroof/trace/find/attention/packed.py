@@ -5,9 +5,10 @@ whole pool that all sequences share. The lengths are known from
 
     the step       sums that a serving engine wrote into its annotation (`steps`)
     one sequence   as many boundaries as one sequence has: queries and keys are those of the tensors
+    boundaries     where they were recorded as a list of numbers
     alike          as many tokens as all sequences have if each is as long as the longest: they all are
 
-and from nothing else: the boundaries themselves are values on the device, which no profiler records.
+and from nothing else: boundaries in a tensor are values on the device, which no profiler records.
 Legend: T tokens of all sequences, H heads, D head dimension.
 """
 
@@ -15,6 +16,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
+from itertools import pairwise
 from typing import NamedTuple
 
 from ....outside import whole
@@ -134,11 +137,12 @@ def measure_packed(operator: str, inputs: Inputs, step: Step | None) -> PackedSi
     own = _recorded(operator, inputs, places, (q, k))
     if own is None:
         return unknown
-    count, q_len, k_len = own
     masked = bool(_POOLED.search(operator)) if causal is None else causal  # what reads a cache generates
-    least = None if window else count * masked_pairs(q_len, k_len, masked, LOWER_RIGHT)
-    packed = Packed(count * q_len, count, count * k_len, count * q_len * k_len, least, latent)
-    return unknown._replace(packed=packed, q=q_len, k=k_len)
+    count, queries, keys = sum(n for n, _, _ in own), sum(n * q for n, q, _ in own), sum(n * k for n, _, k in own)
+    least = None if window else sum(n * masked_pairs(q, k, masked, LOWER_RIGHT) for n, q, k in own)
+    packed = Packed(queries, count, keys, sum(n * q * k for n, q, k in own), least, latent)
+    alike = own[0][1:] if len(own) == 1 else (0, 0)
+    return unknown._replace(packed=packed, q=alike[0], k=alike[1])
 
 
 def _tensors(inputs: Inputs) -> list[Dims]:
@@ -213,28 +217,45 @@ def _boundaries(operator: str, inputs: Inputs) -> tuple[Dims, Dims]:
     return (lists[0], lists[1] if len(lists) > 1 else ()) if lists else ((), ())
 
 
-def _recorded(
-    operator: str, inputs: Inputs, places: Places, qk: tuple[Dims, Dims | None]
-) -> tuple[int, int, int] | None:
-    """(sequences, queries, keys of each) where the inputs tell; None where sequences may differ."""
+Lengths = list[tuple[int, int, int]]
+"""(how many sequences, queries, keys of each)"""
+
+
+def _recorded(operator: str, inputs: Inputs, places: Places, qk: tuple[Dims, Dims | None]) -> Lengths | None:
+    """The lengths of all sequences where the inputs tell; None where sequences may differ."""
     q, k = qk
-    of_q, of_k = _boundaries(operator, inputs)
-    if len(of_q) != 1 or of_q[0] < 2 or k is None or (len(q) > 3 and q[0] != 1):
+    if k is None or (len(q) > 3 and q[0] != 1):
         return None
-    count, pooled = of_q[0] - 1, bool(_POOLED.search(operator)) or len(k) != len(q) or _has_pages(inputs)
     tokens, keys = (dims[0] * (dims[1] if len(dims) > 3 else 1) for dims in (q, k))
-    longest = [
-        whole(inputs.value(at), 0, MOST_DIM) if operator in PLACES else None for at in (places.max_q, places.max_k)
-    ]
+    pooled = bool(_POOLED.search(operator)) or len(k) != len(q) or _has_pages(inputs)
+    if operator in PLACES and not pooled:
+        of = (_listed(inputs.value(at), most) for at, most in ((places.cu_q, tokens), (places.cu_k, keys)))
+        each = list(zip(*of, strict=False))
+        if each and sum(a for a, _ in each) == tokens and sum(b for _, b in each) == keys:
+            return [(times, *lengths) for lengths, times in Counter(each).items()]
+    of_q, of_k = _boundaries(operator, inputs)
+    if len(of_q) != 1 or of_q[0] < 2:
+        return None
+    count, at = of_q[0] - 1, (places.max_q, places.max_k) if operator in PLACES else (-1, -1)
+    longest = [whole(inputs.value(each), 0, MOST_DIM) for each in at]
     q_len = tokens if count == 1 else longest[0] if longest[0] and longest[0] * count == tokens else None
     if q_len is None:
         return None
     if pooled:  # a sequence's keys hold its queries, and are no more than the longest
-        return (count, q_len, q_len) if longest[1] == q_len else None
+        return [(count, q_len, q_len)] if longest[1] == q_len else None
     if of_k and of_k != of_q:
         return None
     k_len = keys if count == 1 else longest[1] if longest[1] and longest[1] * count == keys else None
-    return (count, q_len, k_len) if k_len is not None else None
+    return [(count, q_len, k_len)] if k_len is not None else None
+
+
+def _listed(text: str, most: int) -> list[int]:
+    """Lengths between boundaries that were recorded as a list, "[0, 100, 350]"; [] where they were not."""
+    if not (text.startswith("[") and text.endswith("]")):
+        return []
+    bounds = [whole(part.strip(), 0, most) for part in text[1:-1].split(",")]
+    found = [b - a if a is not None and b is not None else -1 for a, b in pairwise(bounds)]
+    return found if bounds[0] == 0 and min(found, default=-1) >= 0 else []
 
 
 def _has_pages(inputs: Inputs) -> bool:
