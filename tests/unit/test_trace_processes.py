@@ -106,6 +106,18 @@ def test_ranks_one_after_the_other_in_a_file(tmp_path, device):
     assert run.summary.kernel_ns == 210_000
 
 
+@pytest.mark.parametrize("in_order", [False, True])
+def test_launches_of_different_numbers_are_told_apart_on_one_device(tmp_path, in_order):
+    """Two kernels that overlap on what both ranks call stream 7 of device 0 are no false durations."""
+
+    def change(number, one):
+        if "correlation" in one["args"]:
+            one["args"]["correlation"] += 100 * number
+        return own_host(number, one)
+
+    account(merged(tmp_path, change, in_order=in_order))
+
+
 def test_ranks_whose_operators_have_numbers_of_their_own(tmp_path):
     """In order of time, on devices of the same number: launch and work carry the same operator."""
     account(merged(tmp_path, own_host, in_order=True, ext=100))

@@ -39,12 +39,14 @@ def with_processes(trace: Trace) -> Trace:
         names = sorted({label[pid] for pid in (*trace.pids, *callers)}, key=_natural)
         number = {pid: names.index(name) for pid, name in label.items() if name in names}
         work = np.array([number[pid] for pid in trace.pids], dtype=np.int64)[trace.work.pid]
-    elif len(callers) > 1 and _collide(trace):
+    elif len(callers) < 2 or not (trace.work.correlation > 0).any() or not kinds(trace.host.kind, Kind.RUNTIME).any():
+        return trace  # only launches and their numbers can tell
+    else:
         names = callers
         number = {pid: i for i, pid in enumerate(callers)}
         work = _by_evidence(trace, number)
-    else:
-        return trace
+        if len(set(work.tolist())) < 2 and not (work < 0).any():  # the others call a runtime, but give it no work
+            return trace
     return _numbered(trace, names, number, work)
 
 
@@ -112,21 +114,6 @@ def _number(pid: str, less: int) -> int | None:
 
 
 # ------------------------------------------------------------------------------------- by evidence
-
-
-def _collide(trace: Trace) -> bool:
-    """Whether two processes use the same number for a launch."""
-    host = trace.host
-    rows = np.flatnonzero((host.kind == int(Kind.RUNTIME)) & (host.correlation > 0))
-    order = np.argsort(host.correlation[rows], kind="stable")
-    number, process = host.correlation[rows][order], _of_thread(trace)[host.thread[rows]][order]
-    return bool(((np.diff(number) == 0) & (np.diff(process) != 0)).any())
-
-
-def _of_thread(trace: Trace) -> Array:
-    """Each thread -> the number of its process, in order of appearance."""
-    number: dict[str, int] = {}
-    return np.array([number.setdefault(process, len(number)) for process, _ in trace.threads], dtype=np.int64)
 
 
 def _by_evidence(trace: Trace, number: dict[str, int]) -> Array:
@@ -201,7 +188,12 @@ def _numbered(trace: Trace, names: list[str], number: dict[str, int], process: A
     return replace(
         trace,
         host=replace(host, **{name: both[0] for name, both in moved.items()}),
-        work=replace(work, device=devices, **{name: both[1] for name, both in moved.items()}),
+        work=replace(
+            work,
+            device=devices,
+            stream=np.where(unknown, -1, work.stream),  # two processes may mean two streams by one number
+            **{name: both[1] for name, both in moved.items()},
+        ),
     )
 
 
