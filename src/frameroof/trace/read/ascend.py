@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from .events import Args, ExactEvent
+from .events import Args, ExactEvent, NamelessArgs
 from .launch_arrows import LaunchArrows
 from .timestamps import exact
 
@@ -44,7 +44,7 @@ def as_known(
     rest: list[Any] = []
     for event in events:
         pid = str(event.pid)
-        args = event.args or Args()
+        args = event.args or NamelessArgs()
         if pid in calling:
             found.append(_call(event, _connection(args)))
         elif pid in devices and (kind := _kind(event, args)):
@@ -60,7 +60,7 @@ def as_known(
     return found, rest
 
 
-def _kind(event: Any, args: Args) -> str:
+def _kind(event: Any, args: NamelessArgs) -> str:
     """The category of a task; "" for what is no work."""
     task = bytes(args.task).decode("utf-8", "replace")
     said = f"{event.name} {task}"
@@ -71,7 +71,7 @@ def _kind(event: Any, args: Args) -> str:
     return "" if _NO_WORK.search(task or event.name) else "kernel"
 
 
-def _connection(args: Args) -> int | None:
+def _connection(args: NamelessArgs) -> int | None:
     """A number for what a launch and its tasks share; none where the file has none."""
     number = args.connection
     return int(number) + 1 + _SHIFT if isinstance(number, int | float | str) and str(number).isdecimal() else None

@@ -77,6 +77,11 @@ class Args(msgspec.Struct, gc=False):
     collective: str | None = msgspec.field(name="Collective name", default=None)
     """When decoded, all that the arguments say of it (`collectives.described`)."""
     stack: str | None = msgspec.field(name="Call stack", default=None)
+
+
+class NamelessArgs(Args, gc=False):
+    """And those of events without a category: what processes are called, and other writers' work."""
+
     title: msgspec.Raw = msgspec.field(name="name", default=_NONE)
     """Of a process or a thread, in events of phase M."""
     labels: msgspec.Raw = _NONE

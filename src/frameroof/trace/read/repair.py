@@ -22,7 +22,7 @@ from . import near_json
 from .arguments import decode_arguments
 from .collectives import described
 from .columns import Problem
-from .events import Args, ExactEvent, Header
+from .events import ExactEvent, Header, NamelessArgs
 
 BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises on broken text; its ValidationError (sound text, a value of a wrong type) is a DecodeError."""
@@ -53,7 +53,7 @@ _CLOSING = re.compile(rb'"(?=\s*,\s*"(?:' + _KEYS + rb')"\s*:' + _END)
 _ANY_CLOSING = re.compile(rb'"(?=\s*,\s*"[^"\\\x00-\x1f]{1,80}"\s*:' + _END)
 _SPECIAL = re.compile(rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})|["\\\x00-\x1f]')
 _NO_JSON = "characters or numbers that JSON does not allow"
-_ARGS = msgspec.structs.fields(Args)
+_ARGS = msgspec.structs.fields(NamelessArgs)
 _TEXTS = {field.name for field in _ARGS if field.type == (str | None)}
 _PHASE = re.compile(r"[A-Za-z()]\Z")
 BLANK = b" \t\r\n,"
@@ -253,8 +253,8 @@ def _lenient(text: str) -> tuple[ExactEvent, int, dict[str, Any]] | None:
     return event, end, data
 
 
-def _lenient_args(args: dict[str, Any]) -> Args:
-    out = Args()
+def _lenient_args(args: dict[str, Any]) -> NamelessArgs:
+    out = NamelessArgs()
     for field in _ARGS:
         value = args.get(field.encode_name)
         if value is None:
