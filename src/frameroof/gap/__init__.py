@@ -22,6 +22,7 @@ from ..trace.find.row_limits import RowLimit, limit_of_attention, limit_of_shape
 from ..trace.runs import run_of
 from ..units import format_bandwidth
 from ..workload.records import Workload
+from .inferred import Inferred, infer
 from .matching import Index, index_of, missing, name_attention, name_shape
 from .records import Gap, GapRow, GapSum, Violation
 from .sides import device_of, workload_of
@@ -59,6 +60,8 @@ def gap_of(run: Run, device: Device, workload: Workload | None, sizes: Mapping[s
 
     Raises `ValueError`, a sentence, for an inadmissible size.
     """
+    inferred = infer(run, workload, sizes) if workload else Inferred({}, {})
+    sizes = inferred.sizes
     index = index_of(workload, sizes) if workload else None
     roofline = Roofline(device, ran=True)
     rows = [*_shape_rows(run, roofline, index), *_attention_rows(run, roofline, index)]
@@ -84,7 +87,7 @@ def gap_of(run: Run, device: Device, workload: Workload | None, sizes: Mapping[s
         missing=missing(index, rows) if index else [],
         uncounted=[f"{name} x{count}" for name, count in workload.uncounted.items()] if workload else [],
         coverage_exact=sum(row.time_ns for row in rows if row.exact) / named if named else None,
-        assumptions=[*_assumptions(device, run), *_workload(workload, sizes)],
+        assumptions=[*_assumptions(device, run), *_workload(workload, inferred)],
         above_peak=[
             f"{row.stage}: {row.path or row.name}" for row in rows if row.mfu is not None and row.mfu > ROUNDING
         ],
@@ -146,10 +149,12 @@ def _assumptions(device: Device, run: Run) -> Iterable[str]:
         )
 
 
-def _workload(workload: Workload | None, sizes: Mapping[str, int] | None) -> Iterable[str]:
+def _workload(workload: Workload | None, inferred: Inferred) -> Iterable[str]:
     if workload:
-        values = ", ".join(f"{name} {value}" for name, value in workload.sizes(sizes).items())
+        values = ", ".join(f"{name} {value}" for name, value in workload.sizes(inferred.sizes).items())
         yield f"workload {workload.name} at {values}"
+        if inferred.sentence:
+            yield inferred.sentence
 
 
 # ---------------------------------------------------------------------------------------------- measured
