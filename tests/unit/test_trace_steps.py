@@ -12,9 +12,9 @@ from trace_made import REAL, Made, analyze, real
 US = 1000
 
 
-def stepped(lengths=(100, 100, 100), gap=10, kernels=4, late=0):
+def stepped(lengths=(100, 100, 100), gap=10, kernels=4, late=0, takes=None):
     """Steps of so many us, each with `kernels` operators spread over it; every kernel takes half of its share of the
-    step and starts 5 us (and `late`) after its launch."""
+    step (or as long as it `takes`) and starts 5 us (and `late`) after its launch."""
     t, at, corr = Made(), 1000, 1
     for number, length in enumerate(lengths, 3):
         t.note(f"ProfilerStep#{number}", at * US, length * US)
@@ -23,7 +23,7 @@ def stepped(lengths=(100, 100, 100), gap=10, kernels=4, late=0):
             begun = at + 1 + i * share
             t.op("aten::mm", begun * US, 2 * US)
             t.call(begun * US + 500, US, corr)
-            t.kernel((begun + 5 + late) * US, share * US // 2, corr)
+            t.kernel((begun + 5 + late) * US, takes or share * US // 2, corr)
             corr += 1
         at += length + gap
     return t
@@ -229,13 +229,20 @@ def test_calls_of_the_denoiser_are_steps_beside_a_lone_profilers(tmp_path):
 
 
 def test_warm_up_is_said_first(tmp_path):
-    run = stepped((900, 400, 100, 104, 96, 100)).run(tmp_path)
+    run = stepped((900, 400, 100, 104, 96, 100), takes=12 * US).run(tmp_path)
     assert [s.kind for s in run.steps] == ["warm-up", "warm-up", "", "", "", ""]
     (words,) = run.step_summary.said
     assert words.startswith("ProfilerStep#3 to ProfilerStep#4 are warm-up: at least 400.0 µs each, the median of the 4")
     assert "Record after the first 2 steps" in words
     assert "--step 5..8" in words
     assert (run.step_summary.wall.median_ns, run.step_summary.steady) == (100 * US, 4)
+
+
+def test_more_work_is_no_warm_up(tmp_path):
+    """A prefill before tokens takes long because its kernels do."""
+    run = stepped((900, 100, 100, 100)).run(tmp_path)
+    assert not any(s.kind for s in run.steps)
+    assert run.steps[0].why == "400.0 µs more linear (aten::mm)"
 
 
 @pytest.mark.parametrize("lengths", [(100, 100, 104), (300, 100, 300, 100, 300, 100), (100, 100, 400)])

@@ -32,10 +32,13 @@ def step_table(work_table: WorkTable, steps: Steps, idle: Idle) -> tuple[list[St
     """A row for each step, and all of them side by side. `idle` is that of the whole trace."""
     own = steps.of_work(work_table)
     rows = _rows(work_table, steps, own, idle)
-    for i in _partial(work_table, steps, rows):
-        rows[i].kind = PARTIAL
-    for row in _warm_up([row for row in rows if row.kind != PARTIAL]):
-        row.kind = WARM_UP
+    if steps.alike:
+        for i in _partial(work_table, steps, rows) if not steps.modules else ():
+            rows[i].kind = PARTIAL
+        whole = [i for i, row in enumerate(rows) if row.kind != PARTIAL]
+        again = _again(work_table, own, len(rows))
+        for i in _warm_up([rows[i].length_ns for i in whole], [again[i] for i in whole]):
+            rows[whole[i]].kind = WARM_UP
     steady = [row for row in rows if not row.kind] or rows
     median = _median([row.length_ns for row in steady])
     slow = [i for i, row in enumerate(rows) if row.length_ns > SLOW * median and row.kind != PARTIAL]
@@ -114,13 +117,30 @@ def _spread(values: Sequence[int]) -> Spread:
     return Spread(min(values), _median(values), max(values))
 
 
-def _warm_up(rows: Sequence[StepRow]) -> Sequence[StepRow]:
-    """The first steps that take much longer than what follows; as many as there are such."""
-    lengths = np.array([row.length_ns for row in rows], dtype=np.int64)
-    for count in range(len(rows) - 1, 0, -1):
-        least, rest = int(lengths[:count].min()), lengths[count:]
-        if least > LONG * _median(rest.tolist()) and (rest >= AS_LONG * least).mean() <= SELDOM:
-            return rows[:count]
+def _again(work_table: WorkTable, own: Array, count: int) -> list[int]:
+    """Of each of `count` steps the time of those kernels, with those inputs, that the last step has too."""
+    number: dict[tuple[str, int], int] = {}
+    keys = zip(work_table.kernel, work_table.arguments, strict=True)
+    code = np.fromiter((number.setdefault(key, len(number)) for key in keys), dtype=np.int64, count=len(own))
+    recur = np.zeros(max(1, len(number)), dtype=bool)
+    recur[code[own == count - 1]] = True
+    sums = np.zeros(count + 1, dtype=np.int64)
+    np.add.at(sums, own, np.where(recur[code], work_table.duration, 0))
+    return sums[:count].tolist()  # type: ignore[no-any-return]
+
+
+def _warm_up(lengths: Sequence[int], again: Sequence[int]) -> Sequence[int]:
+    """The places of the first steps that take much longer than what follows; as many as there are such.
+
+    `again` is the time of work that later steps do too: steps that only did more of it, or did other work on other
+    inputs, are no warm-up. Prefilling a cache is such.
+    """
+    for count in range(len(lengths) - 1, 0, -1):
+        least, rest, usual = min(lengths[:count]), np.array(lengths[count:]), _median(lengths[count:])
+        if least > LONG * usual and (rest >= AS_LONG * least).mean() <= SELDOM:
+            work = _median(again[count:])
+            if all(work / 2 <= again[i] < work + (lengths[i] - usual) / 2 for i in range(count)):
+                return range(count)
     return ()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -49,6 +49,10 @@ class Steps:
     steps: list[Step] = field(default_factory=list)
     others: list[Range] = field(default_factory=list)
     """The ranges of those that were not chosen: their work is theirs."""
+    modules: bool = False
+    """Whether they are calls of a module: the recording holds these whole or not at all."""
+    alike: bool = True
+    """Whether they are expected to do the same: not so where only their names, but for numbers, are alike."""
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -66,7 +70,7 @@ class Steps:
         """Some of them."""
         kept = {step.number for step in steps}
         others = [one for step in self.steps if step.number not in kept for one in step.ranges]
-        return Steps(self.named_by, list(steps), others)
+        return replace(self, steps=list(steps), others=others)
 
 
 def find_steps(work_table: WorkTable, stages: Sequence[Stage], least: int = 1) -> Steps | None:
@@ -137,7 +141,7 @@ def _calls(work_table: WorkTable, stage: Stage) -> Steps | None:
     rows = sorted(row for row in stage.ranges if row >= 0)
     ranges = sorted(host_ranges(work_table.trace, rows), key=lambda one: one.start)
     steps = [Step(i, f"{stage.name}#{i}", [one]) for i, one in enumerate(ranges, 1)]
-    return Steps(f"calls of {stage.name}", steps) if len(steps) > 1 else None
+    return Steps(f"calls of {stage.name}", steps, modules=True) if len(steps) > 1 else None
 
 
 def _repeated(work_table: WorkTable, kind: Kind) -> Steps | None:
@@ -158,7 +162,8 @@ def _repeated(work_table: WorkTable, kind: Kind) -> Steps | None:
         if len(found) > 1 and work_table.duration[owners(work_table, found) >= 0].sum() >= MOST_OF * total > 0:
             told = module_of(trace.names[groups[name][0]]) if len(groups[name]) == 1 else name
             what = "annotation" if kind == Kind.ANNOTATION else "module"
-            return Steps(f"{what} {told}", [Step(i, f"{told}#{i}", [one]) for i, one in enumerate(found, 1)])
+            steps = [Step(i, f"{told}#{i}", [one]) for i, one in enumerate(found, 1)]
+            return Steps(f"{what} {told}", steps, modules=kind == Kind.MODULE, alike=len(groups[name]) == 1)
     return None
 
 

@@ -70,7 +70,10 @@ def by_step(work_table: WorkTable, stages: Sequence[Stage], asked: str) -> Cut:
     ]
     if not chosen:
         there = listed(str(number) for number in numbers)
-        raise ValueError(f"no step {asked.strip()}: the steps of the trace are {there} ({steps.named_by})")
+        calls = find_steps(work_table, stages, least=2)
+        more = calls.steps if calls is not None and calls.named_by != steps.named_by else []
+        others = f"; there are also {quoted(more[0].name)} to {quoted(more[-1].name)}, for --between" if more else ""
+        raise ValueError(f"no step {asked.strip()}: the steps of the trace are {there} ({steps.named_by}){others}")
     return _cut(work_table, f"--step {asked.strip()}", replace(steps.chosen(chosen), steps=[_stretch(chosen)]))
 
 
