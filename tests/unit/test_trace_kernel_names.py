@@ -305,10 +305,29 @@ def test_a_kernel_with_quant_in_its_template_is_no_helper(shared):
     assert (row.count, row.flops, row.time_ns) == (4, 4 * 4 * 16 * 4096 * 4096 * 64, 2_228_000)
 
 
-def test_a_kernel_that_puts_parts_together_joins_its_attention(tmp_path):
+CK = "void ck_tile::kentry<2, ck_tile::Fmha{}Kernel<ck_tile::BlockAttentionBiasEnum, 64>>"
+
+
+@pytest.mark.parametrize(
+    ("before", "main", "after"),
+    [
+        ("", "kernel_unified_attention_3d", "reduce_segments"),
+        ("", "_fwd_grouped_kernel_stage1", "_fwd_kernel_stage2"),
+        ("", CK.format("FwdSplitKV"), CK.format("FwdSplitKVCombine")),
+        (CK.format("BwdOGradDotO"), CK.format("BwdDQDKDV"), CK.format("BwdConvertQGrad")),
+        (
+            "void flash_bwd_dot_do_o_kernel<P>",
+            "void flash_bwd_dq_dk_dv_loop_seqk_parallel_kernel<P>",
+            "void flash_bwd_convert_dq_kernel<P>",
+        ),
+        ("sage_quant_kernel", "sage_fwd", ""),
+    ],
+)
+def test_kernels_that_prepare_and_finish_join_their_attention(tmp_path, before, main, after):
     t = Made()
     for i in range(3):
-        t.one("", 10_000 + 20_000 * i, 5_000, kernel="kernel_unified_attention_3d")
-        t.one("", 17_000 + 20_000 * i, 1_000, kernel="reduce_segments")
+        for at, name in enumerate((before, main, after)):
+            if name:
+                t.one("", 10_000 + 30_000 * i + 8_000 * at, 5_000 if name == main else 1_000, kernel=name)
     (row,) = t.run(tmp_path).attention
-    assert (row.count, row.time_ns) == (3, 18_000)
+    assert (row.count, row.time_ns) == (3, 3 * (5_000 + 1_000 * (bool(before) + bool(after))))

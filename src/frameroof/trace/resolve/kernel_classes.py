@@ -113,6 +113,14 @@ def class_of_kernel(text: str) -> str | None:
     return next(inner, None) or _class_of(name.own)
 
 
+def telling_name(text: str) -> str:
+    """What a kernel is called by: its own name, or of a wrapper the first name inside it that has a class."""
+    name = kernel_name(text)
+    if not _WRAPPER.search(name.own):
+        return name.own
+    return next((each for each in name.inner if _class_of(each)), name.own)
+
+
 @lru_cache(maxsize=16384)
 def _class_of(name: str) -> str | None:
     return next((found for found, pattern in _PATTERNS if pattern.search(name)), None)

@@ -19,7 +19,7 @@ from ...read.columns import Array
 from ...read.events import Kind
 from ...resolve.attention_call import AttentionCall
 from ...resolve.classify import ATTENTION, LINEAR, SOFTMAX, classify
-from ...resolve.kernel_name import kernel_name
+from ...resolve.kernel_classes import telling_name
 from ...resolve.operator_cost import matmul
 from ...resolve.recorded_inputs import Dims, Inputs
 from ...resolve.work_table import WorkTable
@@ -50,10 +50,11 @@ def find_attention(work_table: WorkTable) -> list[AttentionCall]:
 
 
 _HELPER = re.compile(
-    r"quant|combine|reduce|merge_?(attn_)?state|preprocess|convert_dq|prepare_varlen|_stage2|metadata|indptr", re.I
+    r"quant|combine|reduce|merge_?(attn_)?state|preprocess|dot_do_o|OGradDotO|convert_?(dq|QGrad)|prepare_varlen|_stage2|metadata|indptr",
+    re.I,
 )
 """Of the own names of kernels of attention: those that prepare its inputs, or put the parts of its output together."""
-_FINISHES = re.compile("combine|reduce|merge_?(attn_)?state|convert_dq|_stage2", re.I)
+_FINISHES = re.compile("combine|reduce|merge_?(attn_)?state|convert_?(dq|QGrad)|_stage2", re.I)
 
 
 def _with_helpers(work_table: WorkTable, calls: list[AttentionCall]) -> list[AttentionCall]:
@@ -61,12 +62,12 @@ def _with_helpers(work_table: WorkTable, calls: list[AttentionCall]) -> list[Att
     joined: list[AttentionCall] = []
     pending: list[int] = []
     helpers = {
-        name for name in {work_table.kernel[call.rows[0]] for call in calls} if _HELPER.search(kernel_name(name).own)
+        name for name in {work_table.kernel[call.rows[0]] for call in calls} if _HELPER.search(telling_name(name))
     }
     for call in calls:
         name = work_table.kernel[call.rows[0]]
         if len(call.rows) == 1 and call.fused and name in helpers:
-            if _FINISHES.search(kernel_name(name).own) and joined:
+            if _FINISHES.search(telling_name(name)) and joined:
                 _join(work_table, joined[-1], call.rows)
             else:
                 pending += call.rows
