@@ -273,6 +273,11 @@ def test_the_class_of_a_kernel_by_its_name(want, kernel):
         ("aten::im2col", "copy"),
         ("aten::convolution_backward", "convolution"),
         ("prims::convert_element_type", "other"),
+        ("_C::silu_and_mul", "elementwise"),
+        ("sgl_kernel::sgl_per_token_group_quant_fp8", "elementwise"),
+        ("bitsandbytes::gemv_4bit", "linear"),
+        ("_C::awq_dequantize", "elementwise"),
+        ("symm_mem::multimem_all_reduce_", "communication"),
     ],
 )
 def test_the_class_of_an_operator(operator, want):

@@ -78,7 +78,7 @@ _OPERATORS: tuple[tuple[str, re.Pattern[str]], ...] = (
         LINEAR,
         re.compile(
             r"(^|::)(_?add(mm|mv)\w*|mm|mv|dot|vdot|bmm|baddbmm_?|matmul|linear|_?(\w+_)?scaled_(grouped_)?mm\w*|_int_mm|"
-            r"_?(\w+_)?grouped_mm|machete_mm|cutlass_\w*mm|wvSplitK\w*|LLMM1|fmoe\w*|ck_moe\w*)$|(?<!fb)gemm|_linear|"
+            r"_?(\w+_)?grouped_mm|machete_mm|cutlass_\w*mm|wvSplitK\w*|LLMM1|fmoe\w*|ck_moe\w*)$|(?<!fb)gemm|_linear|_matmul$|::gemv|"
             r"^fbgemm::(f8|i8|bf16)|fused_(experts|moe)|marlin(?!_repack)"
         ),
     ),
@@ -92,6 +92,7 @@ _OPERATORS: tuple[tuple[str, re.Pattern[str]], ...] = (
         ),
     ),
     (OTHER, re.compile(rf"^aten::({NO_WORK})$")),
+    (ELEMENTWISE, re.compile(r"_and_mul|(^|_|:)(silu|gelu|swiglu)(_|$)|quant|moe_(sum|align)", re.I)),
 )  # fmt: skip
 
 _TRITON = re.compile(r"^triton_(?P<sort>[a-z]+)_fused_?(?P<names>.*?)(_\d+)?$")
