@@ -102,6 +102,11 @@ def test_the_keys_of_an_encoder_are_none_of_the_step(tmp_path):
     assert row.flops is None
 
 
+def test_what_puts_parts_together_is_no_attention_of_its_own(tmp_path):
+    (row,) = layer(343, tmp_path, vllm(PREFILL, DECODE), "_C::merge_attn_states").attention
+    assert (row.flops, row.packed) == (None, None)
+
+
 def test_a_graph_pads_the_tokens_of_its_step(tmp_path):
     (row,) = layer(8, tmp_path, vllm([], [(1, 100)] * 5)).attention
     assert (row.packed.sequences, row.flops) == (5, 4 * 16 * 64 * 5 * 100)

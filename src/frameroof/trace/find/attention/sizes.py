@@ -5,6 +5,7 @@ Legend: B batch, N tokens, H heads, D head dimension.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from ....rules import LOWER_RIGHT, UPPER_LEFT
@@ -50,6 +51,10 @@ _MASKS = {"0": (False, ""), "1": (True, UPPER_LEFT), "2": (True, LOWER_RIGHT)}
 """`custom_mask_type` of the memory-efficient kernel -> causal, and how it is aligned."""
 
 
+_NO_PRODUCTS = re.compile(r"merge_|_merge|combine|metadata|indptr|indices|schedule", re.I)
+"""Operators that put parts of an attention together, or plan one: no queries stand among their inputs."""
+
+
 class Sizes(NamedTuple):
     """The geometry of a call; lengths and batch of 0 where `packed` says all that is known of them."""
 
@@ -69,6 +74,8 @@ class Sizes(NamedTuple):
 
 def measure(operator: str, inputs: Inputs, step: Step | None = None) -> Sizes | None:
     """What the inputs of an attention operator tell, and the annotation of its step; None where they are not of one."""
+    if _NO_PRODUCTS.search(operator):
+        return None
     item = inputs.tensors[0][1] if inputs.tensors else 2
     if is_packed(operator, inputs):
         return _packed(measure_packed(operator, inputs, step), item)
