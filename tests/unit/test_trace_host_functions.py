@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from trace_made import FILES, REAL, SHARED, Made, real
@@ -27,8 +29,11 @@ def gap_of(t, until, tid=1, **options):
 
 
 def times(run):
-    """(function, inside) -> ns of the idle time."""
-    return {(r.function, r.inside): r.time_ns for r in run.host_functions}
+    """(function, inside) -> ns of the idle time, of all causes."""
+    found = Counter()
+    for row in run.host_functions:
+        found[row.function, row.inside] += row.time_ns
+    return dict(found)
 
 
 def test_a_gap_is_split_among_the_frames_that_fill_it(tmp_path):
@@ -214,6 +219,40 @@ def test_a_blocking_copy_is_named(tmp_path):
     run = t.run(tmp_path)
     assert run.idle["copy"] == 463 * MS
     assert times(run)["weights.py(3): load", "cudaMemcpyAsync"] == 463 * MS
+
+
+def test_a_blocking_copy_that_holds_up_launched_work(tmp_path):
+    """The kernel was launched 20 us into the gap and starts when the copy behind it returns after 463 ms."""
+    t = Made()
+    t.call(0, 500, 1)
+    t.kernel(5 * US, 10 * US, 1)
+    t.frame("batch.py(3): upload", 30 * US, 470 * MS)
+    t.call(35 * US, 5 * US, 2)
+    t.call(50 * US, 463 * MS, 3, "hipMemcpyWithStream")
+    t.kernel(463 * MS + 50 * US, 10 * US, 2, "stuck")
+    t.kernel(463 * MS + 70 * US, 1 * US, 3, "Memcpy HtoD (Host -> Device)", cat="gpu_memcpy", bytes=60)
+    run = t.run(tmp_path)
+    assert run.idle["copy"] == 463 * MS
+    assert times(run)["batch.py(3): upload", "hipMemcpyWithStream"] == 463 * MS
+    assert run.idle["dependency"] < 30 * US
+
+
+@pytest.mark.parametrize("call", ["cudaStreamSynchronize", "cudaLaunchKernel"])
+def test_work_that_waits_in_the_queue_is_the_queues_and_the_host_is_named(tmp_path, call):
+    """A wait, and a launch that finds no room, began on the idle device: they wait, they hold nothing up."""
+    t = Made()
+    t.call(0, 500, 1)
+    t.kernel(5 * US, 10 * US, 1)
+    t.frame("train.py(3): step", 30 * US, 470 * MS)
+    t.call(35 * US, 5 * US, 2)
+    t.call(50 * US, 20 * MS, 3, call)
+    t.kernel(20 * MS + 40 * US, 10 * US, 2)
+    if call == "cudaLaunchKernel":
+        t.kernel(20 * MS + 50 * US, 10 * US, 3)
+    run = t.run(tmp_path)
+    assert run.idle["dependency"] == 20 * MS  # from the launch and its floor of 5 us
+    meanwhile = {(r.function, r.inside): r.time_ns for r in run.host_functions if r.cause == "dependency"}
+    assert meanwhile["train.py(3): step", call] == 20 * MS - 10 * US  # from 50 us on
 
 
 def test_ranges_that_overlap_in_part(tmp_path):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,9 +15,9 @@ from ..resolve.copies import TO_HOST
 from ..resolve.work_table import WorkTable
 from .host_activity import Events, Pieces, activity
 
-HOST_CAUSES = ("host_launch", "synchronization", "copy", "profiler")
-"""Causes that lie with the host."""
-_LAUNCH, _WAIT, _COPY, _PROFILER = range(4)
+HOST_CAUSES = ("host_launch", "synchronization", "copy", "profiler", "dependency")
+"""Causes of what the host did; it does something, too, while launched work waits in the device's queue."""
+_LAUNCH, _WAIT, _COPY, _PROFILER, _QUEUE = range(5)
 
 BLOCKING_SYNC = re.compile(r"Synchronize|^(cuda|hip)Free(Host)?(_v\d+)?$|^(ur|pi)(QueueFinish|EventWait|EventsWait)$")
 """Calls that return only when the device has caught up; freeing memory is one of them."""
@@ -38,12 +39,18 @@ RESTART_NS = 1_000_000
 the launch would have been queued before. What takes longer is work of the host's own."""
 
 
+LONG_NS = 1_000_000
+"""If launched work waits so long on an idle device, the host is looked at, too: a call that holds the host as long
+(a copy, a module load, an allocation) and began when the device was idle already holds the driver, not the queue."""
+
+
 @dataclass(frozen=True)
 class Waiting:
-    """For every gap, the part in which the device waited for the host."""
+    """For every gap, the part in which the device waited for the host, and its end."""
 
     lo: Array
     hi: Array
+    until: Array  # the end of the gap; hi where what follows is not known to be the queue
     launch: Array  # host row of the call that ended it; -1 unknown, then lo == hi
     before: Array  # host row of the call that had launched the work before it; -1 unknown
 
@@ -56,6 +63,7 @@ class HostPart:
     pieces: Pieces  # their intervals are numbers of gaps
     cause: Array  # index into `HOST_CAUSES`, of each piece
     length: Array  # of each piece in ns, without the profiler's overhead rows
+    queued: bool = False  # the work had been launched: the device did not wait for the host
 
 
 def host_parts(work_table: WorkTable, waiting: Waiting, busy: tuple[Array, Array]) -> list[HostPart]:
@@ -66,20 +74,31 @@ def host_parts(work_table: WorkTable, waiting: Waiting, busy: tuple[Array, Array
     """
     trace = work_table.trace
     gaps = np.flatnonzero(waiting.hi > waiting.lo)
-    if not len(gaps):
+    queued = np.flatnonzero(waiting.until - waiting.hi >= LONG_NS)
+    if not len(gaps) and not len(queued):
         return []
     causes = _Causes(work_table, busy)
     always = causes.copy | causes.wait
     always[calls(work_table, MEMORY_CALL)] = True
     always[waiting.launch[gaps]] = True
-    thread = trace.host.thread[waiting.launch[gaps]]
-    found = []
-    for number in np.flatnonzero(np.bincount(thread)).tolist():
-        here = gaps[thread == number]
+    parts = []
+    for number, here in _by_thread(trace, waiting, gaps):
         events, pieces = _of_thread(trace, number, waiting, here, always)
-        found += [(events, pieces), *_handed_over(trace, number, waiting, pieces, always)]
-    parts = [causes.part(events, pieces, waiting) for events, pieces in found]
+        for found in ((events, pieces), *_handed_over(trace, number, waiting, pieces, always)):
+            parts.append(causes.part(*found, waiting))
+    for number, here in _by_thread(trace, waiting, queued):
+        events, inner = activity(trace, number, waiting.hi[here], waiting.until[here], always)
+        pieces = Pieces(here[inner.interval], inner.start, inner.end, inner.event)
+        for found in ((events, pieces), *_handed_over(trace, number, waiting, pieces, always)):
+            parts.append(causes.queued(*found, waiting))
     return [part for part in parts if len(part.length)]
+
+
+def _by_thread(trace: Trace, waiting: Waiting, gaps: Array) -> Iterator[tuple[int, Array]]:
+    """(thread, its gaps) for each thread that launched what ends one of them."""
+    thread = trace.host.thread[waiting.launch[gaps]]
+    for number in np.flatnonzero(np.bincount(thread)).tolist():
+        yield number, gaps[thread == number]
 
 
 def _of_thread(trace: Trace, number: int, waiting: Waiting, gaps: Array, always: Array) -> tuple[Events, Pieces]:
@@ -126,6 +145,8 @@ class _Causes:
         self.copy = self._rows(calls(work_table, COPY_CALL))
         self.copy[work_table.launch[within]] = False  # launched like a kernel
         self.wait = self._rows(waits(work_table))
+        self.waits_too = self.wait | self._rows(work_table.launch[work_table.launch >= 0])
+        """With the launches: where work is queued already, one that takes long waits for room in the queue."""
         self.profilers = [number for number, name in enumerate(trace.names) if _PROFILERS.search(name)]
         own = trace.host.kind == int(Kind.OVERHEAD)
         own[own] = ~np.isin(trace.host.name[own], [n for n, name in enumerate(trace.names) if name in DRIVERS])
@@ -157,6 +178,20 @@ class _Causes:
                 real = pieces.start[here] < host.end[row]
             cause[here[real]], call[here[real]] = number, row[real]
         pieces, cause = self._restarted(pieces, cause, call, waiting)
+        return self._kept(events, pieces, cause)
+
+    def queued(self, events: Events, pieces: Pieces, waiting: Waiting) -> HostPart:
+        """Pieces of one thread in which launched work waited on an idle device."""
+        host = self.trace.host
+        pieces = pieces.only(np.flatnonzero(pieces.event >= 0))
+        cause = np.full(len(pieces.event), _QUEUE)
+        row = events.row[pieces.event]
+        holds = (host.kind[row] == int(Kind.RUNTIME)) & (host.end[row] - host.start[row] >= LONG_NS)
+        holds &= (host.start[row] >= waiting.lo[pieces.interval]) & (self.copy[row] | ~self.waits_too[row])
+        cause[holds] = np.where(self.copy[row[holds]], _COPY, _LAUNCH)
+        return replace(self._kept(events, pieces, cause), queued=True)
+
+    def _kept(self, events: Events, pieces: Pieces, cause: Array) -> HostPart:
         kept = np.flatnonzero(pieces.end > pieces.start)
         pieces = pieces.only(kept)
         length = pieces.length - overlap(pieces.start, pieces.end, *self.overhead)

@@ -179,17 +179,19 @@ def _split(work_table: WorkTable, idle: Idle, lo: Array, hi: Array, busy: tuple[
     else:
         ready = lo
     parts = {name: np.zeros(len(lo), dtype=np.int64) for name in CAUSES}
-    idle.host = host_parts(work_table, Waiting(lo, ready, launch, before), busy)
+    until = np.where(known & ~in_graph, hi, ready)
+    idle.host = host_parts(work_table, Waiting(lo, ready, until, launch, before), busy)
+    host_part, queue_part = ready - lo, until - ready
     for part in idle.host:
         for number, name in enumerate(HOST_CAUSES):
             here = part.cause == number
             np.add.at(parts[name], part.pieces.interval[here], part.length[here])
+        np.subtract.at(queue_part if part.queued else host_part, part.pieces.interval, part.length)
     idle.gap_wait = parts["synchronization"]
-    told = sum((parts[name] for name in HOST_CAUSES), np.zeros(len(lo), dtype=np.int64))
-    parts["profiler"] += ready - lo - told  # its overhead rows
+    parts["profiler"] += host_part  # what is left lies under its overhead rows
+    parts["dependency"] += queue_part  # and here nobody looked at the host
     parts["graph"] = np.where(in_graph, length, 0)
     parts["unknown"] = np.where(~known, length, 0)
-    parts["dependency"] = np.where(known & ~in_graph, hi - ready, 0)
     idle.causes = {name: int(values.sum()) for name, values in parts.items() if values.any()}
     idle.cause_gaps = {name: int(np.count_nonzero(parts[name])) for name in idle.causes}
     table = np.stack([parts[name] for name in CAUSES]) if len(lo) else np.zeros((len(CAUSES), 0))
