@@ -53,6 +53,7 @@ WRONG = {
     "calls at 0": (lambda t: [t.call(0, 0, 900 + i) for i in range(4)], 4, "recorded at time 0"),
     "hours after its launch": (lambda t: lost(t, BASE + FAR, corr=3), 1, "hours away"),
     "an operator days later": (lambda t: t.op("aten::mm", BASE + FAR, 12_000, MM), 1, "hours away"),
+    "an operator that never ends": (lambda t: t.op("aten::mm", BASE, FAR, MM), 1, "last for hours"),
     "before its launch": (lambda t: lost(t, BASE + 90_000, corr=20), 1, "before their own launch"),
     "a second after the host": (lambda t: lost(t, BASE + 5 * 10**9), 1, "far outside"),
     "a second before the host": (lambda t: lost(t, BASE - 15 * 10**8), 1, "far outside"),
@@ -174,6 +175,14 @@ def test_a_stream_that_is_not_in_order_is_left_alone(tmp_path):
         t.kernel(100_000 * i, 60_000)
         t.kernel(100_000 * i + 20_000, 10_000)
     assert (t.run(tmp_path).summary.kernel_ns, t.run(tmp_path).problems) == (20 * 70_000, [])
+
+
+def test_the_last_kernel_cannot_outlast_the_recording_by_seconds(tmp_path):
+    """No wait is in the file; the host is seen until 401 us, the kernel begins at 390 us."""
+    t = sound()
+    t.events = [one for one in t.events if one["name"] != "cudaDeviceSynchronize"]
+    [one for one in t.events if one["cat"] == "kernel"][-1]["dur"] = 1e11
+    assert t.run(tmp_path).summary.busy_ns == 19 * 10_000 + 11_000
 
 
 def test_the_same_kernel_on_equal_inputs_tells_how_long_it_was(tmp_path):

@@ -26,6 +26,8 @@ EQUAL_FACTOR = 2
 """The same kernel on equal inputs takes no longer than this many times its longest."""
 WAIT_NS = 100_000
 """Work that ends so long after the host's wait for it was over has a false duration; less may be the clocks."""
+BEYOND_NS = 10**9
+"""Nothing is recorded that lasts so long, plus the length of the recording on the host, beyond it."""
 FEW = 0.1
 """A stream on which more of the work overlaps is not in order, whatever it is called."""
 SEEN = 4
@@ -57,6 +59,7 @@ def clip_absurd(trace: Trace, launch: Array, arguments: Array) -> Array:
     over = _by_successor(trace, order, launch)
     beside = over < end
     over = np.minimum(over, _by_wait(trace, launch, over))
+    over = np.minimum(over, _by_recording(trace, over))
     false = over < end
     if not false.any():
         return end
@@ -78,8 +81,8 @@ def _report(trace: Trace, end: Array, beside: Array, still: Array) -> None:
     false = end < work.end
     where = "cut where the next one on that stream starts"
     if (false & ~beside).any():
-        where += ", or where the host had waited for it" if beside.any() else ""
-        where = where if beside.any() else "cut where the host had waited for it"
+        by_host = "where the host had waited for it, or ended its recording"
+        where = f"{where}, or {by_host}" if beside.any() else f"cut {by_host}"
     if still.any():
         where += f"; {int(still.sum())} of them, still too long, to the longest time of their likes"
     off = int((work.end - end)[false].sum())
@@ -158,6 +161,17 @@ def _by_wait(trace: Trace, launch: Array, end: Array) -> Array:
     if late.sum() > max(SEEN, FEW * len(work)):
         return none  # the clocks differ, or the wait was for something else
     return np.where(late, until, none)
+
+
+def _by_recording(trace: Trace, end: Array) -> Array:
+    """The end of the recording on the host, for rows that claim to last far beyond it."""
+    host, start = trace.host, trace.work.start
+    none = np.full(len(end), np.iinfo(np.int64).max, dtype=np.int64)
+    if not len(host):
+        return none
+    last = int(host.end.max())
+    beyond = (end > last + BEYOND_NS + last - int(host.start.min())) & (start <= last)
+    return np.where(beyond, np.maximum(last, start), none)
 
 
 def _named(trace: Trace, pattern: re.Pattern[str]) -> Array:

@@ -40,6 +40,7 @@ def without_lost(trace: Trace) -> tuple[Trace, Array]:
     """
     trace = _without(trace, "recorded at time 0", *((rows.start == 0) & (rows.end == 0) for rows in _both(trace)))
     trace = _without(trace, "hours away from all others", *_far(trace))
+    trace = _without(trace, "that claim to last for hours", _endless(trace), np.zeros(len(trace.work), dtype=bool))
     trace = _once(trace)
     launch = find_launches(trace)
     early, late = _before_launch(trace, launch), _outside(trace, launch)
@@ -92,6 +93,16 @@ def _far(trace: Trace) -> tuple[Array, Array]:
     believed[int(of_host.argmax())] = True
     far = ~believed[part]
     return far[: len(host)], far[len(host) :]
+
+
+def _endless(trace: Trace) -> Array:
+    """Host rows that end hours after anything else began; work of such length is cut (`clip_durations`)."""
+    host, work = _both(trace)
+    if not len(host):
+        return np.zeros(0, dtype=bool)
+    last = max(int(rows.start.max()) for rows in (host, work) if len(rows))
+    endless: Array = host.end > last + FAR_NS
+    return endless
 
 
 def _before_launch(trace: Trace, launch: Array) -> Array:
