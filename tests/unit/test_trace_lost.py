@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from trace_made import H100, SHARED, Made
 
@@ -137,6 +139,16 @@ def test_the_last_kernel_is_over_when_the_host_has_waited_for_it(tmp_path):
     assert run.summary.busy_ns == 19 * 10_000 + 11_500
     assert [p.count for p in run.problems] == [1]
     assert "the host had waited for it" in run.problems[0].action
+
+
+def test_kernels_of_no_length_have_no_rates(tmp_path):
+    """All rounded to nothing, as by a coarse clock: no rate, no limit, no share is infinite."""
+    t = sound()
+    for one in t.events:
+        one["dur"] *= one["cat"] != "kernel"
+    run = t.run(tmp_path)
+    assert (run.summary.kernels, run.summary.busy_ns) == (20, 0)
+    json.dumps(run.to_dict(), allow_nan=False)
 
 
 def test_what_is_left_of_a_false_duration_is_no_longer_than_its_namesakes(tmp_path):

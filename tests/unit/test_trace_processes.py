@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from trace_made import H100, SHARED, Made
 
+from frameroof.trace.find.ranks import overall
 from frameroof.trace.to_run import analyze
 
 CASE = SHARED / "cases" / "traces" / "two_ranks_in_one_file.json"
@@ -127,6 +128,14 @@ def test_what_nothing_tells_apart_is_said_and_linked_to_nothing(tmp_path):
     run = merged(tmp_path, own_host, in_order=True, device=1)
     assert {p.what: p.count for p in run.problems}["pieces of work that may be of several processes"] == 20
     assert (run.summary.kernel_ns, run.coverage.operator) == (210_000, 0)
+
+
+def test_files_that_name_no_rank_stand_under_their_place_and_say_so(tmp_path):
+    runs = [rank(number).run(tmp_path) for number in range(2)]
+    assert [row.rank for row in overall(runs).ranks] == [0, 1]
+    assert overall(runs).problems == [
+        "2 of the traces name no rank: the number shown is the place among the files given"
+    ]
 
 
 def test_one_process_with_two_devices_stays_as_it_is(tmp_path):

@@ -46,7 +46,7 @@ def shortened(rows: Iterable[ShapeRow], run: Run, device: Device, dtype: str) ->
         fewer = BITS[dtype] / BITS[row.dtype] if row.dtype in BITS else 0.5
         limit = limit_of_shape(row, roofline, run.maths)
         why, share = _left(limit, dtype, roofline, fewer) if row.flops else (MEMORY, fewer)
-        if share >= 1:
+        if share >= 1 or not row.time_ns:  # rounded to nothing
             continue
         key = why, round(share, 6) if why != TURNS else 0.0
         time, gain = sums.get(key, (0.0, 0.0))

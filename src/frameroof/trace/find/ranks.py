@@ -86,6 +86,7 @@ def overall(runs: Sequence[Run]) -> Overall:
     compute = [row.computation_ns for row in rows]
     named = Counter(run.source.rank for run in runs if run.source.rank is not None)
     waits = any(row.communication_ns for row in rows)
+    unnamed = sum(run.source.rank is None for run in runs)
     skews, unsaid = start_skews(runs, [row.rank for row in rows]) if not _repeated(named) else ([], [])
     return Overall(
         ranks=rows,
@@ -94,10 +95,15 @@ def overall(runs: Sequence[Run]) -> Overall:
         exposed_ns=sum(row.exposed_ns for row in rows),
         overlapped_ns=sum(row.overlapped_ns for row in rows),
         slowest_rank=rows[compute.index(max(compute))].rank if rows and waits else None,
-        problems=_repeated(named) + unsaid,
+        problems=_repeated(named) + _unnamed(unnamed) + unsaid,
         collectives=skews,
         imbalance=max(compute) / (sum(compute) / len(compute)) - 1 if rows and sum(compute) else 0.0,
     )
+
+
+def _unnamed(count: int) -> list[str]:
+    which = "1 of the traces names" if count == 1 else f"{count} of the traces name"
+    return [f"{which} no rank: the number shown is the place among the files given"] if count else []
 
 
 def _repeated(named: Counter[int]) -> list[str]:
