@@ -17,6 +17,8 @@ TOLD = 0.15
 """Share of the run from which on something is a reason worth a first line."""
 FILLED = 0.3
 """Share of a cause of idle time from which on the function that fills it is named."""
+ONE_ROW = 0.9
+"""Share of a host function's idle time from which on one row of the table stands for it."""
 MOST_REASONS, MOST_CLASSES = 2, 3
 LEAST = 0.05
 """Share of the work below which a class is not named."""
@@ -80,14 +82,21 @@ def _idle(run: Run, cause: str, ns: int) -> str:
 
 
 def _busiest(run: Run, cause: str, ns: int) -> str:
-    """The host function that fills the largest part of a cause, where that is a large one."""
-    within: dict[str, int] = {}
+    """The host function that fills the largest part of a cause, where that is a large one.
+
+    Its time stands in the table where one row has nearly all of it; a sum of many rows is not said as a number.
+    """
+    within: dict[str, list[int]] = {}
     for row in run.host_functions:
         if row.cause == cause and row.kind not in ("none", "device"):
-            within[row.function] = within.get(row.function, 0) + row.time_ns
-    function = max(within, key=within.__getitem__, default="")
-    part = within.get(function, 0)
-    return f"; {ms(part)} of it in {short(function)}" if part >= FILLED * ns else ""
+            within.setdefault(row.function, []).append(row.time_ns)
+    function = max(within, key=lambda name: sum(within[name]), default="")
+    times = within.get(function, [0])
+    if sum(times) < FILLED * ns:
+        return ""
+    much = "most" if sum(times) > ns / 2 else "much"
+    part = ms(max(times)) if max(times) > ONE_ROW * sum(times) else much
+    return f"; {part} of it in {short(function)}"
 
 
 def _work(run: Run) -> str:
