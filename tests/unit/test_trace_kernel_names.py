@@ -214,6 +214,7 @@ KERNELS = {
     ],
     "elementwise": [
         "at::native::sbtopk::gatherTopK",
+        NATIVE + "elementwise_kernel<128, 4, at::native::copysign_kernel_cuda(at::TensorIteratorBase&)>",
         "void tensorrt_llm::kernels::doActivationKernel<half>",
         "moe_fused_gate_kernel<c10::BFloat16>",
         "loop_multiply_fusion",

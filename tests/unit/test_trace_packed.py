@@ -62,6 +62,16 @@ def test_a_step_says_what_its_attention_computes(tmp_path, parts):
     assert f"{len(every)} sequences packed: {tokens:,} queries, {keys:,} keys" in row.size
 
 
+def test_the_track_of_a_packed_attention_says_its_lengths(tmp_path):
+    t = Made(**H100)
+    t.note(vllm(PREFILL, DECODE), 1_000, 100_000)
+    t.one(UNIFIED, 20_000, 50_000, "k", [[343, 16, 64], *[[343, 4, 64]] * 2, [343, 16, 64]], [BF16] * 4)
+    t.run(tmp_path, perfetto=tmp_path / "tracks.json")
+    events = json.loads((tmp_path / "tracks.json").read_text("utf-8"))["traceEvents"]
+    (track,) = (e for e in events if e["name"] == "self attention packed (fused)")
+    assert (track["args"]["sequences"], track["args"]["keys"]) == (5, 800 + 997)
+
+
 def test_sequences_that_must_be_alike_have_their_length(tmp_path):
     (row,) = layer(300, tmp_path, vllm([(100, 100)] * 3, [])).attention
     assert (row.batch, row.query_len, row.key_len, row.flops) == (3, 100, 100, 4 * 16 * 64 * 3 * 100 * 100)

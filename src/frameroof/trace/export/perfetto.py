@@ -112,9 +112,12 @@ def _runs(rows: Sequence[int]) -> list[list[int]]:
 
 def _attention(work_table: WorkTable, calls: Sequence[AttentionCall]) -> Iterator[Slice]:
     for call in calls:
-        size = f" {call.query_len} x {call.key_len}" if call.query_len else ""
+        size = f" {call.query_len} x {call.key_len}" if call.query_len else " packed" if call.packed else ""
         names = ("batch", "heads", "query_len", "key_len", "head_dim")
         args: dict[str, Any] = dict(zip(names, call.geometry, strict=True)) if call.query_len else {}
+        if call.packed:
+            said = ("sequences", "queries", "keys", "pairs")
+            args |= {name: known for name in said if (known := getattr(call.packed, name)) is not None}
         args |= {"causal": call.causal, "module": call.module, "kernels": len(call.rows), "kernel_ns": call.duration}
         how = "fused" if call.fused else "eager"
         yield _over(work_table, f"{call.kind} attention{size} ({how})", call.rows, args)

@@ -78,7 +78,7 @@ _RULES: tuple[tuple[str, str], ...] = (
     ),
     (
         COPY,
-        r"memcpy|memset|copyBuffer|fill_?Buffer|direct_copy|copy|CatArray|index_elementwise|index_put|indexing_|scatter|gather(?!TopK)|"
+        r"memcpy|memset|copyBuffer|fill_?Buffer|direct_copy|copy(?!sign)|CatArray|index_elementwise|index_put|indexing_|scatter|gather(?!TopK)|"
         r"transpose|permute|FillFunctor|(reflection|replication|constant|circular)_pad|zero_pad|expandInputRows|(^|_|::)(convert|cvt)(_|$)|reorder|roll_cuda|slice_tensor",
     ),
     (

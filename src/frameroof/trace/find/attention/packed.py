@@ -26,7 +26,9 @@ from ....run import Packed
 from ...resolve.recorded_inputs import MOST_DIM, Dims, Inputs
 from .steps import Step, Sums
 
-_SERVED = re.compile(r"unified_(mla_)?attention|^sglang_profiler::|paged_attention|trtllm_paged|batch_prefill")
+_SERVED = re.compile(
+    r"unified_(mla_)?attention|^sglang_profiler::|paged_attention|trtllm_paged|batch_prefill|decode|(^|::)pa_"
+)
 """Operators of an engine's own layers, whose tokens are those of the step, perhaps padded for a graph."""
 _POOLED = re.compile(
     r"paged|batch_prefill|batch_decode|mla_decode|kvcache|kv_cache|(^|::)pa_(fwd|decode|ragged)|ragged|unified_(mla_)?attention|"
