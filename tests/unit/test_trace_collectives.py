@@ -96,6 +96,26 @@ def test_the_operator_tells_where_the_kernel_does_not(tmp_path):
     assert row.algorithm_bytes_per_s == pytest.approx(2**19 / 100e-6)
 
 
+def test_the_range_around_it_tells_in_older_files(tmp_path):
+    """Until 2024 a kernel of NCCL that sends and receives was any of three collectives, and had no size."""
+
+    def around(t):
+        inputs = {"Input Dims": [[[64, 1024], [32, 1024]]], "Input type": ["TensorList"]}
+        t._add("user_annotation", "nccl:all_to_all", 0, 5 * US, 1, **inputs)
+
+    (row,) = one({}, "ncclKernel_SendRecv_RING_SIMPLE_Sum_int8_t", around=around).run(tmp_path).collectives
+    assert (row.name, row.bytes) == ("all-to-all", None)  # the type of a list of tensors was not recorded
+
+    def given(t):
+        t._add(
+            "user_annotation", "nccl:reduce_scatter", 0, 5 * US, 1,
+            **{"Input Dims": [[64, 1024]], "Input type": ["float"]},
+        )  # fmt: skip
+
+    (row,) = one({}, "ncclKernel_ReduceScatter_RING_LL_Sum_float", around=given).run(tmp_path).collectives
+    assert (row.name, row.bytes, row.dtype, row.bus_bytes_per_s) == ("reduce-scatter", 2**18, "fp32", None)
+
+
 def test_exposed_is_what_no_other_work_of_its_device_hides(tmp_path):
     t = one(told("allreduce", 2**20, 2**20))  # 10 to 110 us
     t.kernel(60 * US, 80 * US, name="mm", stream=8)

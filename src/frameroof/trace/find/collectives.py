@@ -1,7 +1,7 @@
 """Collectives: how large each was, how long it took, what it made of the link, and how much of it nothing else hid.
 
-Sizes are those that PyTorch writes beside a kernel or its `record_param_comms`; for an all-reduce or broadcast of
-another library the tensor that its operator was given. Where neither is in the file, size and rates are unknown.
+Sizes are those that PyTorch writes beside a kernel or its `record_param_comms`; else what its range `nccl:…` was given,
+or, for another library, its operator. Where none of these is in the file, size and rates are unknown.
 Rates follow nccl-tests (doc/PERFORMANCE.md): bytes of the larger side over time, and what of each byte an algorithm
 must send, 2 (n - 1) / n in an all-reduce of n ranks.
 """
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...annotations import COLLECTIVE
 from ...dtypes import element_bytes
 from ...hardware import Device
 from ...hardware.records import link_of
@@ -22,6 +23,7 @@ from ..intervals import merged, overlap
 from ..read.collectives import Collective, collective
 from ..read.columns import Array, distinct
 from ..resolve.classify import COMMUNICATION
+from ..resolve.recorded_inputs import Inputs
 from ..resolve.work_table import WorkTable
 
 KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
@@ -42,8 +44,8 @@ KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
 )
 """By name, without signs: the first that fits."""
 
-_ONE_SIDE = ("all-reduce", "broadcast", "reduce")
-"""Whose size does not hang on how many take part."""
+_GIVEN_WHOLE = ("all-reduce", "broadcast", "reduce", "reduce-scatter", "all-to-all", "send")
+"""Whose input is all of it, however many take part."""
 
 
 def kind_of(name: str) -> str:
@@ -127,13 +129,31 @@ def _named(work_table: WorkTable, row: int, told: Collective | None) -> tuple[st
         kind = kind_of(told.name) or told.name
         return kind, told, message_bytes(kind, told)
     kernel, operator = work_table.kernel[row], work_table.operator[row]
-    kind = kind_of(kernel) or kind_of(operator)
-    inputs = work_table.input(row)
-    if inputs is not None and kind in _ONE_SIDE and (kind_of(operator) == kind or operator == RECORD):
-        sizes = [math.prod(dims) * size for dims, size in inputs.tensors]
-        size = sum(sizes) if operator == RECORD else max(sizes, default=0)
-        return kind, Collective("", dtype=inputs.dtype or ""), size or None
+    mark, given = _marked(work_table, row)
+    kind = mark or kind_of(kernel) or kind_of(operator)
+    if not mark and (kind_of(operator) == kind or operator == RECORD):
+        given = work_table.input(row)
+    if given is not None and kind in _GIVEN_WHOLE:
+        size = _bytes_given(given, largest=not mark and operator != RECORD)
+        return kind, Collective("", dtype=given.dtype or ""), size or None
     return kind or re.split(r"[(<]", kernel.removeprefix("void "))[0], Collective(""), None
+
+
+def _bytes_given(given: Inputs, largest: bool) -> int:
+    """Bytes of all tensors, or of the largest; 0 where a list is among them, whose type was not recorded."""
+    if any(dims and not isinstance(dims[0], int) for dims in given.dims):
+        return 0
+    sizes = [math.prod(dims) * size for dims, size in given.tensors]
+    return max(sizes, default=0) if largest else sum(sizes)
+
+
+def _marked(work_table: WorkTable, row: int) -> tuple[str, Inputs | None]:
+    """What PyTorch's own range around a launch says: which collective, and what it was given."""
+    trace, mark = work_table.trace, int(work_table.mark_row[row])
+    if mark < 0 or not (name := trace.names[trace.host.name[mark]]).startswith(COLLECTIVE):
+        return "", None
+    args = int(trace.host.args[mark])
+    return kind_of(name.removeprefix(COLLECTIVE)), work_table.inputs[args] if args >= 0 else None
 
 
 def _row(
