@@ -147,6 +147,12 @@ def test_equal_calls_are_one_row_and_others_their_own(tmp_path):
     ]
 
 
+def test_advice_names_the_collective_that_is_exposed_most(tmp_path):
+    run = one(told("allreduce", 2**20, 2**20)).run(tmp_path)
+    (advice,) = (a for a in run.advice if a.id == "device.communication")
+    assert "the largest part is 1 all-reduce of 2.097 MB at 8.2% of the link, 100.0 µs" in advice.evidence
+
+
 def test_it_is_printed_and_tabled(tmp_path):
     path = one(told("allreduce", 2**20, 2**20)).write(tmp_path)
     out = said("analyze", path).stdout

@@ -7,6 +7,7 @@ import re
 
 import pytest
 from cli_said import said
+from nsys_made import Export
 from trace_made import REAL, Made, analyze, real
 
 US = 1000
@@ -140,6 +141,19 @@ def test_ranges_over_the_device_are_taken_where_the_host_has_none(tmp_path):
     for at in (10, 30, 60):
         t.kernel(at * US, 10 * US)
     assert t.run(tmp_path, between="unet").summary.kernels == 2
+
+
+def test_ranges_of_nvtx_are_windows(tmp_path):
+    export = Export(tmp_path / "run.sqlite")
+    for i in range(2):
+        at = 100 * i * US
+        export.range(at, at + 90 * US, "forward")
+        export.call(at + 10 * US, at + 11 * US, "cudaLaunchKernel_v7000", i + 1)
+        export.kernel(at + 20 * US, at + 30 * US, "mm", i + 1)
+    export.close()
+    run = analyze(tmp_path / "run.sqlite", between="forward#2")
+    assert (run.summary.kernels, run.summary.busy_ns, run.window.host_ns) == (1, 10 * US, 90 * US)
+    assert analyze(tmp_path / "run.sqlite", step="1").window.names == ["forward#1"]
 
 
 def test_two_processes_have_each_their_step(tmp_path):

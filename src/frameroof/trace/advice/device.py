@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ...hardware import Device
 from ...recorded import Advice, concerns
-from ...run import AttentionRow, Run
+from ...run import AttentionRow, CollectiveRow, Run
 from ...units import format_bandwidth, format_bytes
 from ..find.elementwise_chains import LOOSE
 from ..resolve.classify import ATTENTION
@@ -148,13 +148,22 @@ def _layout(run: Run) -> Iterator[Advice]:
 def _communication(run: Run) -> Iterator[Advice]:
     exposed = run.communication.get("exposed_ns", 0)
     if exposed:
+        worst = max(run.collectives, key=lambda row: row.exposed_ns, default=None)
+        which = f"; the largest part is {_collective(worst)}" if worst and worst.exposed_ns else ""
         yield suggest(
             "device.communication",
             concerns.Communication(),
             Said(
                 "Hide communication behind computation",
-                f"{ms(exposed)} of {ms(run.communication['time_ns'])} of communication ran while nothing else did",
+                f"{ms(exposed)} of {ms(run.communication['time_ns'])} of communication ran while nothing else did"
+                + which,
                 "start collectives earlier, in pieces, on their own stream; use larger buckets or a cheaper collective",
             ),
             exposed,
         )
+
+
+def _collective(row: CollectiveRow) -> str:
+    size = f" of {format_bytes(row.bytes)}" if row.bytes else ""
+    rate = f" at {row.share_of_link:.1%} of the link" if row.share_of_link else ""
+    return f"{times(row.count, row.name)}{size}{rate}, {ms(row.exposed_ns)}"
