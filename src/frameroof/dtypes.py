@@ -29,7 +29,8 @@ class Dtype(NamedTuple):
     - ``probe``: the peak of a CPU in it is measured;
     - ``single``: its operands are held in fp32;
     - ``half``, ``eight``: what advice proposes instead of wider types, the first that a device has;
-    - ``packed``: it holds weights of fewer bits.
+    - ``packed``: it holds weights of fewer bits;
+    - ``place``: it holds places in a tensor, such as positions and indices.
     """
 
     name: str
@@ -81,8 +82,10 @@ TABLE = (
         "int8", 8, 1, ("int8",), ("signed char", "Char"), "i8", "peak choice eight column", near=("fp8",), codes=(1,),
     ),
     Dtype("fp4", 4, 0, uses="peak choice column"),
-    Dtype("int64", 64, None, ("int64",), ("long int", "long", "long long", "__int64", "Long"), "i64", codes=(4,)),
-    Dtype("int32", 32, None, ("int32",), ("int", "Int"), "i32", codes=(3,)),
+    Dtype(
+        "int64", 64, None, ("int64",), ("long int", "long", "long long", "__int64", "Long"), "i64", "place", codes=(4,),
+    ),
+    Dtype("int32", 32, None, ("int32",), ("int", "Int"), "i32", "place", codes=(3,)),
     Dtype("int16", 16, None, ("int16",), ("short int", "short", "Short"), "i16", codes=(2,)),
     Dtype("uint8", 8, None, ("uint8",), ("unsigned char", "Byte"), "u8", "packed", codes=(0,)),
     Dtype("bool", 8, None, ("bool",), ("bool", "Bool"), "i1", codes=(11,)),
@@ -118,6 +121,7 @@ HALF = _used("half")
 SINGLE = _used("single")
 """What holds operands in fp32."""
 EIGHT_BIT = _used("eight")
+PLACES = _used("place")
 COLUMNS = _used("column")
 
 TRACE_BYTES = {name: dtype.bits // 8 for dtype in TABLE for name in dtype.trace}

@@ -212,6 +212,7 @@ def test_rates_that_the_device_cannot_reach(user, tmp_path):
     faults = "operators above the memory bandwidth of H100-SXM5-80GB, by more than its cache holds"
     assert [(p["what"].partition(";")[0], p["count"]) for p in data["problems"]] == [(faults, 1)]
     assert rates["aten::mm"] == pytest.approx(3 * 2 * 4096**2 / 250e-6)
+    assert {o["name"]: o["above"] for o in data["operators"]} == {"aten::mul": "a fault of ours", "aten::mm": ""}
     assert "above peak" in user("analyze", path)[1]
     _, out, _ = user("analyze", path, "--on", "A100")
     assert "Problem: operators faster than the dense peak of A100" in out

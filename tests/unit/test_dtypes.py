@@ -25,6 +25,8 @@ def test_every_type_of_a_trace_has_torch_s_width() -> None:
     sizes |= {f"c10::Float8_{kind}": 1 for kind in ("e4m3fn", "e5m2", "e4m3fnuz", "e5m2fnuz")}
     sizes |= {"c10::complex<float>": 8, "c10::complex<double>": 16}
     sizes |= {"long": 8, "long long": 8, "__int64": 8, "short": 2}
+    sizes |= {"Double": 8, "Long": 8, "Int": 4, "Short": 2, "Char": 1, "Byte": 1, "Bool": 1}  # of collectives
+    sizes |= {f"Float8_{kind}": 1 for kind in ("e4m3fn", "e5m2", "e4m3fnuz", "e5m2fnuz")}
     assert sizes == dtypes.TRACE_BYTES
     assert {dtypes.TRACE_NAMES.get(n) for n in ("int", "long int", "bool", "c10::complex<float>")} == {None}
     assert dtypes.TRACE_NAMES["unsigned char"] == "uint8"  # holds packed weights

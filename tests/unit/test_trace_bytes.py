@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 from test_trace_shapes import given
-from trace_made import H100, SHARED, Made
+from trace_made import H100, SHARED, TRUTH, Made, real
 
+from frameroof.gap import find_gap
+from frameroof.report.analysis import print_run
 from frameroof.trace.resolve.operator_cost import Cost, cost
 from frameroof.trace.to_run import analyze
 
@@ -255,6 +257,31 @@ def test_an_expanded_tensor_is_read_as_often_as_it_is_there(tmp_path):
     t.events[6]["args"]["Input Strides"] = [[640, 160, 16, 1], [640, 160, 16, 1], []]
     found = sorted((s.name, s.bytes) for s in t.run(tmp_path).shapes)
     assert found == [("aten::copy_", 2_560 + 640), ("aten::copy_", 2 * 2_560), ("aten::gather", 2 * 320 + 40)]
+
+
+def test_what_the_cache_may_have_kept_is_said_in_its_row(tmp_path, capsys):
+    """24 MiB in 5 us are 5.0 TB/s on a memory of 3.35; the other 8.4 MB fit a cache of 50 MB."""
+    t = Made(**H100)
+    t.one("aten::mul", 10_000, 5_000, dims=[[2048, 2048], [2048, 2048]], types=[BF16] * 2)
+    run = t.run(tmp_path)
+    assert [(o.bytes, o.bytes_per_s, o.above) for o in run.operators] == [(3 * 2 * 2048**2, None, "in the cache")]
+    print_run(run)
+    assert "in the cache" in capsys.readouterr().out
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", sorted(TRUTH))
+def test_no_row_of_a_real_trace_is_above_its_bandwidth_but_by_the_cache(name):
+    """Neither an operator nor a shape, and none above a peak; traces of devices that are not known have no limits."""
+    run = real(name)
+    on = {"v100": "V100", "mi210": "MI210"}.get(name.partition("_")[0], run.summary.hardware)
+    if on is None:
+        assert name.startswith("edge_")
+        return
+    gap = find_gap(run, on)
+    assert {v.reason for v in gap.violations} <= {"in the cache"}
+    assert not gap.above_peak
+    assert {o.above for o in run.operators} <= {"", "in the cache"}
 
 
 @pytest.mark.shared

@@ -29,6 +29,9 @@ class OperatorRow(msgspec.Struct):
     share_of_peak: float | None = None
     """Achieved FLOP/s over the device's dense peak at the operator's dtype; of causal attention those it computes."""
     dtype: str | None = None
+    above: str = ""
+    """Why its bytes are more than the memory can move in its time: "in the cache" (by no more than the last-level cache
+    may have kept) or "a fault of ours"; "" where they are not."""
 
 
 class ShapeRow(msgspec.Struct):

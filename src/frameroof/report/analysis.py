@@ -9,7 +9,7 @@ from ..run import Run
 from ..units import format_flops
 from .collectives import skew_table
 from .console import console, table
-from .run_tables import ABOVE, is_above, is_gap, ms, tables_of, work
+from .run_tables import ABOVE, CACHED, above_of, is_gap, ms, tables_of, work
 from .steps import window_lines
 
 if TYPE_CHECKING:
@@ -140,7 +140,13 @@ def _notes(run: Run) -> Iterator[str]:
             f"FLOPs: {format_flops(known.flops)} from recorded shapes (2 per multiply-add; causal attention counts the "
             f"full square){_part(c.flops)}; bytes: each input and output once."
         )
-    if any(is_above(run, o) for o in run.operators):
+    shown = {above_of(run, o) for o in run.operators}
+    if CACHED in shown:
+        yield (
+            f"Byte rate “{CACHED}”: more than the memory can, by no more than the last-level cache may have kept from "
+            "the work before."
+        )
+    if ABOVE in shown:
         yield (
             f"Byte rate “{ABOVE}”: more than the memory can, because a cache served it or only a part of its inputs "
             "was read (kernels of torch.compile name whole tensors)."

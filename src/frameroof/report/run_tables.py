@@ -124,14 +124,19 @@ def _operators(run: Run, most: int) -> Any:
                 _share(o.time_ns, total),
                 f"{o.count:,}",
                 format_rate(o.flops_per_s) if o.flops_per_s else "",
-                format_bandwidth(o.bytes_per_s) if o.bytes_per_s else ABOVE if is_above(run, o) else "",
+                format_bandwidth(o.bytes_per_s) if o.bytes_per_s else above_of(run, o),
                 f"{o.share_of_peak:.0%}" if o.share_of_peak else "",
             )
         )
     return table(("class", "operator", "time", "share", "calls", "FLOP rate", "byte rate", "of peak"), rows, left=2)
 
 
-ABOVE = "above peak"
+ABOVE, CACHED = "above peak", "in the cache"
+
+
+def above_of(run: Run, o: OperatorRow) -> str:
+    """What stands in place of the rate of its bytes where no memory is that fast; "" where there is none to show."""
+    return (CACHED if o.above == CACHED else ABOVE) if is_above(run, o) else ""
 
 
 def is_above(run: Run, o: OperatorRow) -> bool:

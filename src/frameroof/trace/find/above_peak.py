@@ -24,7 +24,7 @@ def reason_of(moved: float, time_ns: int, calls: int, device: Device) -> Reason:
 
 
 def beyond_peaks(run: Run, device: Device | None) -> Iterator[ProblemRow]:
-    """Work above a peak of `device`, as problems; sets `bytes_per_s` of operators above its bandwidth to None.
+    """Work above a peak of `device`, as problems; operators above its bandwidth lose `bytes_per_s` and get `above`.
 
     Bytes are what the inputs and the output hold. A cache may have served them, and a fused kernel may name a whole
     tensor and read a part of it: the rate is then no rate of the memory. FLOPs are exact, so a share above 1 is a
@@ -44,6 +44,7 @@ def beyond_peaks(run: Run, device: Device | None) -> Iterator[ProblemRow]:
     moved = [o for o in run.operators if (o.bytes_per_s or 0.0) > device.bandwidth * ROUNDING]
     yield from _above_bandwidth(moved, device, run.summary.on_cpu)
     for operator in moved:
+        operator.above = reason_of(operator.bytes or 0.0, operator.time_ns, operator.count, device)
         operator.bytes_per_s = None
     if not run.summary.on_cpu and 2 * sum(o.time_ns for o in moved) > sum(o.time_ns for o in run.operators):
         yield ProblemRow(

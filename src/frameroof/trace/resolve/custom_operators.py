@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ...dtypes import TRACE_TYPES
+from ...dtypes import PLACES, TRACE_TYPES
 from ...rules import matmul_flops
 from .recorded_inputs import Dims, Inputs, NotToldError
 
@@ -61,7 +61,7 @@ def _operands(inputs: Inputs) -> list[Operand]:
         shape = inputs.tensor(at)
         if shape is not None:
             kind = TRACE_TYPES.get(inputs.type(at), "")
-            found.append(Operand(shape, inputs.item(at), kind in ("int32", "int64")))
+            found.append(Operand(shape, inputs.item(at), kind in PLACES))
         elif inputs.is_list(at):
             raise NotToldError
     return found

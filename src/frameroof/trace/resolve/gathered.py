@@ -51,7 +51,7 @@ def take(inputs: Inputs) -> int:
 
 
 def index(inputs: Inputs) -> int:
-    """`index(self, list of places)`: told where the list holds one tensor for each dimension."""
+    """`index(self, list of places)`: `NotToldError` unless the list holds one tensor for each dimension."""
     listed = inputs.dims[1] if len(inputs) > 1 and inputs.is_list(1) else ()
     if not listed or len(listed) != len(shape_of(inputs)):
         raise NotToldError
@@ -62,7 +62,10 @@ def index(inputs: Inputs) -> int:
 
 
 def index_put(inputs: Inputs) -> int:
-    """`index_put_(self, list of places, values, add)`: the values, and their places in `self`, read where it adds."""
+    """`index_put_(self, list of places, values, add)`: the values, and their places in `self`, read where it adds.
+
+    `NotToldError` for a single number: how often it is written is not recorded.
+    """
     if not inputs.elements(2):
         raise NotToldError
     return inputs.read(2) + inputs.size(2) * (2 if inputs.value(3) == "True" else 1)

@@ -53,8 +53,9 @@ class Inputs:
         return self.type(index) == LIST or bool(dims and not isinstance(dims[0], int))
 
     def is_tensor(self, index: int) -> bool:
-        """Whether one tensor stands at `index`, be it of no dimensions."""
-        return self.tensor(index) is not None or self.type(index) in TRACE_BYTES
+        """Whether one tensor stands at `index`, be it of no dimensions: traces of 2021 name numbers ``Int``."""
+        kind = self.type(index)
+        return self.tensor(index) is not None or (kind in TRACE_BYTES and kind[:1].islower())
 
     def item(self, index: int) -> int:
         """Bytes of an element of the tensor, or of those in the list, at `index`; `NotToldError` for another type."""

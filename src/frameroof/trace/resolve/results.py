@@ -20,7 +20,7 @@ SINGLE = 4
 
 
 def shape_of(inputs: Inputs, at: int = 0) -> Dims:
-    """Dimensions of the tensor at a position."""
+    """Dimensions of the tensor at a position; `NotToldError` where there is none."""
     found = inputs.tensor(at)
     if found is None:
         raise NotToldError
@@ -57,7 +57,7 @@ def made(shape: tuple[int, ...], item: int) -> int:
 
 
 def broadcast(inputs: Inputs) -> int:
-    """Elements of what all tensors of a call are broadcast to."""
+    """Elements of what all tensors of a call are broadcast to; `NotToldError` where it has none."""
     shapes = [shape for i in range(len(inputs)) if (shape := inputs.tensor(i)) is not None]
     if not shapes:
         raise NotToldError
@@ -77,7 +77,7 @@ def _types(inputs: Inputs, first: int) -> tuple[list[str], list[str]]:
             if name not in TRACE_TYPES:
                 raise NotToldError
             tensors.append(TRACE_TYPES[name])
-        elif name == "double":  # a number of Python's, wrapped
+        elif name in ("double", "Double"):  # a number of Python's, wrapped
             scalars.append("fp32")
         elif name in TRACE_TYPES:
             scalars.append(TRACE_TYPES[name])
@@ -88,7 +88,7 @@ def _types(inputs: Inputs, first: int) -> tuple[list[str], list[str]]:
 
 
 def promoted(inputs: Inputs, first: int = 0) -> int:
-    """Bytes of an element of a pointwise result, of the inputs from `first` on."""
+    """Bytes of an element of a pointwise result, of the inputs from `first` on; `NotToldError` for other types."""
     tensors, scalars = _types(inputs, first)
     if not tensors and not scalars:
         raise NotToldError
@@ -251,7 +251,7 @@ def top(inputs: Inputs) -> int:
 
 
 def resized(inputs: Inputs) -> int:
-    """An upsampling: to a size, or by factors, whichever is the first list."""
+    """An upsampling: to a size, or by factors, whichever is the first list; `NotToldError` where there is none."""
     shape = shape_of(inputs)
     for text in inputs.concrete[1:]:
         if text.startswith("[") and text != "[]":
@@ -267,7 +267,7 @@ def resized(inputs: Inputs) -> int:
 
 
 def grown(inputs: Inputs) -> int:
-    """A padding: pairs of additions, the last dimension first."""
+    """A padding: pairs of additions, the last dimension first; `NotToldError` for more of them than dimensions."""
     sides, pairs = list(shape_of(inputs)), integers(inputs.value(1))
     if len(pairs) % 2 or len(pairs) > 2 * len(sides):
         raise NotToldError
@@ -277,7 +277,10 @@ def grown(inputs: Inputs) -> int:
 
 
 def pooled(inputs: Inputs, extra: int = 0) -> int:
-    """A pooling (self, kernel, stride, padding, …): `extra` bytes beside each value."""
+    """A pooling (self, kernel, stride, padding, …): `extra` bytes beside each value.
+
+    `NotToldError` where it rounds up at the ends.
+    """
     shape, window = shape_of(inputs), integers(inputs.value(1))
     rank = len(window)
     stride = integers(inputs.value(2)) if inputs.value(2) not in ("", "[]") else window
