@@ -11,6 +11,7 @@ from frameroof import compare
 from frameroof.gap import find_gap
 from frameroof.hardware import device
 from frameroof.report.analysis import print_run
+from frameroof.report.frames import frames
 from frameroof.rules import LOWER_RIGHT, masked_pairs
 from frameroof.trace.find.attention.steps import lengths_in
 from frameroof.trace.to_run import analyze
@@ -70,6 +71,12 @@ def test_the_track_of_a_packed_attention_says_its_lengths(tmp_path):
     events = json.loads((tmp_path / "tracks.json").read_text("utf-8"))["traceEvents"]
     (track,) = (e for e in events if e["name"] == "self attention packed (fused)")
     assert (track["args"]["sequences"], track["args"]["keys"]) == (5, 800 + 997)
+
+
+def test_its_lengths_are_a_table_of_their_own(tmp_path):
+    known = layer(343, tmp_path, vllm(PREFILL, DECODE))
+    assert frames(known)["attention_packed"].rows()[0][:5] == (1, 5, 343, 1797, 110_997)
+    assert frames(layer(343, tmp_path, None))["attention_packed"].rows() == [(1, None, 343, None, None, None)]
 
 
 def test_sequences_that_must_be_alike_have_their_length(tmp_path):

@@ -56,10 +56,20 @@ def frames(run: Run) -> dict[str, polars.DataFrame]:
         "stage_call_classes": (by_call, {"stage": text, "call": whole, "class": text, "time_ns": whole}),
         "stage_classes": (classes, {"stage": text, "class": text, "time_ns": whole}),
     }
+    flat["attention_packed"] = (_packed(run), dict.fromkeys(("row", *_LENGTHS), whole))
     return tables | {
         name: polars.DataFrame([tuple(map(_fit, row)) for row in rows], schema, orient="row")
         for name, (rows, schema) in flat.items()
     }
+
+
+_LENGTHS = ("sequences", "queries", "keys", "pairs", "least_pairs")
+
+
+def _packed(run: Run) -> list[tuple[int | None, ...]]:
+    """(row of `attention`, from 1, and its lengths) of what is packed; None is unknown."""
+    rows = ((at, row.packed) for at, row in enumerate(run.attention, 1) if row.packed)
+    return [(at, *(getattr(packed, name) for name in _LENGTHS)) for at, packed in rows]
 
 
 def _collective_calls(run: Run) -> list[tuple[int, int, int]]:
