@@ -183,6 +183,10 @@ def test_two_traces_of_one_rank_are_said(user, trace, tmp_path):
     code, out, _ = user("analyze", trace, t.write(tmp_path, "again.json"))
     assert code == 0
     assert "Problem: 2 of the traces are of rank 1" in out
+    assert out.startswith("Where the time went: 2 ranks, each busy 480.0 µs to 1.000 ms, idle ")
+    assert [line.partition(":")[0] for line in out.splitlines()[:3]] == [
+        "Where the time went", "Why", "What to change first",
+    ]  # fmt: skip
 
 
 def test_a_report_of_the_processor_speaks_of_operators(user, tmp_path):

@@ -160,6 +160,7 @@ def _beside(run: Run, against: str, sizes: dict[str, int], on: str | None) -> Ga
 
 
 def _show(runs: list[Run], found: Gap | None, top: int, as_json: bool) -> None:
+    from ..trace.advice.first_lines import of_ranks
     from ..trace.find.ranks import overall
 
     if as_json:
@@ -167,12 +168,22 @@ def _show(runs: list[Run], found: Gap | None, top: int, as_json: bool) -> None:
 
         if len(runs) > 1:
             ranks = [r.to_dict() for r in runs]
-            print_json({"schema": "frameroof.analyze-ranks/1", "ranks": ranks, "overall": overall(runs)})
+            print_json(
+                {
+                    "schema": "frameroof.analyze-ranks/1",
+                    "ranks": ranks,
+                    "overall": overall(runs),
+                    "first_lines": of_ranks(runs, overall(runs)),
+                }
+            )
         else:
             beside = {"gap": found} if found else {}
             print_json({"schema": "frameroof.analyze/1", **runs[0].to_dict(), **beside})
         return
-    from ..report.analysis import print_ranks, print_run
+    from ..report.analysis import print_first, print_ranks, print_run
+
+    if len(runs) > 1:
+        print_first(of_ranks(runs, overall(runs)))
 
     for run in runs:
         print_run(run, top)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..run import Run
+from ..run import FirstLines, Run
 from ..units import format_flops
 from .collectives import skew_table
 from .console import console, table
@@ -25,7 +25,7 @@ def print_run(run: Run, most: int = MOST_ROWS) -> None:
     device = s.device or "unknown device"
     known = f" (= {s.hardware})" if s.hardware and s.hardware != s.device else ""
     out.print(f"{run.source.path} on {device}{known}", style="bold")
-    for line in _first(run):
+    for line in _first(run.first_lines):
         out.print(line, soft_wrap=True)
     for line in _head(run):
         out.print(line)
@@ -45,9 +45,16 @@ def print_run(run: Run, most: int = MOST_ROWS) -> None:
         out.print(line, style="dim")
 
 
-def _first(run: Run) -> Iterator[str]:
+def print_first(lines: FirstLines) -> None:
+    """Print the three lines of several ranks, before the report of each."""
+    out = console()
+    for line in _first(lines):
+        out.print(line, soft_wrap=True)
+    out.print()
+
+
+def _first(lines: FirstLines) -> Iterator[str]:
     """The three lines for whoever reads no further."""
-    lines = run.first_lines
     for title, text in (
         ("Where the time went", lines.where),
         ("Why", lines.why),

@@ -6,10 +6,11 @@ does not say why, neither does the line.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ...recorded import FirstLines
 from ...run import Run
+from ..find.ranks import Overall
 from .host_work import short
 from .words import IDLE_CAUSES, ms
 
@@ -125,3 +126,30 @@ def _change(run: Run) -> str:
     whole = run.whole_ns
     gain = first.max_gain_s * 1e9
     return f"{first.title}: at most {ms(gain)} of {ms(whole)} ({gain / max(1, whole):.0%})"
+
+
+# ------------------------------------------------------------------------------------------- ranks
+
+UNEVEN = 0.05
+"""How far above the mean one rank must compute before that is the reason."""
+
+
+def of_ranks(runs: Sequence[Run], found: Overall) -> FirstLines:
+    """The lines of several ranks: how far they are apart, and those of the rank that the others wait for."""
+
+    def spread(name: str) -> str:
+        values = [getattr(row, name) for row in found.ranks]
+        return ms(values[0]) if min(values) == max(values) else f"{ms(min(values))} to {ms(max(values))}"
+
+    numbers = [row.rank for row in found.ranks]
+    at = max(range(len(runs)), key=lambda i: found.ranks[i].computation_ns)
+    rank, lines = numbers[at], runs[at].first_lines
+    exposed = f", communication with nothing else running {spread('exposed_ns')}" if found.exposed_ns else ""
+    where = f"{len(runs)} ranks, each busy {spread('busy_ns')}, idle {spread('idle_ns')}{exposed}"
+    if found.slowest_rank is not None and found.imbalance >= UNEVEN:
+        why = f"rank {rank} computes longest, {found.imbalance:.1%} above the mean; the others wait for it"
+        change = (
+            f"give rank {rank} less work: it computes {ms(found.ranks[at].computation_ns)}; of its own, {lines.change}"
+        )
+        return FirstLines(where, why, change)
+    return FirstLines(where, f"in rank {rank}: {lines.why}", f"in rank {rank}: {lines.change}")
