@@ -257,6 +257,7 @@ def test_keys_kept_in_eight_bits_count_one_byte(tmp_path):
         ("prefill[bs=2 tok=340 ctx=[300, 40] sqsq=91600 sqsk=110000 sk=800]", ((2, 340, 800, 91600, 110000), None)),
         ("decode[bs=3/4 tok=3 d=3 sqsq=3 sqsk=997 sk=997]", (None, (3, 3, 997, 3, 997))),
         ("step[MIXED bs=2]", None),
+        ("step[DECODE bs=1 g_sq=1 g_sqsq=1 g_sqsk=999999999999 g_sk=999999999999]", None),
         ("execute_64_context_0(sq0sk0sqsq0sqsk0)_generation_0(sq0sk0sqsq0sqsk0)", None),
         ("ProfilerStep#3", None),
     ],

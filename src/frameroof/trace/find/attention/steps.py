@@ -20,6 +20,8 @@ from ....run import Packed
 from ...read.events import Kind
 from ...resolve.work_table import WorkTable
 
+LONGEST = 2**27
+"""The most keys of one sequence that are believed."""
 _SUMS = r"\(sq(\d{1,18})sk(\d{1,18})sqsq(\d{1,18})sqsk(\d{1,18})\)"
 _VLLM = re.compile(rf"execute_\d+_context_(\d{{1,9}}){_SUMS}_generation_(\d{{1,9}}){_SUMS}")
 _SGLANG = re.compile(r"step\[(EXTEND|DECODE|MIXED)\b([^\]]*)\]")
@@ -41,7 +43,7 @@ class Sums:
     def possible(self) -> bool:
         """Whether there can be such sequences: each sees at least its own tokens, and no sum is beyond its bounds."""
         n, q, k, qq, qk = self.sequences, self.q, self.k, self.qq, self.qk
-        return 0 < n <= q <= k and q * q <= qq * n and qq <= min(q * q, qk) and qk <= q * k
+        return 0 < n <= q <= k <= n * LONGEST and q * q <= qq * n and qq <= min(q * q, qk) and qk <= q * k
 
     def packed(self) -> Packed:
         """As lengths of attention; a causal mask hides from every query the later ones of its own sequence."""
