@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from ...run import CollectiveRow, Run
-from ..read.columns import Array
+from ..read.columns import Array, percentiles
 from .collectives import rates
 
 TOGETHER = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "barrier")
@@ -111,10 +111,10 @@ def _skew(rows: Sequence[tuple[int, CollectiveRow]]) -> Skew:
         bytes=row.bytes,
         count=row.count,
         ranks=[number for number, _ in rows],
-        median_skew_ns=int(np.median(apart)),
+        median_skew_ns=int(percentiles(apart, 50)[0]),
         max_skew_ns=int(apart.max()),
         waiting_ns=int((last - start).sum()),
-        median_latency_ns=int(np.median(latency)),
+        median_latency_ns=int(percentiles(latency, 50)[0]),
         bus_bytes_per_s=bus,
         share_of_link=bus / row.link_bytes_per_s if bus and row.link_bytes_per_s else None,
         last_rank=rows[place][0],

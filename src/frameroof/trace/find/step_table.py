@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ...recorded.steps import PARTIAL, WARM_UP, Spread, StepRow, StepSummary
 from ...units import format_seconds
 from ..intervals import first_come
-from ..read.columns import Array
+from ..read.columns import Array, percentiles
 from ..read.events import Kind
 from ..resolve.work_table import WorkTable
 from .idle import Idle
@@ -28,6 +28,12 @@ SLOW = 1.1
 """A step is slow from so many times the median on."""
 
 
+MOST_WARM_UP = 100
+"""Nobody records more of it."""
+EXPLAINED = 200
+"""So many slow steps, the longest, have a reason."""
+
+
 def step_table(work_table: WorkTable, steps: Steps, idle: Idle) -> tuple[list[StepRow], StepSummary]:
     """A row for each step, and all of them side by side. `idle` is that of the whole trace."""
     own = steps.of_work(work_table)
@@ -36,14 +42,14 @@ def step_table(work_table: WorkTable, steps: Steps, idle: Idle) -> tuple[list[St
         for i in _partial(work_table, steps, rows) if not steps.modules else ():
             rows[i].kind = PARTIAL
         whole = [i for i, row in enumerate(rows) if row.kind != PARTIAL]
-        again = _again(work_table, own, len(rows))
-        for i in _warm_up([rows[i].length_ns for i in whole], [again[i] for i in whole]):
+        for i in _warm_up([rows[i].length_ns for i in whole], lambda: _again(work_table, own, len(rows))):
             rows[whole[i]].kind = WARM_UP
     steady = [row for row in rows if not row.kind] or rows
     median = _median([row.length_ns for row in steady])
     slow = [i for i, row in enumerate(rows) if row.length_ns > SLOW * median and row.kind != PARTIAL]
-    for i in slow:
-        rows[i].why = _why(work_table, own, rows, steady, i)
+    reasons = _Reasons(work_table, own, rows, steady)
+    for i in sorted(slow, key=lambda i: -rows[i].length_ns)[:EXPLAINED]:
+        rows[i].why = reasons.why(i)
     busy, _ = first_come(work_table.start, work_table.end)
     summary = StepSummary(
         named_by=steps.named_by,
@@ -110,7 +116,7 @@ def _by_name(names: Sequence[str], own: Array, values: Array, count: int) -> lis
 
 
 def _median(values: Sequence[int]) -> int:
-    return int(np.median(np.array(values, dtype=np.int64))) if values else 0
+    return int(percentiles(np.array(values, dtype=np.int64), 50)[0]) if values else 0
 
 
 def _spread(values: Sequence[int]) -> Spread:
@@ -129,17 +135,18 @@ def _again(work_table: WorkTable, own: Array, count: int) -> list[int]:
     return sums[:count].tolist()  # type: ignore[no-any-return]
 
 
-def _warm_up(lengths: Sequence[int], again: Sequence[int]) -> Sequence[int]:
+def _warm_up(lengths: Sequence[int], again: Callable[[], list[int]]) -> Sequence[int]:
     """The places of the first steps that take much longer than what follows; as many as there are such.
 
-    `again` is the time of work that later steps do too: steps that only did more of it, or did other work on other
+    `again` gives the time of work that later steps do too: steps that only did more of it, or did other work on other
     inputs, are no warm-up. Prefilling a cache is such.
     """
-    for count in range(len(lengths) - 1, 0, -1):
+    for count in range(min(len(lengths) - 1, MOST_WARM_UP), 0, -1):
         least, rest, usual = min(lengths[:count]), np.array(lengths[count:]), _median(lengths[count:])
         if least > LONG * usual and (rest >= AS_LONG * least).mean() <= SELDOM:
-            work = _median(again[count:])
-            if all(work / 2 <= again[i] < work + (lengths[i] - usual) / 2 for i in range(count)):
+            times = again()
+            work = _median(times[count:])
+            if all(work / 2 <= times[i] < work + (lengths[i] - usual) / 2 for i in range(count)):
                 return range(count)
     return ()
 
@@ -159,26 +166,50 @@ def _partial(work_table: WorkTable, steps: Steps, rows: Sequence[StepRow]) -> li
     return found
 
 
-def _why(work_table: WorkTable, own: Array, rows: Sequence[StepRow], steady: Sequence[StepRow], at: int) -> str:
-    """What a slow step has most more of than the median of the steady ones, in words."""
-    row = rows[at]
-    parts = {("class", name): time for name, time in row.classes.items()}
-    parts |= {("idle", cause): time for cause, time in row.idle.items()}
-    parts["host", ""] = _on_host(row)
-    more = {key: time - _median([_part(one, *key) for one in steady]) for key, time in parts.items()}
-    (what, name), most = max(more.items(), key=lambda item: item[1])
-    if most <= 0:
-        return ""
-    if what == "host":
-        return f"{_ms(most)} more on the host after its work"
-    if what == "idle":
-        return f"{_ms(most)} more idle ({name})"
-    in_class = np.array([each == name for each in work_table.classes], dtype=bool) & (own >= 0)
-    called = [work_table.operator[r] or work_table.kernel[r] for r in np.flatnonzero(in_class).tolist()]
-    times = _by_name(called, own[in_class], work_table.duration[in_class], len(rows))
-    usual = [times[i] for i, one in enumerate(rows) if not one.kind and i != at]
-    operator = max(times[at], key=lambda each: times[at][each] - _median([one.get(each, 0) for one in usual]))
-    return f"{_ms(most)} more {name} ({operator})"
+class _Reasons:
+    """What slow steps have more of than the median of the steady ones."""
+
+    def __init__(self, work_table: WorkTable, own: Array, rows: Sequence[StepRow], steady: Sequence[StepRow]) -> None:
+        self.work_table, self.own, self.rows = work_table, own, rows
+        self.steady = steady
+        self.usual: dict[tuple[str, str], int] = {}
+        self.operators: dict[str, tuple[list[dict[str, int]], dict[str, int]]] = {}
+
+    def why(self, at: int) -> str:
+        """In words, what differs most; "" where nothing does."""
+        row = self.rows[at]
+        parts = {("class", name): time for name, time in row.classes.items()}
+        parts |= {("idle", cause): time for cause, time in row.idle.items()}
+        parts["host", ""] = _on_host(row)
+        (what, name), most = max(
+            ((key, time - self._median(key)) for key, time in parts.items()), key=lambda item: item[1]
+        )
+        if most <= 0:
+            return ""
+        if what == "host":
+            return f"{_ms(most)} more on the host after its work"
+        if what == "idle":
+            return f"{_ms(most)} more idle ({name})"
+        times, usual = self._operators(name)
+        operator = max(times[at], key=lambda each: times[at][each] - usual.get(each, 0))
+        return f"{_ms(most)} more {name} ({operator})"
+
+    def _median(self, key: tuple[str, str]) -> int:
+        if key not in self.usual:
+            self.usual[key] = _median([_part(one, *key) for one in self.steady])
+        return self.usual[key]
+
+    def _operators(self, name: str) -> tuple[list[dict[str, int]], dict[str, int]]:
+        """(time by operator of each step, the median of the steady ones) in a class."""
+        if name not in self.operators:
+            p = self.work_table
+            inside = np.array([each == name for each in p.classes], dtype=bool) & (self.own >= 0)
+            called = [p.operator[r] or p.kernel[r] for r in np.flatnonzero(inside).tolist()]
+            times = _by_name(called, self.own[inside], p.duration[inside], len(self.rows))
+            steady = [one for one, row in zip(times, self.rows, strict=True) if not row.kind]
+            usual = {each: _median([one.get(each, 0) for one in steady]) for each in dict.fromkeys(called)}
+            self.operators[name] = times, usual
+        return self.operators[name]
 
 
 def _part(row: StepRow, what: str, name: str) -> int:

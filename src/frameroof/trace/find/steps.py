@@ -95,7 +95,7 @@ def occurrences(work_table: WorkTable, stages: Sequence[Stage], name: str) -> St
             raise ValueError(f"no range {quoted(name)}: {quoted(counted[1])} was entered {len(every)} times")
         found = every.chosen(every.steps[int(counted[2]) - 1 : int(counted[2])])
     if not len(found):
-        raise ValueError(f"no annotation {quoted(name)} in the trace; {_what_there_is(work_table, stages)}")
+        raise ValueError(f"no annotation {quoted(name)} in the trace; {what_there_is(work_table, stages)}")
     return found
 
 
@@ -191,7 +191,8 @@ def _alike(given: str, name: str) -> bool:
     return "*" in name and fnmatchcase(given, re.sub(r"([\[?])", r"[\1]", name))
 
 
-def _what_there_is(work_table: WorkTable, stages: Sequence[Stage]) -> str:
+def what_there_is(work_table: WorkTable, stages: Sequence[Stage]) -> str:
+    """Which ranges the trace has, for a sentence."""
     trace = work_table.trace
     host = trace.host
     rows = np.flatnonzero(host.kind == int(Kind.ANNOTATION))

@@ -23,7 +23,7 @@ from ..resolve.work_table import WorkTable
 from .idle import Idle, explain_idle
 from .ranges import ON_DEVICE, Range
 from .stages import Stage
-from .steps import MOST_NAMED, Step, Steps, find_steps, listed, occurrences
+from .steps import MOST_NAMED, Step, Steps, find_steps, listed, occurrences, what_there_is
 
 NOTHING = 255
 """A kind of event that nobody looks for."""
@@ -55,7 +55,7 @@ def by_step(work_table: WorkTable, stages: Sequence[Stage], asked: str) -> Cut:
     if steps is None:
         raise ValueError(
             "the trace has no steps: no ProfilerStep, and no annotation, denoiser or other module that is called "
-            "again and again; --between takes the name of a range"
+            f"again and again; --between takes the name of a range: {what_there_is(work_table, stages)}"
         )
     numbers = [step.number for step in steps.steps]
     least, most = (int(found[i]) if found[i] else None for i in (3, 4))
@@ -138,10 +138,18 @@ def idle_inside(work_table: WorkTable, piece: Array, any_busy: tuple[Array, Arra
 def first_of_piece(piece: Array) -> Array:
     """Which rows are the first of their piece."""
     first = np.zeros(len(piece), dtype=bool)
-    rows = np.flatnonzero(piece >= 0)
-    _, at = np.unique(piece[rows], return_index=True)
-    first[rows[at]] = True
+    rows, begins = _by_piece(piece)
+    first[rows[begins]] = True
     return first
+
+
+def _by_piece(piece: Array) -> tuple[Array, Array]:
+    """(the rows that have a piece, those of each together and in order; where each piece begins among them)."""
+    rows = np.flatnonzero(piece >= 0)
+    rows = rows[np.argsort(piece[rows], kind="stable")]
+    fresh = np.ones(len(rows), dtype=bool)
+    fresh[1:] = np.diff(piece[rows]) != 0
+    return rows, np.flatnonzero(fresh)
 
 
 def attention_inside(calls: Sequence[AttentionCall], cut: Cut) -> list[AttentionCall]:
@@ -177,7 +185,5 @@ def ends(work_table: WorkTable, cut: Cut, idle: Idle) -> Window:
 
 def spans(work_table: WorkTable, piece: Array) -> tuple[Array, Array, Array]:
     """(the pieces that hold work, the first start and the last end of each)."""
-    rows = np.flatnonzero(piece >= 0)
-    rows = rows[np.argsort(piece[rows], kind="stable")]
-    at, first = np.unique(piece[rows], return_index=True)
-    return at, work_table.start[rows][first], np.maximum.reduceat(work_table.end[rows], first)
+    rows, begins = _by_piece(piece)
+    return piece[rows[begins]], work_table.start[rows[begins]], np.maximum.reduceat(work_table.end[rows], begins)
