@@ -111,6 +111,14 @@ def _converted(name: str, operands: list[Operand], inputs: Inputs) -> int:
     return sum(operand.bytes for operand in large) + rest
 
 
+def _activated(name: str, operands: list[Operand], inputs: Inputs) -> int:
+    """An activation: input and result once each, the result among the inputs or new."""
+    large, _ = _large(operands)
+    if len(large) != len(operands) or len(large) > 2:
+        raise NotToldError
+    return sum(operand.bytes for operand in large) * 2 // len(large)
+
+
 def _each_once(name: str, operands: list[Operand], inputs: Inputs) -> int:
     """Inputs and results are all given, and each is passed over once."""
     if len(operands) < 2:
@@ -196,7 +204,11 @@ _RULES: tuple[tuple[re.Pattern[str], Rule], ...] = (
     (re.compile(r"rotary|(^|_)rope(_|$)"), _rotary),
     (re.compile(r"rms_?norm|layer_?norm|group_?norm"), _norm),
     (re.compile(r"_and_mul|_mul_and|mul_and_|act_mul"), _gated),
+    (
+        re.compile(r"^(gelu|silu|relu|swish|sigmoid|tanh|relu2|squared_relu)(_(new|fast|quick|tanh|exact|erf))?_?$"),
+        _activated,
+    ),
     (re.compile(r"quant"), _converted),
-    (re.compile(r"^moe_sum|topk_softmax$"), _each_once),
+    (re.compile(r"^moe_sum|topk_softmax$|^merge_(attn_)?states?(_v2)?$"), _each_once),
 )
 """What the name of an operator says -> the rule of its bytes; the first that fits."""

@@ -107,7 +107,7 @@ def matmul(name: str, inputs: Inputs) -> tuple[int, int, int, int] | None:
     a, b = inputs.tensor(_LEFT[name]), inputs.tensor(_LEFT[name] + 1)
     if a is None or b is None or not a or not b:
         return None
-    if name == "linear":
+    if name in _TRANSPOSED:
         b = (*b[:-2], b[-1], b[-2]) if len(b) > 1 else b
     k, n = (b[-2], b[-1]) if len(b) > 1 else (b[0], 1)
     if a[-1] != k:
@@ -118,7 +118,11 @@ def matmul(name: str, inputs: Inputs) -> tuple[int, int, int, int] | None:
 
 
 _LEFT = {
-    **dict.fromkeys(("mm", "bmm", "matmul", "mv", "dot", "vdot", "linear", "_scaled_mm", "_int_mm"), 0),
+    **dict.fromkeys(
+        ("mm", "bmm", "matmul", "mv", "dot", "vdot", "linear", "_scaled_mm", "_int_mm", "_weight_int8pack_mm"), 0
+    ),
     **dict.fromkeys(("addmm", "_addmm_activation", "baddbmm", "addmv"), 1),
 }
-"""Operator of a product -> position of its left factor; the right one follows, transposed for `linear`."""
+"""Operator of a product -> position of its left factor; the right one follows."""
+_TRANSPOSED = ("linear", "_weight_int8pack_mm")
+"""Products whose right factor stands transposed."""
