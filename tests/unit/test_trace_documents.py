@@ -8,6 +8,7 @@ import pytest
 from trace_made import H100, Made
 
 from frameroof.trace.read.decode import read
+from frameroof.trace.read.file import TraceError
 from frameroof.trace.to_run import analyze
 
 
@@ -93,6 +94,24 @@ def test_large_files_of_lines_and_of_documents(tmp_path, form):
     assert path.stat().st_size > 4 << 20
     trace = read(path, helper=False)
     assert (len(trace.work), len(trace.host), len(trace.problems)) == (9_000, 18_000, 1)
+
+
+@pytest.mark.parametrize("between", ["", "\n"])
+def test_a_document_behind_one_that_was_cut_off_is_another(tmp_path, between):
+    """The first ends in its third kernel; the second has the same numbers, a second later."""
+    path = tmp_path / "odd.json"
+    later = WHOLE.replace('"ts": 1', '"ts": 1000')
+    path.write_text(WHOLE[: WHOLE.rindex('"cat": "kernel"', 0, WHOLE.index("1050.0"))] + between + later, "utf-8")
+    run = analyze(path)
+    assert (run.summary.kernels, run.summary.span_ns) == (2, 30_000)
+    assert TWICE in [p.what for p in run.problems]
+
+
+def test_a_list_of_traces_is_refused(tmp_path):
+    path = tmp_path / "odd.json"
+    path.write_text(f"[{WHOLE}, {WHOLE}]", "utf-8")
+    with pytest.raises(TraceError, match="a list of traces"):
+        analyze(path)
 
 
 def test_a_name_in_the_middle_of_text_behind_is_no_document(tmp_path):

@@ -25,7 +25,7 @@ def rank(number, device=0, ext=0):
 
 def merged(tmp_path, change, count=2, in_order=False, **options):
     """Ranks in one file; `change(rank, event)` is what the merger does to an event."""
-    whole = Made(**H100)
+    whole = Made(**H100, distributedInfo={"backend": "nccl", "rank": 0, "world_size": count})
     for number in range(count):
         for one in rank(number, **{name: value * number for name, value in options.items()}).events:
             whole.events.append(change(number, {**one, "args": {**one["args"]}}))
@@ -61,6 +61,7 @@ def account(run, count=2):
     }
     assert [(d.device, d.busy_ns) for d in run.devices] == [(r, 100_000 + 10_000 * r) for r in range(count)]
     assert run.coverage.operator == 1
+    assert (run.source.rank, run.source.world_size) == (None, count)
 
 
 FORMS = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,11 @@ _EXACT = msgspec.json.Decoder(list[ExactEvent])
 _EXACT_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _HEADER = msgspec.json.Decoder(Header)
 _KEY = b'"traceEvents"'
+_ANOTHER = re.compile(
+    rb'\{\s*"(?:schemaVersion|deviceProperties|displayTimeUnit|traceEvents|traceName|baseTimeNanoseconds|distributedInfo)"'
+    rb"\s*:"
+)
+"""How a whole trace begins, which no event does."""
 _NOTHING = BLANK + b"\0" + BOM
 
 
@@ -124,7 +130,13 @@ class _Reader(PieceReader):
         return True
 
     def broken(self, piece: bytes, last: bool) -> bytes | None:
-        """Take what can be salvaged."""
+        """Take what can be salvaged, up to where another document begins."""
+        another = _ANOTHER.search(piece)
+        if another:
+            events, _ = self.repairer.events(piece[: another.start()], False)
+            self.builder.add(events, self.number)
+            self.tail = b"}" + piece[another.start() :]
+            return self.tail
         events, tail = self.repairer.events(piece, last)
         self.builder.add(events, self.number)
         return tail

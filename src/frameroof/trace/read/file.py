@@ -38,6 +38,7 @@ _WORTH_A_THREAD = 1 << 19
 _OPEN = re.compile(rb'"traceEvents"\s*:\s*\[')
 _BORDERS = (re.compile(rb'\}\s*,\s*(?=\{\s*"ph")'), re.compile(rb'\}\s*,\s*(?=\{\s*"|\{\s*\})'))
 _EVENT_FIRST = re.compile(rb'\{\s*"(?:ph|cat|name|pid|tid|ts|dur|args|id|bp)"\s*:')
+_TRACES = re.compile(rb'\[\s*\{\s*"(?:schemaVersion|deviceProperties|traceEvents|displayTimeUnit)"\s*:')
 _LINE_END = re.compile(rb"\}[ \t\r]*\n\s*\{")
 _ESCAPED = re.compile(rb"\\.", re.S)
 _WINDOW = 1 << 16
@@ -114,6 +115,8 @@ class TraceFile:
         for block in blocks:
             seen, buffer = len(buffer), buffer + block
             start = buffer[:64].removeprefix(BOM).lstrip(_BLANK)
+            if _TRACES.match(start):
+                raise TraceError(f"{self.path} is a list of traces, not of events; give each trace a file of its own")
             if start[:1] == b"[":
                 self.header = b"["
                 return buffer[buffer.index(b"[") + 1 :]

@@ -178,6 +178,8 @@ def _numbered(trace: Trace, names: list[str], number: dict[str, int], process: A
     if unknown.any():
         what = "pieces of work that may be of several processes"
         trace.problems.append(Problem(what, int(unknown.sum()), "counted, but linked to no launch or operator"))
+    if trace.header.distributed is not None:
+        trace.header.distributed.rank = None  # that of the file whose head was kept
     listed = {d.id: d for d in trace.header.devices}
     fresh = [
         DeviceProperties(new, listed[old].name, listed[old].total_memory)
