@@ -61,7 +61,8 @@ def _callers(trace: Trace) -> list[str]:
 
 def _natural(name: str) -> list[tuple[int, str]]:
     """Text in the order in which a person counts: rank 2 before rank 10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+    parts = ((part, part.lstrip("0")) for part in re.split(r"(\d+)", name))  # of numbers, the longer is the larger
+    return [(len(digits), digits) if part.isdecimal() else (-1, part) for part, digits in parts]
 
 
 # ------------------------------------------------------------------------------------- by name
