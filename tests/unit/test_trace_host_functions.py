@@ -265,13 +265,14 @@ def test_ranges_that_overlap_in_part(tmp_path):
 
 
 def at_every_moment(start, end, until):
-    """Moment -> number of the event that is innermost then; -1 for none."""
-    events = _nested(np.arange(len(start)), np.zeros(len(start)), start, end)
-    pieces = _cut(events, np.array([0]), np.array([until]))
-    assert int(pieces.length.sum()) == until
+    """Millisecond -> number of the event that is innermost then; -1 for none. `start` and `end` are milliseconds."""
+    events = _nested(np.arange(len(start)), np.zeros(len(start)), start * MS, end * MS)
+    pieces = _cut(events, np.array([0]), np.array([until * MS]))
+    assert int(pieces.length.sum()) == until * MS
     rows = np.append(events.row, -1)[pieces.event]
     order = np.argsort(pieces.start)
-    return np.repeat(rows[order], pieces.length[order]).tolist()
+    at = np.searchsorted(pieces.start[order], np.arange(until) * MS, side="right") - 1
+    return rows[order][at].tolist()
 
 
 def test_innermost_of_nested_events_at_every_moment():
@@ -300,6 +301,15 @@ def test_innermost_of_events_that_cross_is_open_at_every_moment():
         for moment, found in enumerate(at_every_moment(start, end, 90)):
             is_open = np.flatnonzero((start <= moment) & (moment < end)).tolist()
             assert found in is_open if is_open else found == -1
+
+
+def test_an_event_that_outlives_the_one_around_it_by_little_ends_with_it(tmp_path):
+    t = gap_of(Made(), 10 * MS)
+    t.frame("run.py(1): main", 0, 11 * MS)
+    t.note("outer", 1 * MS, 4 * MS)
+    t.note("inner", 2 * MS, 3 * MS + 2 * US)
+    found = times(t.run(tmp_path))
+    assert (found["run.py(1): main", "inner"], found["run.py(1): main", "outer"]) == (3 * MS, 1 * MS)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -19,6 +19,8 @@ SHARE = 0.05
 """Share of an interval from which on an event counts by itself, ..."""
 MOST_SHARE_NS = 1_000_000
 """... and the length from which on it does in any case."""
+TOLERANCE_NS = 10_000
+"""An event that outlives the one around it by no more is closed with it."""
 MOST_CUTS = 2
 """Ranges that overlap in part are cut apart until there are this many times as many: no real file comes near."""
 
@@ -110,6 +112,11 @@ def _nested(row: Array, kind: Array, start: Array, end: Array) -> Events:
         beyond = np.flatnonzero((parent >= 0) & (end > end[parent]) & (start < end[parent]))
         if not len(beyond) or len(row) > most:
             return Events(row, kind[row], start, end, parent)
+        slight = end[beyond] - end[parent[beyond]] <= TOLERANCE_NS
+        if slight.all():
+            end = end.copy()
+            end[beyond] = end[parent[beyond]]
+            continue
         cut, moments = [], []
         for event in beyond.tolist():
             at, reached = int(parent[event]), int(start[event])

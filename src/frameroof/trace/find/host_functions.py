@@ -145,18 +145,28 @@ def _named(trace: Trace, part: HostPart, first: Array, following: Array) -> list
 
     `following` is the host row of the operator that ends each gap: where nothing was recorded, it says before what.
     """
-    numbers = _numbers(trace, part.events, first)[part.pieces.event]  # the last row is that of no event
-    ends = following[part.pieces.interval]
-    numbers[:, 2] = np.where((numbers[:, 0] < 0) & (ends >= 0), trace.host.name[ends], numbers[:, 2])
-    numbers = np.column_stack([part.cause, numbers])
-    order = np.lexsort((part.pieces.interval, *numbers.T))
-    numbers, interval, length = numbers[order], part.pieces.interval[order], part.length[order]
-    fresh = np.append(True, (numbers[1:] != numbers[:-1]).any(axis=1))
+    numbers = _numbers(trace, part.events, first)  # the last row is that of no event
+    event, cause, interval = part.pieces.event, part.cause, part.pieces.interval
+    name = _ranked(numbers)[event]
+    ends = np.where((event < 0) & (following[interval] >= 0), trace.host.name[following[interval]], -1)
+    order = np.lexsort((interval, ends, name * len(HOST_CAUSES) + cause))
+    event, cause, name, ends, interval = (column[order] for column in (event, cause, name, ends, interval))
+    fresh = np.append(True, (np.diff(name) != 0) | (np.diff(cause) != 0) | (np.diff(ends) != 0))
     begins = np.flatnonzero(fresh)
-    time = np.add.reduceat(length, begins)
+    time = np.add.reduceat(part.length[order], begins)
     gaps = np.add.reduceat((fresh | np.append(True, np.diff(interval) != 0)).astype(np.int64), begins)
-    keys = [_words(trace, row) for row in numbers[begins].tolist()]
+    told = zip(cause[begins].tolist(), numbers[event[begins]].tolist(), ends[begins].tolist(), strict=True)
+    keys = [_words(trace, number, row, end) for number, row, end in told]
     return list(zip(keys, time.tolist(), gaps.tolist(), strict=True))
+
+
+def _ranked(numbers: Array) -> Array:
+    """For each row the place of its numbers among the different ones."""
+    order = np.lexsort(numbers.T)
+    fresh = np.append(False, (np.diff(numbers[order], axis=0) != 0).any(axis=1))
+    rank = np.empty(len(numbers), dtype=np.int64)
+    rank[order] = np.cumsum(fresh)
+    return rank
 
 
 def _numbers(trace: Trace, events: Events, first: Array) -> Array:
@@ -175,11 +185,11 @@ def _numbers(trace: Trace, events: Events, first: Array) -> Array:
     return np.concatenate([told, np.full((1, 4), -1)])
 
 
-def _words(trace: Trace, numbers: list[int]) -> Key:
-    """The numbers of a name as words."""
-    cause, function, kind, inside, first = numbers
+def _words(trace: Trace, cause: int, numbers: list[int], following: int) -> Key:
+    """The numbers of a name as words; `following` is the name of the operator after it, or -1."""
+    function, kind, inside, first = numbers
     if function < 0:
-        return HOST_CAUSES[cause], NOTHING, "none", f"before {trace.names[inside]}" if inside >= 0 else "", ""
+        return HOST_CAUSES[cause], NOTHING, "none", f"before {trace.names[following]}" if following >= 0 else "", ""
     called, within = (_without_address(trace.names[n]) if n >= 0 else "" for n in (function, inside))
     return HOST_CAUSES[cause], called, _KINDS[kind], within, "first launch" if first else ""
 
