@@ -23,7 +23,8 @@ _PREFETCH = (
 _WARM_UP = "run the same work with the same shapes once or twice before, and record, time or serve after that"
 _HOW = {
     "allocation": "allocate once before the loop, and leave memory to torch's caching allocator (no empty_cache)",
-    "free": "keep the memory for the next step: no empty_cache in the loop, and torch's caching allocator",
+    "free": "keep the memory for the next step: no empty_cache in the loop, and torch's caching allocator; where it is "
+    "the first call, it starts the driver: warm up before",
     "garbage collection": "gc.freeze() after loading and gc.disable() in the loop, or collect while the device works",
     "module load": _WARM_UP,
     "initialization": _WARM_UP,
