@@ -1,5 +1,7 @@
 """Regions of small modules, and what each operand moves: against what a hand writes down."""
 
+from math import prod
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -242,6 +244,40 @@ def test_a_convolution_does_not_read_what_its_stride_steps_over():
     assert op.reads[0].touched == (1, 4, 5, 4)
     (op,) = run(lambda x, w: F.conv2d(x, w, stride=2, padding=1), (1, 4, 9, 8), (8, 4, 3, 3))
     assert op.reads[0].touched == (1, 4, 9, 8)
+    (op,) = run(lambda x, w: F.conv2d(x, w, stride=2), (1, 4, 10, 9), (8, 4, 3, 3))
+    assert op.reads[0].touched == (1, 4, 9, 9)  # four windows end before the last row
+    (op,) = run(lambda x: F.avg_pool2d(x, 1, 3), (1, 4, 9, 9))
+    assert op.reads[0].touched == (1, 4, 3, 3)
+    (op,) = run(lambda x: F.max_pool1d(x, 2), (1, 4, 9))
+    assert prod(op.reads[0].touched) == 4 * 8
+
+
+def test_a_linear_layer_reads_what_is_expanded_once():
+    (op,) = run(lambda x, w: F.linear(x.expand(6, 5, 8), w), (1, 5, 8), (4, 8))
+    assert op.reads[0].touched == (1, 5, 8)
+    assert op.dims["m"] == 30
+
+
+def test_causal_queries_do_not_read_keys_that_none_of_them_sees():
+    (op,) = run(lambda q, k: F.scaled_dot_product_attention(q, k, k * 1, is_causal=True), (1, 2, 4, 8), (1, 2, 9, 8))[
+        -1:
+    ]
+    assert [raw.touched for raw in op.reads] == [(1, 2, 4, 8)] * 3
+
+
+@pytest.mark.parametrize("change", ["permute", "halves"])
+def test_a_copy_that_only_moves_is_read_where_it_stands(change):
+    """As where PyTorch leaves the copy out itself, which a batch of one makes it do."""
+
+    def forward(x, w):
+        parts = [x.transpose(1, 2)] if change == "permute" else x.transpose(1, 2).chunk(2, 1)
+        return torch.cat([part.contiguous() @ w for part in parts], 1)
+
+    ops = run(forward, (2, 8, 4), (8, 8))
+    assert [raw.traffic for op in ops for raw in (*op.reads, *op.writes) if op.name == "clone"].count("chip") >= 2
+    assert [op.reads[0].traffic for op in ops if op.name == "matmul"] == ["given"] * (1 if change == "permute" else 2)
+    back = run(lambda x: x.transpose(1, 2).contiguous(), (2, 8, 4))
+    assert said(back) == ["1 clone +>+"]  # what is handed back is a copy
 
 
 def test_layers_are_folded_with_their_regions_and_the_first_apart():

@@ -2,7 +2,9 @@
 
 A value is a storage and the operation that wrote it last. An operation may write a part of a storage only, and another
 may read a part: what a read depends on are the writers, back to the first that covers it, whose part it touches.
-A concatenation of what the forward made is no work of its own: whoever makes a part can write it where it belongs.
+Copies that change nothing but where something stands are no work of their own: who makes it can write it where it
+belongs, and who reads it can read it where it is. So a concatenation of what the forward made is none, and neither is a
+clone, but for one of an input that is handed back. (PyTorch leaves clones out where a batch of one makes them needless.)
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from .recorder import RawOp, Trace
 
 Value = tuple[int, int]
 JOINING = ("cat", "stack")
+MOVING = ("clone",)
 
 
 class Flow:
@@ -33,15 +36,33 @@ class Flow:
                 self._at[raw.value] = len(versions)
                 versions.append((i, raw))
         self.parts: dict[int, tuple[Value, ...]] = {}
-        """The concatenations that are none, each with the values that it is made of."""
+        """The copies that are none, each with the values that it is made of; none of them where it was given."""
+        self._origin: dict[Value, RawTensor] = {}
         self.sources: list[list[tuple[Value, ...]]] = []
         for i, op in enumerate(trace.ops):
             found = [self._sources(raw) for raw in op.reads]
             self.sources.append(found)
-            if op.name in JOINING and all(found) and _only_joins(op) and not any(map(self.given, op.reads)):
+            if self._is_none(op, found):
                 self.parts[i] = tuple(dict.fromkeys(value for values in found for value in values))
+                if not self.parts[i]:
+                    self._origin[op.writes[0].value] = self.read_as(op.reads[0])
         self.handed = self._handed()
         self.unused = self._unused()
+
+    def _is_none(self, op: RawOp, found: list[tuple[Value, ...]]) -> bool:
+        """Whether an operation is a copy that a program does without."""
+        if op.name not in (*JOINING, *MOVING) or not op.reads or _bits(op.reads) != _bits(op.writes):
+            return False
+        if all(found) and not any(map(self.given, op.reads)):
+            return True
+        return op.name in MOVING and not any(found) and op.writes[0].value[0] not in self.trace.outputs
+
+    def read_as(self, raw: RawTensor) -> RawTensor:
+        """An operand as it is read: what a clone that is none is a clone of; of its parts it is not known which."""
+        whole = self._origin.get(raw.value, raw)
+        if whole is raw or bits_of(whole) == bits_of(raw):
+            return whole
+        return RawTensor(raw.shape, raw.dtype, whole.value, whole.weight, most=raw.most)
 
     def _sources(self, raw: RawTensor) -> tuple[Value, ...]:
         """The values that hold what is read, the last first; none of them where it was given."""
@@ -66,7 +87,8 @@ class Flow:
 
     def given(self, raw: RawTensor) -> bool:
         """Whether some of what an operand reads was there before the forward, as inputs and weights are."""
-        return raw.weight or self.trace.storages[raw.value[0]].by is None
+        seen = self.read_as(raw)
+        return seen.weight or self.trace.storages[seen.value[0]].by is None
 
     def left_of(self, raw: RawTensor, sources: tuple[Value, ...]) -> bool:
         """Whether what is read is, but for a small part, what was given: a cache that a new token was written to."""
@@ -110,7 +132,7 @@ class Flow:
                     for _, writer in values:
                         used[writer] = True
         for i in self.parts:  # it is there wherever its parts are read
-            used[i] = used[i] or any(used[writer] for _, writer in self.parts[i])
+            used[i] = used[i] or not self.parts[i] or any(used[writer] for _, writer in self.parts[i])
         return [not needed for needed in used]
 
     @cached_property
@@ -137,8 +159,8 @@ class Flow:
         return (writer for values in self.sources[i] for _, writer in values)
 
 
-def _only_joins(op: RawOp) -> bool:
-    return sum(map(bits_of, op.reads)) == sum(map(bits_of, op.writes))
+def _bits(operands: list[RawTensor]) -> int:
+    return sum(map(bits_of, operands))
 
 
 def bits_of(raw: RawTensor) -> int:
@@ -148,7 +170,7 @@ def bits_of(raw: RawTensor) -> int:
 
 def disjoint(a: RawTensor, b: RawTensor) -> bool:
     """Whether two operands of one storage touch no element in common; False where that is not known."""
-    if not a.place or not b.place or a.dtype != b.dtype:
+    if not a.place or not b.place or a.dtype != b.dtype or a.value[0] != b.value[0]:
         return False
     if len(a.place) != len(a.shape) + 1 or len(b.place) != len(b.shape) + 1:
         return False

@@ -48,19 +48,20 @@ def operands(func: Any, call: tuple[Sequence[Any], Mapping[str, Any]], kind: str
         reads = reads[1:]
     if name in rules.ADDS_TO and call[1].get("beta", 1) == 0:
         reads = reads[1:]
-    if name == "linear":  # a matrix product reads its operand as it is written
-        reads[0].shape = tuple(inputs[0].shape)
-    elif name in rules.GROUPED:
+    if name in rules.GROUPED:
         reads[0].shape, reads[1].shape = rules.groups_touched(inputs[0].shape, inputs[1].shape)
         reads[0].place = reads[1].place = ()
     elif name in rules.BAGS:
         _choose(reads[0], (inputs[1].numel(), *inputs[0].shape[1:]))
     elif name in rules.PICKS:
         _choose(reads[0], touched(inputs[1]))
-    elif stepped := rules.steps_over(func, call[0]):
+    elif stepped := rules.steps_over(name, call[0], outputs):
         reads[0].shape, reads[0].place = stepped, ()
     elif name in rules.GATHERS:
         _choose(reads[0], touched(outputs[0]))
+    if name == "scaled_dot_product_attention" and rules.is_causal(*call):  # aligned at the upper left
+        for raw in reads[1:3]:
+            raw.shape = (*raw.shape[:-2], min(raw.shape[-2], reads[0].shape[-2]), raw.shape[-1])
     return reads if kind == "attention" else _once(reads)  # queries, keys and values keep their places
 
 

@@ -38,7 +38,8 @@ def mark_regions(flow: Flow) -> None:
     shared: dict[tuple[int, int], list[tuple[int, RawTensor]]] = {}
     for i, raw, values in flow.reads():
         if kernels[i] < 0:
-            shared.setdefault(raw.value, []).append((i, raw))
+            seen = flow.read_as(raw)
+            shared.setdefault(seen.value, []).append((i, seen))
             for _, source in values:
                 join(source, i)
     for readers in shared.values():
@@ -142,7 +143,8 @@ class _Kernels:
                 if not any(s in made for _, s in values):
                     near = bool(values) and not any(self.of[s] >= 0 or self._apart(s, at) for _, s in values)
                     times = (1 + (near and not any(map(self._stored, values)))) if kernel else not near
-                    operands[raw.value, raw.shape, raw.place] = bits_of(raw) * times
+                    seen = self.flow.read_as(raw)
+                    operands[seen.value, seen.shape, seen.place] = bits_of(raw) * times
         return sum(operands.values())
 
     def _stored(self, value: Value) -> bool:

@@ -6,12 +6,13 @@ output: nothing is silently zero. Matrix rules are checked against torch's own c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from math import prod
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from ..rules import convolution_dims
 from ..workload.records import MATRIX_KINDS
@@ -78,17 +79,26 @@ def _convolution(args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple
     return f"conv{weight.dim() - 2}d", {"n": n, "k": k}, attrs
 
 
-def steps_over(func: Any, args: Sequence[Any]) -> tuple[int, ...]:
-    """The shape that a convolution reads of its input where its stride steps over some of it, else ()."""
-    if func is not aten.convolution.default or args[6]:
+def steps_over(name: str, args: Sequence[Any], outputs: Sequence[Any]) -> tuple[int, ...]:
+    """The shape that windows read of their input, which may be less than it: strides step over some, or end before it.
+
+    Of convolutions and pools without padding; () for anything else, and where all of it is read.
+    """
+    if name == "convolution" and not args[6]:
+        kernel, stride, padding, dilation = args[1].shape[2:], args[3], args[4], args[5]
+    elif "_pool" in name and "adaptive" not in name and len(args) > 1 and isinstance(args[1], (list, tuple)):
+        kernel, stride, padding, dilation = args[1], (args[2] if len(args) > 2 else ()) or args[1], args[3:4], [1]
+    else:
         return ()
-    x, weight, stride, padding = args[0], args[1], args[3], args[4]
-    sides = list(x.shape[2:])
-    for at, (side, kernel) in enumerate(zip(x.shape[2:], weight.shape[2:], strict=True)):
-        step, pad = (each[at if len(each) > 1 else 0] for each in (stride, padding))
-        if step > kernel and not pad:
-            sides[at] = ((side - kernel) // step + 1) * kernel
-    return (*x.shape[:2], *sides) if sides != list(x.shape[2:]) else ()
+    if any(tree_leaves(padding)):
+        return ()
+    rank, shape = len(kernel), args[0].shape
+    sides = list(shape[-rank:])
+    for at, count in enumerate(outputs[0].shape[-rank:]):
+        step, apart, wide = (each[at if len(each) > 1 else 0] for each in (stride, dilation, kernel))
+        window = apart * (wide - 1) + 1
+        sides[at] = min(sides[at], (count - 1) * min(step, window) + window)
+    return (*shape[:-rank], *sides) if sides != list(shape[-rank:]) else ()
 
 
 def _softmax(args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple[str, Dims, dict[str, Any]]:
@@ -98,8 +108,13 @@ def _softmax(args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple[str
 
 def _sdpa(args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple[str, Dims, dict[str, Any]]:
     q, k, v = args[:3]
-    causal = bool(args[5] if len(args) > 5 else kwargs.get("is_causal", False))
+    causal = is_causal(args, kwargs)
     return "attention", attention_dims(q.shape, k.shape, v.shape), causal_attrs(causal)
+
+
+def is_causal(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a call of `scaled_dot_product_attention` asks for torch's own causal mask."""
+    return bool(args[5] if len(args) > 5 else kwargs.get("is_causal", False))
 
 
 def attention_dims(q: Sequence[int], k: Sequence[int], v: Sequence[int]) -> Dims:

@@ -81,12 +81,13 @@ def _mark_reads(flow: Flow) -> None:
         region = flow.ops[i].region
         left = flow.given(raw) and flow.left_of(raw, values)
         inside = not left and bool(values) and all(flow.ops[writer].region == region for _, writer in values)
-        here = read.setdefault((region, raw.value), [])
-        if inside or not all(disjoint(raw, other) for other in here):
+        seen = flow.read_as(raw)
+        here = read.setdefault((region, seen.value), [])
+        if inside or not all(disjoint(seen, other) for other in here):
             raw.traffic = CHIP
             continue
-        here.append(raw)
+        here.append(seen)
         if left:
-            before = first.setdefault(raw.value[0], [])
-            raw.traffic = GIVEN if all(disjoint(raw, other) for other in before) else AGAIN
-            before.append(raw)
+            before = first.setdefault(seen.value[0], [])
+            raw.traffic = GIVEN if all(disjoint(seen, other) for other in before) else AGAIN
+            before.append(seen)
