@@ -3,8 +3,8 @@
 A value is a storage and the operation that wrote it last. An operation may write a part of a storage only, and another
 may read a part: what a read depends on are the writers, back to the first that covers it, whose part it touches.
 Copies that change nothing but where something stands are no work of their own: who makes it can write it where it
-belongs, and who reads it can read it where it is. So a concatenation of what the forward made is none, and neither is a
-clone, but for one of an input that is handed back. (PyTorch leaves clones out where a batch of one makes them needless.)
+belongs, and who reads it can read it where it is. So a concatenation of what the forward made is none, and no clone is,
+but for one of an input that is handed back. (PyTorch leaves clones out where a batch of one makes them needless.)
 """
 
 from __future__ import annotations
