@@ -20,6 +20,8 @@ from .recorder import RawOp, Trace
 Value = tuple[int, int]
 JOINING = ("cat", "stack")
 MOVING = ("clone",)
+SMALL_PART = 16
+"""What was given counts as read as it was where the forward has written at most this fraction of it (1 / 16)."""
 
 
 class Flow:
@@ -95,7 +97,7 @@ class Flow:
         if not sources:
             return True
         written = sum(bits_of(w) for _, i in sources for w in self.ops[i].writes if w.value[0] == raw.value[0])
-        return self.given(raw) and written * 16 <= bits_of(raw)
+        return self.given(raw) and written * SMALL_PART <= bits_of(raw)
 
     def _handed(self) -> set[Value]:
         """The values that the caller of the forward can read afterwards: results, and what was given and is changed."""
