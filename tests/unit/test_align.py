@@ -97,3 +97,7 @@ def test_the_first_turn_of_a_loop_moves_something_else():
 def test_what_follows_no_rule_is_refused(calls, sentence):
     with pytest.raises(StructureChanges, match=sentence):
         table(calls)
+
+
+def test_a_call_that_does_not_occur_at_some_size_is_counted_there_as_none():
+    assert table(lambda t: [called("a", i, 4) for i in range(t - 2)]) == [("a", "4*t-8", "t-2", True)]

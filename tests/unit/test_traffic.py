@@ -252,12 +252,6 @@ def test_a_convolution_does_not_read_what_its_stride_steps_over():
     assert prod(op.reads[0].touched) == 4 * 8
 
 
-def test_a_linear_layer_reads_what_is_expanded_once():
-    (op,) = run(lambda x, w: F.linear(x.expand(6, 5, 8), w), (1, 5, 8), (4, 8))
-    assert op.reads[0].touched == (1, 5, 8)
-    assert op.dims["m"] == 30
-
-
 def test_causal_queries_do_not_read_keys_that_none_of_them_sees():
     (op,) = run(lambda q, k: F.scaled_dot_product_attention(q, k, k * 1, is_causal=True), (1, 2, 4, 8), (1, 2, 9, 8))[
         -1:

@@ -133,7 +133,7 @@ def _repetition(lists: list[list[RawOp]]) -> tuple[int, int]:
     What repeats is the sizes, and if that can be what operands move: the first turn of a loop reads the weights first.
     A loop of one turn alone then has no other.
     """
-    alike = all(_repeats_from(ops, 1, False) == 0 for ops in lists)
+    alike = all(ops and _repeats_from(ops, 1, False) == 0 for ops in lists)
     for traffic in (True, False):
         for period in range(1, LONGEST_PERIOD + 1):
             head = max(_repeats_from(ops, period, traffic) for ops in lists)

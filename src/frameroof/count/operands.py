@@ -48,7 +48,9 @@ def operands(func: Any, call: tuple[Sequence[Any], Mapping[str, Any]], kind: str
         reads = reads[1:]
     if name in rules.ADDS_TO and call[1].get("beta", 1) == 0:
         reads = reads[1:]
-    if name in rules.GROUPED:
+    if name == "linear":  # of an expanded input as it is written: a batch of one may expand what a larger one copies
+        reads[0].shape = tuple(inputs[0].shape)
+    elif name in rules.GROUPED:
         reads[0].shape, reads[1].shape = rules.groups_touched(inputs[0].shape, inputs[1].shape)
         reads[0].place = reads[1].place = ()
     elif name in rules.BAGS:
@@ -59,10 +61,15 @@ def operands(func: Any, call: tuple[Sequence[Any], Mapping[str, Any]], kind: str
         reads[0].shape, reads[0].place = stepped, ()
     elif name in rules.GATHERS:
         _choose(reads[0], touched(outputs[0]))
-    if name == "scaled_dot_product_attention" and rules.is_causal(*call):  # aligned at the upper left
+    return _seen(name, call, reads) if kind == "attention" else _once(reads)
+
+
+def _seen(name: str, call: tuple[Sequence[Any], Mapping[str, Any]], reads: list[RawTensor]) -> list[RawTensor]:
+    """Queries, keys and values in their places, without keys that no causal query sees (aligned at the upper left)."""
+    if name == "scaled_dot_product_attention" and rules.is_causal(*call):
         for raw in reads[1:3]:
             raw.shape = (*raw.shape[:-2], min(raw.shape[-2], reads[0].shape[-2]), raw.shape[-1])
-    return reads if kind == "attention" else _once(reads)  # queries, keys and values keep their places
+    return reads
 
 
 def changed(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[torch.Tensor]:
