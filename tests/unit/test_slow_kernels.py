@@ -33,7 +33,7 @@ def test_slow_attention_names_the_vendors_kernel(on, how):
     one = attention(200 * MS, fused=True, query_len=length, key_len=length, dtype="bf16", kernel="attn_fwd")
     (advice,) = found(attention=[one], on=on)
     assert advice.max_gain_s == pytest.approx(0.156, rel=1e-3)
-    assert "4 calls at 22% of their limit" in advice.title
+    assert "4 calls at 22% of the limit" in advice.title
     assert "all in attn_fwd at 22% of the limit of compute" in advice.evidence
     assert f"1 x 2 x {length} x {length} x 64" in advice.evidence
     assert advice.arithmetic == "200.0 ms - 44.00 ms, the limit of these calls, = 156.0 ms"

@@ -106,7 +106,8 @@ def _work(run: Run) -> str:
     total = sum(row.time_ns for row in run.classes)
     name = longest.name.removeprefix("(kernel) ")
     name = name if len(name) <= WIDTH else name[: WIDTH - 1] + "…"
-    reached = "" if longest.share_of_peak is None else f" at {longest.share_of_peak:.0%} of the peak"
+    share = longest.share_of_peak or 2.0  # above the peak it is a problem, and said as one
+    reached = f" at {share:.0%} of the peak" if share <= 1 else ""
     eager = [row for row in run.attention if row.query_len and not row.fused]
     text = f"{name} takes {ms(longest.time_ns)}, {_share(longest.time_ns, total)} of the work{reached}"
     if eager and longest.class_ == "attention":
@@ -119,6 +120,8 @@ def _work(run: Run) -> str:
 
 def _change(run: Run) -> str:
     if run.summary.host_only:
+        if any("cut off" in problem.what for problem in run.problems):
+            return "record again: the file was cut off before the work of the device"
         return "record the device as well; from times of the host alone nothing follows for it"
     first = next((advice for advice in run.advice if advice.max_gain_s), None)
     if first is None:

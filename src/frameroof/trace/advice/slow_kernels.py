@@ -87,7 +87,7 @@ def _advice(class_: str, about: Concern, found: list[_Slow], roofline: Roofline)
         "device.slow-kernel",
         about,
         Said(
-            f"Speed up {name} ({class_}): {calls} at {_percent(limit / time)} of their limit",
+            f"Speed up {name} ({class_}): {calls} at {_percent(limit / time)} of the limit",
             f"{calls} of 10 us or more take {ms(time)}, {part} {kernel}{reached}{sizes}",
             _how(class_, worst, roofline.device),
             f"{ms(time)} - {ms(limit)}, the limit of these calls, = {ms(time - limit)}",
