@@ -110,7 +110,7 @@ _HALF = re.compile(
 
 def paired(text: bytes) -> bytes:
     """JSON text in which every half of a surrogate pair, which Python's strings hold and no file can, is U+FFFD."""
-    if b"\\ud" not in text and b"\\uD" not in text:
+    if b"\\" not in text or (b"\\ud" not in text and b"\\uD" not in text):  # one byte is found ten times as fast
         return text
     return _HALF.sub(lambda found: b"\\ufffd" if found[1] else found[0], text)
 

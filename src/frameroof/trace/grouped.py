@@ -10,14 +10,17 @@ import numpy as np
 from .read.columns import Array
 
 
+def numbered(keys: Sequence[Any]) -> tuple[dict[Any, int], Array]:
+    """A number for every different key, by its first place, and the number of each."""
+    number = {key: at for at, key in enumerate(dict.fromkeys(keys))}
+    return number, np.fromiter(map(number.__getitem__, keys), dtype=np.int64, count=len(keys))
+
+
 class Grouped:
     """Rows by key, the key of the longest time first (of equal ones, the first to appear)."""
 
     def __init__(self, keys: Sequence[Any], duration: Array) -> None:
-        number: dict[Any, int] = {}
-        self._group = np.fromiter(
-            (number.setdefault(key, len(number)) for key in keys), dtype=np.int64, count=len(keys)
-        )
+        number, self._group = numbered(keys)
         self._order = np.argsort(self._group, kind="stable")
         counts = np.bincount(self._group, minlength=len(number))
         self._first = np.cumsum(counts) - counts
@@ -52,8 +55,7 @@ class Grouped:
 
     def longest(self, names: Sequence[str], duration: Array) -> list[str]:
         """For every key the name, of one a row, that takes most of its time (of equal ones, the first to appear)."""
-        number: dict[str, int] = {}
-        named = np.fromiter((number.setdefault(n, len(number)) for n in names), dtype=np.int64, count=len(names))
+        number, named = numbered(names)
         pairs, inverse = np.unique(self._group * max(1, len(number)) + named, return_inverse=True)
         order = np.argsort(-np.bincount(inverse, weights=duration, minlength=len(pairs)), kind="stable")
         group, name = np.divmod(pairs[order], max(1, len(number)))

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...recorded.steps import PARTIAL, WARM_UP, Spread, StepRow, StepSummary
 from ...units import format_seconds
+from ..grouped import numbered
 from ..intervals import first_come
 from ..read.columns import Array, percentiles
 from ..read.events import Kind
@@ -105,8 +106,7 @@ def _rows(work_table: WorkTable, steps: Steps, own: Array, idle: Idle) -> list[S
 
 def _by_name(names: Sequence[str], own: Array, values: Array, count: int) -> list[dict[str, int]]:
     """For each of `count` steps the sums of `values` by name, the largest first."""
-    number: dict[str, int] = {}
-    code = np.fromiter((number.setdefault(name, len(number)) for name in names), dtype=np.int64, count=len(names))
+    number, code = numbered(names)
     sums = np.zeros((count + 1, max(1, len(number))), dtype=np.int64)
     np.add.at(sums, (own, code), values)
     named = list(number)
@@ -125,9 +125,7 @@ def _spread(values: Sequence[int]) -> Spread:
 
 def _again(work_table: WorkTable, own: Array, count: int) -> list[int]:
     """Of each of `count` steps the time of those kernels, with those inputs, that the last step has too."""
-    number: dict[tuple[str, int], int] = {}
-    keys = zip(work_table.kernel, work_table.arguments, strict=True)
-    code = np.fromiter((number.setdefault(key, len(number)) for key in keys), dtype=np.int64, count=len(own))
+    number, code = numbered(list(zip(work_table.kernel, work_table.arguments, strict=True)))
     recur = np.zeros(max(1, len(number)), dtype=bool)
     recur[code[own == count - 1]] = True
     sums = np.zeros(count + 1, dtype=np.int64)

@@ -101,15 +101,22 @@ def _parents(thread: Array, start: Array, end: Array, encloses: Array) -> tuple[
     borders = [0, *(np.flatnonzero(np.diff(thread)) + 1).tolist(), len(thread)]
     for first, beyond in pairwise(borders):
         open_rows, open_ends = [-1], [_NEVER]
-        for row in range(first, beyond):
-            at = starts[row]
+        of_thread = slice(first, beyond)
+        for row, at, until, opening in zip(
+            range(first, beyond), starts[of_thread], ends[of_thread], opens[of_thread], strict=True
+        ):
             while open_ends[-1] <= at:
                 open_rows.pop()
                 open_ends.pop()
-            if not opens[row]:
+            if not opening:
                 found.append(open_rows[-1])
                 continue
-            until, place = ends[row], len(open_ends)
+            if until <= open_ends[-1]:
+                found.append(open_rows[-1])
+                open_rows.append(row)
+                open_ends.append(until)
+                continue
+            place = len(open_ends)
             while until > open_ends[place - 1]:  # they cross
                 around = open_ends[place - 1]
                 crossed.append(min(around - at, until - around))
