@@ -31,6 +31,7 @@ _ALWAYS = -2
 CONVOLUTIONS = {
     "convolution": _At(3, 4, 5, 6, 7, 8),
     "_convolution": _At(3, 4, 5, 6, 7, 8),
+    "convolution_overrideable": _At(3, 4, 5, 6, 7, 8),
     "conv1d": _At(3, 4, 5),
     "conv2d": _At(3, 4, 5),
     "conv3d": _At(3, 4, 5),

@@ -47,7 +47,8 @@ _RULES: tuple[tuple[str, str], ...] = (
         ATTENTION,
         r"flash(?!infer)|(Prefill|Decode)With\w*KV|Single(Prefill|Decode)|BatchMLA|fmha|attn|attention|sdpa|"
         r"(^|::)_(fwd|bwd)_(grouped_)?(kernel|preprocess)|(^|::)_fwd_(none_)?diag|(^|::)_fwd_kv_|(^|_)mha(_|$)|sage_(fwd|quant)|"
-        r"splitkv|reduce_segments|MergeStates?|merge_(attn_)?state|(^|_|::)mla_|_mla_|_mla$|(^|::)pa_(fwd|decode|ragged|reduce)",
+        r"splitkv|reduce_segments|MergeStates?|merge_(attn_)?state|(^|_|::)mla_|_mla_|_mla$|(^|::)pa_(fwd|decode|ragged|reduce|bf16|f?p?16)|"
+        r"(^|::)bwd_(kernel_d[kq]|preprocess)|compute_dot_do_o|(^|::)_decode_(att_|softmax_reducev)",
     ),
     (BATCH_NORM, r"batch_?norm|bn_(fw|bw|fused)|bnorm"),
     (

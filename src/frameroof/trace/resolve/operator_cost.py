@@ -76,7 +76,8 @@ def _product(name: str, inputs: Inputs) -> Cost | None:
     try:
         outs = written_only(name, inputs)
         read = sum(inputs.read(i) for i in range(len(inputs)) if i not in outs)
-        if _LEFT[name] and inputs.value(3) in ("0", "0.", "0.0"):  # beta: what is added to is not read
+        beta = inputs.value(4 if _asked_at(name, inputs) else 3)
+        if _LEFT[name] and beta in ("0", "0.", "0.0"):  # what is added to is not read
             read -= inputs.read(0)
         written = sum(inputs.size(i) for i in outs) or batch * m * n * _item_of_product(name, inputs)
     except NotToldError:
@@ -90,13 +91,25 @@ def _in_order(sizes: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
 
 
 def _item_of_product(name: str, inputs: Inputs) -> int:
-    """Bytes of an element of a product: as its factors, but int32 of int8, and what a scaled one is asked for."""
+    """Bytes of an element of a product: as its factors, but int32 of int8, and what it is asked for where it is."""
     if name == "_int_mm":
         return 4
+    if at := _asked_at(name, inputs):
+        return CODE_BYTES.get(inputs.value(at), inputs.item(_LEFT[name]))
     if name == "_scaled_mm":
         asked = next((value for value in inputs.concrete[2:] if value in CODE_BYTES), "")
         return CODE_BYTES.get(asked, inputs.item(0))
     return inputs.item(_LEFT[name])
+
+
+def _asked_at(name: str, inputs: Inputs) -> int:
+    """Where a product is told the type of its result (overloads ``dtype`` and ``dtype_out``); 0: it is not."""
+    at = _LEFT[name] + 2
+    if name in ("mm", "bmm"):
+        return at if len(inputs) > at and not inputs.is_tensor(at) else 0
+    if name in ("addmm", "baddbmm"):  # with two numbers behind the type, and perhaps the result
+        return at if len(inputs) == 7 or (len(inputs) == 6 and not inputs.is_tensor(5)) else 0
+    return 0
 
 
 def matmul(name: str, inputs: Inputs) -> tuple[int, int, int, int] | None:

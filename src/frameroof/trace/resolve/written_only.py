@@ -86,7 +86,7 @@ OVERLOADS = {
     "t---oo": "sort std_mean var_mean",
     "tt-?---o": "_conv_depthwise2d conv_depthwise3d slow_conv_dilated2d slow_conv_dilated3d",
     "tt-?--o": "_slow_conv2d_forward slow_conv3d_forward",
-    "tt?------o": "convolution miopen_convolution miopen_depthwise_convolution",
+    "tt?------o": "convolution convolution_overrideable miopen_convolution miopen_depthwise_convolution",
     "-t--o": "logspace",
     "-t-o": "linspace",
     "t------o": "avg_pool2d avg_pool3d upsample_trilinear3d_backward",
