@@ -136,20 +136,32 @@ def _analyzed(path: str, beside: _Beside, capture: str | None, perfetto: str | N
 
     source = open_trace(path).begin()  # unpacked while NumPy and the rest are imported
     from ..report.progress import status
-    from ..trace.to_run import analyze as run_analysis
+    from ..trace.read.decode import read
 
     with status(f"reading {Path(path).name}") as say:
+
+        def progress(seen: int) -> None:
+            say(f"reading {Path(path).name}: {seen >> 20} MiB of text")
+
+        trace = read(source, progress=progress, meanwhile=_load_the_rest)
+        from ..trace.to_run import analyze as run_analysis
+
         return run_analysis(
-            source,
+            trace,
             capture=capture,
             on=beside.device,
             maths=beside.maths,
-            progress=lambda seen: say(f"reading {Path(path).name}: {seen >> 20} MiB of text"),
+            progress=progress,
             perfetto=perfetto,
             force=force,
             step=beside.window.step,
             between=beside.window.between,
         )
+
+
+def _load_the_rest() -> None:
+    """Load what a trace is analyzed with while a second process decodes it."""
+    from ..trace import to_run  # noqa: F401
 
 
 def _beside(run: Run, against: str, sizes: dict[str, int], on: str | None) -> Gap:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .read.columns import Array
+from .read.columns import Array, distinct_with_places
 
 
 def numbered(keys: Sequence[Any]) -> tuple[dict[Any, int], Array]:
@@ -56,7 +56,7 @@ class Grouped:
     def longest(self, names: Sequence[str], duration: Array) -> list[str]:
         """For every key the name, of one a row, that takes most of its time (of equal ones, the first to appear)."""
         number, named = numbered(names)
-        pairs, inverse = np.unique(self._group * max(1, len(number)) + named, return_inverse=True)
+        pairs, inverse = distinct_with_places(self._group * max(1, len(number)) + named)
         order = np.argsort(-np.bincount(inverse, weights=duration, minlength=len(pairs)), kind="stable")
         group, name = np.divmod(pairs[order], max(1, len(number)))
         best: dict[int, int] = {}

@@ -34,9 +34,8 @@ from .find.which_device import known_device
 from .find.window import Cut, attention_inside, by_step, cut_table, ends, idle_inside
 from .find.window import between as by_range
 from .grouped import Grouped
+from .read.columns import Trace
 from .read.decode import Progress, read
-from .read.file import TraceFile
-from .read.nsys.refuse import refuse_report
 from .resolve.attention_call import AttentionCall
 from .resolve.cost_of_work import account, hidden, reclassify
 from .resolve.graph_capture import read_capture, with_capture
@@ -45,7 +44,7 @@ from .tables import Table, common
 
 
 def analyze(  # nine arguments: the trace, and one an option of the command
-    path: str | os.PathLike[str] | TraceFile,
+    path: str | os.PathLike[str] | Trace,
     *,
     capture: str | os.PathLike[str] | None = None,
     on: Device | None = None,
@@ -56,7 +55,7 @@ def analyze(  # nine arguments: the trace, and one an option of the command
     step: str | None = None,
     between: str | None = None,
 ) -> Run:
-    """Where the time of a trace went (docs/reference/analyze-json.rst).
+    """Where the time of a trace went (docs/reference/analyze-json.rst); `path` is its file, or what `read` gave of it.
 
     `capture` is the trace in which the graphs that this one replays were captured; `on` is the device whose peak
     measures are compared with, by default the one that the trace names; `maths` is what multiplied fp32 where its
@@ -68,8 +67,7 @@ def analyze(  # nine arguments: the trace, and one an option of the command
     check(maths, MATHS, "maths is")
     if step is not None and between is not None:
         raise ValueError("a window is either steps or what lies in a range; give one of the two")
-    refuse_report(path.path if isinstance(path, TraceFile) else path)
-    trace = read(path, progress=progress)
+    trace = path if isinstance(path, Trace) else read(path, progress=progress)
     work_table, covered_graph = make_work_table(trace), None
     if capture is not None:
         captures = read_capture(read(capture, progress=progress))

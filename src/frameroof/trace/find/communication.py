@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..intervals import covered, merged, overlap
+from ..read.columns import distinct
 from ..resolve.classify import COMMUNICATION
 from ..resolve.work_table import WorkTable
 
@@ -21,7 +22,7 @@ def exposed(work_table: WorkTable, whole: WorkTable | None = None) -> dict[str, 
         return {}
     others = np.array([name != COMMUNICATION for name in whole.classes], dtype=bool)
     total = hidden = 0
-    for number in np.unique(work_table.device[is_comm]):
+    for number in distinct(work_table.device[is_comm]):
         here = work_table.device == number
         start, end = merged(work_table.start[is_comm & here], work_table.end[is_comm & here])
         beside = others & (whole.device == number)

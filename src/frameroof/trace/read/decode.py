@@ -15,6 +15,7 @@ from .columns import Problem, Trace
 from .decode_process import DecodeProcess, Unsound, worthwhile
 from .events import Event, ExactEvent, Header
 from .file import BOM, LIMIT_BYTES, TraceError, TraceFile, is_sqlite, open_trace
+from .nsys.refuse import refuse_report
 from .pieces import PieceReader, first_end
 from .repair import BLANK, BROKEN, Repairer, in_brackets, lenient_header
 from .timestamps import needs_digits
@@ -49,15 +50,17 @@ def read(
     limit_bytes: int = LIMIT_BYTES,
     progress: Progress | None = None,
     helper: bool | None = None,
+    meanwhile: Callable[[], object] | None = None,
 ) -> Trace:
     """Read a Kineto or Chrome trace (.json, .json.gz), whatever its age, device or damage.
 
     `limit_bytes` bounds the unpacked text (a `TraceFile` has its own limit, and may have begun); `progress` is called
     with the bytes of text seen so far; `helper` says whether a second process decodes too (None: where that is worth
-    it).
+    it). `meanwhile` is called once where it does, when it has enough to do.
     Raises `TraceError` (a sentence) where the file is no trace at all; damage is reported in `Trace.problems`.
     """
     file = path.path if isinstance(path, TraceFile) else path
+    refuse_report(file)
     if is_sqlite(file):
         from .nsys.export import read_nsys  # SQLite is seldom needed
 
@@ -65,7 +68,7 @@ def read(
     source = path if isinstance(path, TraceFile) else open_trace(path, limit_bytes)
     if worthwhile(source.path.stat().st_size) if helper is None else helper:
         try:
-            return _read_beside(source, progress)
+            return _read_beside(source, progress, meanwhile)
         except Unsound:
             source = open_trace(source.path, source.limit_bytes)
     reader = _Reader(source)
@@ -76,19 +79,22 @@ def read(
     return reader.finish()
 
 
-def _read_beside(source: TraceFile, progress: Progress | None) -> Trace:
+def _read_beside(source: TraceFile, progress: Progress | None, meanwhile: Callable[[], object] | None) -> Trace:
     """Read with a helper that takes every piece it is free for."""
     reader, helper = _Reader(source), DecodeProcess(_decode_into)
     try:
         for number, (piece, last) in enumerate(source.pieces()):
             whole = not (last or reader.carry or reader.tail is not None)
             if not (whole and helper.take(number, piece)):
+                if meanwhile:
+                    meanwhile()
+                    meanwhile = None
                 reader.take(piece, last, number)
             if progress:
                 progress(source.text_bytes)
-        left = helper.give_back()
-        if left is not None and not _decode_into(left[1], reader.builder, left[0]):
-            raise Unsound
+        while left := helper.give_back():
+            if not _decode_into(left[1], reader.builder, left[0]):
+                raise Unsound
         reader.builder.absorb(helper.result())
     finally:
         helper.stop()

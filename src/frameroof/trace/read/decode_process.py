@@ -23,6 +23,8 @@ from .column_builder import ColumnBuilder
 
 WORTH_BYTES = 2 << 20
 """The smallest file, as it lies on the disk, that is worth a second process."""
+WAITING = 4
+"""Pieces that it is given ahead: it has something to do while this process does something else."""
 _HEAD = struct.Struct("<qq")  # number of the piece, bytes of its text; -1: no more
 _UNSAFE = ("torch", "polars", "jax")
 """Libraries whose own threads may hold a lock while this process is copied."""
@@ -69,7 +71,7 @@ class DecodeProcess:
         os.close(pieces)
         os.close(result)
         self._answer = os.fdopen(answer, "rb")  # closed once, however it ends
-        self._waiting: Queue[tuple[int, bytes] | None] = Queue(1)
+        self._waiting: Queue[tuple[int, bytes] | None] = Queue(WAITING)
         self._feeder = Thread(target=self._feed, daemon=True)
         self._feeder.start()
 
@@ -82,7 +84,7 @@ class DecodeProcess:
         return True
 
     def give_back(self) -> tuple[int, bytes] | None:
-        """The piece that the helper has not begun, if there is one."""
+        """A piece that the helper has not begun, if there is one."""
         try:
             return self._waiting.get_nowait()
         except Empty:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..read.columns import Array, Problem, Trace
+from ..read.columns import Array, Problem, Trace, distinct_with_places
 from ..read.events import Kind
 
 OVERLAP_NS = 10_000
@@ -186,7 +186,7 @@ def _equals(name: Array, arguments: Array) -> Array:
 
 def _longest(group: Array, length: Array, false: Array) -> Array:
     """The longest time of the sound rows of the same group; 0 where there is none."""
-    _, number = np.unique(group, return_inverse=True)
+    _, number = distinct_with_places(group)
     longest = np.zeros(int(number.max()) + 1, dtype=np.int64)
     np.maximum.at(longest, number[~false], length[~false])
     found: Array = longest[number]
