@@ -28,7 +28,7 @@ def test_idle_time_and_work_are_said_by_size():
         found.where == "busy 60.00 ms of 100.0 ms (60.0%): attention 40.00 ms, linear 20.00 ms; idle 40.00 ms (40.0%)"
     )
     assert found.why == (
-        "aten::bmm takes 40.00 ms, 66.7% of the work, for attention writes its similarity matrix; "
+        "aten::bmm takes 40.00 ms, 66.7% of the work, because attention writes out its similarity matrix; "
         "idle for 30.00 ms because the host was on its way to the next launch, or inside it"
     )
     assert found.change == "Reduce launch overhead: at most 30.00 ms of 100.0 ms (30%)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from run_made import MS, made
+from run_made import MS, attention, made
 
 from frameroof.report.analysis import print_run
 from frameroof.run import GroupRow, ModuleRow, OperatorRow, StageRow
@@ -18,7 +18,7 @@ def said(run, capsys):
 
 
 def stage(name, source):
-    return StageRow(name, source, MS, MS, 1, [MS], {"linear": MS}, 1.0)
+    return StageRow(name, source, MS, MS, 1, [MS], {"linear": MS}, 1.0, 0 if source == "DiT" else MS)
 
 
 def operators(*names):
@@ -29,14 +29,19 @@ def operators(*names):
     ("run", "words"),
     [
         (made(), "a denoising step"),
-        (made(stages=[stage("LlamaForCausalLM", "LlamaForCausalLM")]), "a decoded token"),
-        (made(stages=[], operators=operators("vllm::unified_attention", "_C_cache_ops::reshape_and_cache_flash")),
+        (made(stages=[stage("LlamaForCausalLM", "LlamaForCausalLM")], attention=[attention(MS, True, query_len=1)]),
+         "a decoded token"),
+        (made(stages=[stage("BertLMHeadModel", "BertLMHeadModel")], attention=[attention(MS, True, query_len=141)]),
+         "a forward pass"),
+        (made(stages=[stage("text encode", "T5EncoderModel"), stage("denoise", "DiT")]), "the text encode stage"),
+        (made(stages=[], attention=[], operators=operators("_C_cache_ops::reshape_and_cache_flash")),
          "a decoded token"),
         (made(stages=[], operators=operators("aten::cudnn_convolution")), "the part that repeats"),
         (made(stages=[], operators=operators("aten::convolution_backward")), "a training step"),
         (made(operators=operators("Optimizer.step#AdamW.step")), "a training step"),
     ],
-    ids=["diffusion", "language model", "its server", "ResNet", "ResNet in training", "diffusion in training"],
+    ids=["diffusion", "language model", "its prefill", "a stage before the denoiser", "its server", "ResNet",
+         "ResNet in training", "diffusion in training"],
 )  # fmt: skip
 def test_what_is_replayed_has_the_name_of_its_kind(run, words, capsys):
     assert repeated(run) == words

@@ -352,3 +352,28 @@ def test_the_two_cases_of_long_launch_calls():
     long = analyze(CASES / "launch_call_of_100_ms.json")
     assert long.idle["host_launch"] >= 100 * MS > 1000 * long.idle["dependency"]
     assert not [p for p in long.problems if "warm up" in p.action]
+
+
+def test_what_lies_inside_a_graph_capture_is_told_as_one_and_is_no_launch_overhead(tmp_path):
+    """Generated code launches for 20 ms into a graph that begins at 5 ms; the same code before it is not in it."""
+    t = Made()
+    for i in range(12):
+        t.call(i * 20 * US, 5 * US, i + 1)
+        t.kernel(i * 20 * US + 5 * US, 10 * US, i + 1)
+    t.frame("run.py(1): main", 0, 40 * MS)
+    t.frame("/tmp/torchinductor_me/ab/cabcdefgh.py(9): call", 1 * MS, 2 * MS)
+    t.call(5 * MS, 2 * US, name="cudaStreamBeginCapture")
+    t.frame("/tmp/torchinductor_me/ab/cabcdefgh.py(9): call", 5 * MS + 10 * US, 20 * MS)
+    t.call(26 * MS, 8 * MS, name="cudaStreamEndCapture")
+    t.call(35 * MS, 5 * US, 20)
+    t.kernel(35 * MS + 5 * US, 10 * US, 20)
+    run = t.run(tmp_path)
+    found = {(r.function, r.what): r.time_ns for r in run.host_functions}
+    assert found["/tmp/torchinductor_me/ab/cabcdefgh.py(9): call", "graph capture"] == 20 * MS
+    assert found["/tmp/torchinductor_me/ab/cabcdefgh.py(9): call", ""] == 2 * MS
+    warm_up = next(a for a in run.advice if a.id == "host.warm-up")
+    assert (warm_up.title, round(warm_up.max_gain_s * 1e3)) == ("Warm up before recording: graphs are captured", 28)
+    assert "20.00 ms of it in torchinductor/cabcde….py(9): call, graph capture" in run.first_lines.why
+    assert [a.title for a in run.advice if a.id == "host.work"] == [
+        "Keep the device busy during torchinductor/cabcde….py(9): call"
+    ]

@@ -242,8 +242,8 @@ class HostFunctionRow(msgspec.Struct):
     """What it was doing, where that is an event of its own: a runtime call, an operator, a built-in function. Where
     nothing was recorded: before which operator."""
     what: str
-    """What that is for: launch, first launch, allocation, free, module load, initialization, garbage collection or
-    compilation; empty where the names do not tell."""
+    """What that is for: launch, first launch, graph capture, allocation, free, module load, initialization, garbage
+    collection or compilation; empty where the names do not tell."""
     time_ns: int
     share: float
     """Of the idle time."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..run import ModuleRow, OperatorRow, Run
-from ..trace.advice.words import IDLE_CAUSES
+from ..run import HostFunctionRow, ModuleRow, OperatorRow, Run
+from ..trace.advice.words import IDLE_CAUSES, short
 from ..trace.tables import enclosing
 from ..units import format_bandwidth, format_bytes, format_rate, format_seconds
 from .collectives import collectives_table
@@ -212,16 +212,17 @@ def _functions_title(run: Run, most: int) -> str:
 
 def _host_functions(run: Run, most: int) -> Any:
     rows = [
-        (_short_path(r.function), _short(r.inside, 40), r.what or ("" if r.kind == "python" else r.kind),
+        (short(r.function), _short(r.inside, 40), _what(r),
          ms(r.time_ns), f"{r.share:.1%}", f"{r.gaps:,}")
         for r in run.host_functions[:most]
     ]  # fmt: skip
     return table(("host function", "inside", "what", "time", "of idle", "gaps"), rows, left=3)
 
 
-def _short_path(name: str, width: int = 60) -> str:
-    """A frame by its end: the file, the line and the function matter most."""
-    return name if len(name) <= width else "…" + name[1 - width :]
+def _what(row: HostFunctionRow) -> str:
+    """What the host did there; rows of several causes are told apart by it."""
+    waits = {"synchronization": "wait", "copy": "copy", "profiler": "profiler"}.get(row.cause, "")
+    return waits or row.what or ("" if row.kind == "python" else row.kind)
 
 
 def _syncs(run: Run, most: int) -> Any:

@@ -48,7 +48,7 @@ def advise(run: Run, device: Device | None) -> list[Advice]:
         return _worth(work, whole, Cap(whole, ""))
     rest, idle = _beyond_host(run, whole), _idle_of(run, whole)
     found = [
-        *_worth([*launches(run), *host_work(run)], whole, idle),
+        *_worth([*launches(run, device), *host_work(run)], whole, idle),
         *_worth(waits(run), whole, min(rest, idle)),
         *_worth(work, whole, rest),
     ]

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ...recorded import FirstLines
-from ...run import Run
+from ...run import HostFunctionRow, Run
 from ..find.ranks import Overall
-from .host_work import short
-from .words import IDLE_CAUSES, ms
+from .host_work import ONCE
+from .words import IDLE_CAUSES, ms, short
 
 TOLD = 0.15
 """Share of the run from which on something is a reason worth a first line."""
@@ -87,17 +87,19 @@ def _busiest(run: Run, cause: str, ns: int) -> str:
 
     Its time stands in the table where one row has nearly all of it; a sum of many rows is not said as a number.
     """
-    within: dict[str, list[int]] = {}
+    within: dict[str, list[HostFunctionRow]] = {}
     for row in run.host_functions:
         if row.cause == cause and row.kind not in ("none", "device"):
-            within.setdefault(row.function, []).append(row.time_ns)
-    function = max(within, key=lambda name: sum(within[name]), default="")
-    times = within.get(function, [0])
+            within.setdefault(row.function, []).append(row)
+    rows = max(within.values(), key=lambda rows: sum(row.time_ns for row in rows), default=[])
+    times = [row.time_ns for row in rows]
     if sum(times) < FILLED * ns:
         return ""
     much = "most" if sum(times) > ns / 2 else "much"
     part = ms(max(times)) if max(times) > ONE_ROW * sum(times) else much
-    return f"; {part} of it in {short(function)}"
+    longest = max(rows, key=lambda row: row.time_ns)
+    once = f", {longest.what}" if longest.what in ONCE else ""
+    return f"; {part} of it in {short(longest.function)}{once}"
 
 
 def _work(run: Run) -> str:
@@ -111,7 +113,7 @@ def _work(run: Run) -> str:
     eager = [row for row in run.attention if row.query_len and not row.fused]
     text = f"{name} takes {ms(longest.time_ns)}, {_share(longest.time_ns, total)} of the work{reached}"
     if eager and longest.class_ == "attention":
-        text += ", for attention writes its similarity matrix"
+        text += ", because attention writes out its similarity matrix"
     return text
 
 

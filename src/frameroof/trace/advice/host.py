@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...hardware import Device
 from ...recorded import Advice, concerns
 from ...run import Run, SyncRow
-from .host_work import first_launches_ns, long_rows
-from .words import HOST, Said, ms, repeated, suggest, times
+from .host_work import long_rows, once_ns
+from .words import HOST, Said, graph_of, ms, repeated, suggest, times
 
 
-def launches(run: Run) -> Iterator[Advice]:
+def launches(run: Run, device: Device | None) -> Iterator[Advice]:
     """The device waits because the host has not launched the next kernel yet."""
     s, launch = run.summary, run.launch
     whole = run.idle.get("host_launch", 0)
-    others = first_launches_ns(run) + sum(row.time_ns for row in long_rows(run))
+    others = once_ns(run) + sum(row.time_ns for row in long_rows(run))
     late = whole - others
     if late > 0:
         replayed = (
@@ -31,11 +32,11 @@ def launches(run: Run) -> Iterator[Advice]:
                 "Reduce launch overhead",
                 f"the device stood idle for {ms(late)} of {ms(s.span_ns)} because the host had not launched the next "
                 f"kernel yet{where}; {s.short_kernels:,} of {s.kernels:,} kernels are shorter than 10 us{replayed}",
-                f"replay {repeated(run)} as a CUDA/HIP graph (torch.compile mode='reduce-overhead', or "
+                f"replay {repeated(run)} as a {graph_of(device)} (torch.compile mode='reduce-overhead', or "
                 "torch.cuda.graph around static shapes); fuse small kernels with torch.compile; take Python work out "
                 "of the loop" + ("" if run.measured.median_ns else "; the profiler slows the host: time it without"),
-                f"{ms(whole)} of host_launch less {ms(others)} in first launches and in functions that fill a gap by "
-                "1 ms and more"
+                f"{ms(whole)} of host_launch less {ms(others)} in what happens only once (first launches, graph "
+                "capture, compilation) and in functions that fill a gap by 1 ms and more"
                 if others
                 else "",
             ),

@@ -79,6 +79,7 @@ def _advice(class_: str, about: Concern, found: list[_Slow], roofline: Roofline)
     time, limit = sum(slow.time_ns for slow in found), sum(slow.limit.ns for slow in found)
     name = worst.name or _cut(worst.kernel)
     calls = times(sum(slow.calls for slow in found), "call")
+    take = "take" if sum(slow.calls for slow in found) > 1 else "takes"
     part = f"{ms(worst.time_ns)} of it" if len(found) > 1 else "all"
     sizes = f" on {worst.sizes}" if worst.sizes else ""
     kernel = f"in {_cut(worst.kernel)} " if worst.kernel else ""
@@ -88,7 +89,7 @@ def _advice(class_: str, about: Concern, found: list[_Slow], roofline: Roofline)
         about,
         Said(
             f"Speed up {name} ({class_}): {calls} at {_percent(limit / time)} of the limit",
-            f"{calls} of 10 us or more take {ms(time)}, {part} {kernel}{reached}{sizes}",
+            f"{calls} of 10 us or more {take} {ms(time)}, {part} {kernel}{reached}{sizes}",
             _how(class_, worst, roofline.device),
             f"{ms(time)} - {ms(limit)}, the limit of these calls, = {ms(time - limit)}",
         ),

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from ...hardware import Device
 from ...recorded import Advice, concerns
-from ...run import Run
+from ...run import AttentionRow, Run
 from ...units import format_seconds
 
+WIDTH = 60
+"""Letters of a function's name; its end says most."""
 HOST, DEVICE, MEMORY = "host", "device", "memory"
 
 IDLE_CAUSES = {
@@ -43,9 +46,20 @@ def ms(ns: float) -> str:
     return format_seconds(ns / 1e9, 4)
 
 
-def times(count: int, what: str) -> str:
-    """ "1 call", "3 calls"."""
-    return f"{count:,} {what}" + ("" if count == 1 else "s")
+def times(count: int, what: str, many: str = "") -> str:
+    """ "1 call", "3 calls"; `many` is a plural that an s does not make."""
+    return f"{count:,} {what if count == 1 else many or what + 's'}"
+
+
+_GENERATED = re.compile(r".*/torchinductor_[^/]*/(?:\w+/)*(\w{,6})\w*(\.py\(\d+\): .*)", re.S)
+
+
+def short(function: str) -> str:
+    """A function's name by its end: file, line and function; of generated code the file's name says little."""
+    generated = _GENERATED.fullmatch(function)
+    if generated:
+        function = f"torchinductor/{generated[1]}…{generated[2]}"
+    return function if len(function) <= WIDTH else "…" + function[1 - WIDTH :]
 
 
 def is_training(run: Run) -> bool:
@@ -59,14 +73,34 @@ _DENOISES = re.compile(r"denois", re.I)
 _LANGUAGE = re.compile(r"CausalLM|LanguageModel|LMHead", re.I)
 _CACHES = re.compile(r"paged|kv_?cache|reshape_and_cache|batch_prefill|batch_decode", re.I)
 
+FEW_QUERIES = 8
+"""Queries of a sequence, up to which it is decoded: one, or a few where tokens are drafted."""
+
 
 def repeated(run: Run) -> str:
-    """What a run does again and again, in the words of its kind."""
+    """What a run does again and again, in the words of its kind; of several stages the one that waits longest."""
     if is_training(run):
         return "a training step"
+    waits = max(run.stages, key=lambda stage: stage.idle_ns, default=None)
     if any(_DENOISES.search(stage.name) for stage in run.stages):
-        return "a denoising step"
+        elsewhere = waits and waits.idle_ns and waits.source and not _DENOISES.search(waits.name)
+        return f"the {waits.name} stage" if waits and elsewhere else "a denoising step"
     language = any(_LANGUAGE.search(f"{stage.name} {stage.source}") for stage in run.stages)
     if language or any(_CACHES.search(row.name) for row in run.operators):
-        return "a decoded token"
+        decodes = not run.attention or any(_decodes(row) for row in run.attention)
+        return "a decoded token" if decodes else "a forward pass"
     return "the part that repeats"
+
+
+def _decodes(row: AttentionRow) -> bool:
+    """Whether each sequence has so few queries that it is answered token by token; no where that is not known."""
+    if row.packed:
+        return row.packed.queries <= FEW_QUERIES * (row.packed.sequences or 0)
+    return 0 < row.query_len <= FEW_QUERIES
+
+
+def graph_of(device: Device | None) -> str:
+    """What a graph of launches is called on a device."""
+    if device is None:
+        return "CUDA/HIP graph"
+    return {"NVIDIA": "CUDA graph", "AMD": "HIP graph"}.get(device.vendor, "graph, where its runtime has them")

@@ -14,6 +14,7 @@ import numpy as np
 from ...run import HostFunctionRow
 from ..read.columns import Array, Problem, Trace, kinds
 from ..read.events import Kind
+from ..resolve.graph_capture import captures
 from ..resolve.work_table import WorkTable
 from .host_activity import Events
 from .host_parts import HOST_CAUSES, HostPart
@@ -34,6 +35,10 @@ _LINE = re.compile(r"\(\d+\): ")
 """What only frames of Python code have: `file.py(12): function`."""
 _ADDRESS = re.compile(r"(?: of pybind11_builtins\.\w+)?(?: object)? at 0x[0-9a-fA-F]+")
 _PURPOSES: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("graph capture", re.compile(
+        r"(?:Begin|End)Capture|GraphInstantiate|torch/cuda/graphs\.py\(\d+\): (?:capture_\w+|__enter__|__exit__)|"
+        r"torch/_inductor/cudagraph_trees\.py\(\d+\): (?:__init__|_\w*record\w*|record_function)"
+    )),
     ("garbage collection", re.compile(r"Python GC|built-in (?:function|method) collect\b|\bgc\.collect\b")),
     ("module load", re.compile(
         r"Module(?:Load|GetFunction|GetLoadingMode)|Library(?:Load|Get)|Func(?:Get|Set)Attribute|FuncLoad|FuncBySymbol|"
@@ -59,8 +64,11 @@ WARM_UP_NS = 1_000_000
 """Idle time in first launches from which on the report says that warming up was recorded."""
 
 
+ONCE = ("", "first launch", "graph capture")
+"""What happens once, as far as it is told by more than a name."""
+
 Key = tuple[str, str, str, str, str]
-"""(cause, function, kind, inside, what if it is a first launch)."""
+"""(cause, function, kind, inside, what of `ONCE`)."""
 
 
 def by_function(work_table: WorkTable, idle: Idle, whole: WorkTable | None = None) -> list[HostFunctionRow]:
@@ -70,11 +78,11 @@ def by_function(work_table: WorkTable, idle: Idle, whole: WorkTable | None = Non
     """
     if work_table.on_cpu or not idle.causes:
         return []
-    first = _first_launches(whole or work_table)
+    once = _once(whole or work_table)
     found: defaultdict[Key, list[int]] = defaultdict(lambda: [0, 0])
     next_operator = work_table.operator_row[idle.gap_row]
     for part in idle.host:
-        for key, time, gaps in _named(work_table.trace, part, first, next_operator):
+        for key, time, gaps in _named(work_table.trace, part, once, next_operator):
             found[key][0] += time
             found[key][1] += gaps
     warm_up = [(time, gaps) for (*_, what), (time, gaps) in found.items() if what == "first launch"]
@@ -94,7 +102,7 @@ def by_function(work_table: WorkTable, idle: Idle, whole: WorkTable | None = Non
     rows = _longest(sorted(rows, key=lambda row: -row.time_ns))
     for row in rows:
         if row.kind not in ("none", "device"):
-            row.what = row.what or purpose(row.inside or row.function)
+            row.what = row.what or purpose(row.inside) or purpose(row.function)
     return rows
 
 
@@ -113,6 +121,20 @@ def _say_warm_up(trace: Trace, launches: list[tuple[int, int]]) -> None:
     what = f"first launches that took far longer than later ones; they left the device idle for {time / 1e6:.4g} ms"
     action = "counted, though it is warm-up (a first launch loads its module): warm up before recording"
     trace.problems.append(Problem(what, count, action))
+
+
+def _once(work_table: WorkTable) -> Array:
+    """For each host row its place in `ONCE`."""
+    host = work_table.trace.host
+    once = _first_launches(work_table).astype(np.int64)
+    spans = captures(work_table.trace)
+    for thread in {int(host.thread[begin]) for begin, _ in spans}:
+        mine = [(b, e) for b, e in spans if host.thread[b] == thread]
+        begin, end = host.start[[b for b, _ in mine]], host.end[[e for _, e in mine]]
+        rows = np.flatnonzero((host.thread == thread) & (host.start >= begin[0]))
+        last = np.searchsorted(begin, host.start[rows], side="right") - 1
+        once[rows[host.end[rows] <= end[last]]] = ONCE.index("graph capture")
+    return once
 
 
 def _first_launches(work_table: WorkTable) -> Array:
@@ -140,12 +162,12 @@ def _first_launches(work_table: WorkTable) -> Array:
     return mask
 
 
-def _named(trace: Trace, part: HostPart, first: Array, following: Array) -> list[tuple[Key, int, int]]:
+def _named(trace: Trace, part: HostPart, once: Array, following: Array) -> list[tuple[Key, int, int]]:
     """(name, ns, gaps) of one thread's pieces; as numbers as long as there are many.
 
     `following` is the host row of the operator that ends each gap: where nothing was recorded, it says before what.
     """
-    numbers = _numbers(trace, part.events, first)  # the last row is that of no event
+    numbers = _numbers(trace, part.events, once)  # the last row is that of no event
     event, cause, interval = part.pieces.event, part.cause, part.pieces.interval
     name = _ranked(numbers)[event]
     ends = np.where((event < 0) & (following[interval] >= 0), trace.host.name[following[interval]], -1)
@@ -169,8 +191,8 @@ def _ranked(numbers: Array) -> Array:
     return rank
 
 
-def _numbers(trace: Trace, events: Events, first: Array) -> Array:
-    """For each event (name of its function, kind of that, name inside or -1, whether a first launch); then for none."""
+def _numbers(trace: Trace, events: Events, once: Array) -> Array:
+    """For each event (name of its function, kind of that, name inside or -1, place in `ONCE`); then for none."""
     kind, name = events.kind, trace.host.name[events.row]
     python = kind == int(Kind.PYTHON)
     lined = np.zeros(len(trace.names), dtype=bool)
@@ -181,17 +203,17 @@ def _numbers(trace: Trace, events: Events, first: Array) -> Array:
         around = events.around(wanted)
         at = np.where(around >= 0, around, at)
     inside = np.where(at != np.arange(len(name)), name, -1)
-    told = np.column_stack([name[at], kind[at], inside, first[events.row]]).astype(np.int64)
+    told = np.column_stack([name[at], kind[at], inside, once[events.row]]).astype(np.int64)
     return np.concatenate([told, np.full((1, 4), -1)])
 
 
 def _words(trace: Trace, cause: int, numbers: list[int], following: int) -> Key:
     """The numbers of a name as words; `following` is the name of the operator after it, or -1."""
-    function, kind, inside, first = numbers
+    function, kind, inside, once = numbers
     if function < 0:
         return HOST_CAUSES[cause], NOTHING, "none", f"before {trace.names[following]}" if following >= 0 else "", ""
     called, within = (_without_address(trace.names[n]) if n >= 0 else "" for n in (function, inside))
-    return HOST_CAUSES[cause], called, _KINDS[kind], within, "first launch" if first else ""
+    return HOST_CAUSES[cause], called, _KINDS[kind], within, ONCE[once]
 
 
 def _without_address(name: str) -> str:

@@ -34,21 +34,38 @@ class Captured:
     module: list[str]
 
 
+def captures(trace: Trace) -> list[tuple[int, int]]:
+    """(host row of the call that begins, of the one that ends) each capture, in the order of time."""
+    host = trace.host
+    ends = {
+        n: "EndCapture" in name for n, name in enumerate(trace.names) if "BeginCapture" in name or "EndCapture" in name
+    }
+    if len(set(ends.values())) < 2:
+        return []
+    rows = np.flatnonzero((host.kind == int(Kind.RUNTIME)) & np.isin(host.name, list(ends)))
+    rows = rows[np.argsort(host.start[rows], kind="stable")]
+    began: dict[int, list[int]] = {}
+    found = []
+    for row in rows.tolist():
+        open_ = began.setdefault(int(host.thread[row]), [])
+        if ends[int(host.name[row])]:
+            found += [(begin, row) for begin in open_]
+            open_.clear()
+        else:
+            open_.append(row)
+    return sorted(found, key=lambda pair: int(host.start[pair[0]]))
+
+
 def read_capture(trace: Trace) -> list[Captured]:
     """Every capture in a trace (there may be several graphs)."""
     host, names = trace.host, trace.names
     calls = np.flatnonzero(host.kind == int(Kind.RUNTIME))
     named = [names[n] for n in host.name[calls].tolist()]
-    begins = [int(calls[i]) for i, n in enumerate(named) if "BeginCapture" in n]
-    ends = [int(calls[i]) for i, n in enumerate(named) if "EndCapture" in n]
     links = link(trace)
     paths = module_paths(trace, links)
     found = []
-    for begin in begins:
-        after = [e for e in ends if host.thread[e] == host.thread[begin] and host.start[e] > host.start[begin]]
-        if not after:
-            continue
-        until = host.start[min(after, key=lambda e: int(host.start[e]))]
+    for begin, end in captures(trace):
+        until = host.start[end]
         rows = [
             int(row)
             for row, name in zip(calls.tolist(), named, strict=True)
