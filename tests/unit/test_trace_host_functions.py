@@ -152,15 +152,20 @@ def test_the_time_inside_a_launch_call_is_the_hosts(tmp_path):
     assert not [p for p in run.problems if "first launches" in p.what]  # not the first of its kernel
 
 
-def test_the_first_launch_of_a_kernel_is_warm_up(tmp_path):
+@pytest.mark.parametrize("inside", ["", "cuModuleLoadData", "cuLibraryLoadData"])
+def test_the_first_launch_of_a_kernel_is_warm_up_with_what_it_loads(tmp_path, inside):
     t = Made()
+    if inside:
+        t.call(2 * MS, 17 * MS, name=inside)
     for i in range(12):
         t.call(i * 20 * US, 5 * US, i + 1)
         t.kernel(i * 20 * US + 5 * US, 10 * US, i + 1)
     t.call(1 * MS, 20 * MS, 20, "hipModuleLaunchKernel")
     t.kernel(21 * MS, 10 * US, 20, "new")
     run = t.run(tmp_path)
-    assert next(r.time_ns for r in run.host_functions if r.what == "first launch") == 20 * MS
+    assert sum(r.time_ns for r in run.host_functions if r.what == "first launch") == 20 * MS
+    assert run.advice[0].id == "host.warm-up"
+    assert "once: 1 first launch that" in run.advice[0].evidence
     (problem,) = [p for p in run.problems if "first launches" in p.what]
     assert (problem.count, "20 ms" in problem.what, "warm up" in problem.action) == (1, True, True)
 

@@ -50,7 +50,9 @@ def again(t, wanted):
 FAR = 10**14
 WRONG = {
     "kernels at 0": (lambda t: [lost(t, 0, 0, 7 + i) for i in range(10)], 10, "recorded at time 0"),
-    "kernels at 0 of 4 us": (lambda t: [lost(t, 0, 4_000, 5 + i) for i in range(3)], 3, "before their own launch"),
+    "kernels at 0 of 4 us": (lambda t: [lost(t, 0, 4_000, 5 + i) for i in range(3)], 3, "recorded at time 0"),
+    "kernels of no length": (lambda t: [lost(t, BASE + 9_000 + 20_000 * i, 0, 7 + i) for i in range(4)], 4, "a length"),
+    "operators at 0 of 8 us": (lambda t: [t.op("aten::mm", 0, 8_000, MM, ext=90 + i) for i in range(4)], 4, "time 0"),
     "operators at 0": (lambda t: [t.op("aten::mm", 0, 0, MM, ext=90 + i) for i in range(4)], 4, "recorded at time 0"),
     "calls at 0": (lambda t: [t.call(0, 0, 900 + i) for i in range(4)], 4, "recorded at time 0"),
     "hours after its launch": (lambda t: lost(t, BASE + FAR, corr=3), 1, "hours away"),
@@ -149,6 +151,16 @@ def test_kernels_of_no_length_have_no_rates(tmp_path):
     run = t.run(tmp_path)
     assert (run.summary.kernels, run.summary.busy_ns) == (20, 0)
     json.dumps(run.to_dict(), allow_nan=False)
+
+
+def test_a_kernel_of_no_length_is_lost_where_the_clock_would_have_seen_it(tmp_path):
+    """Whole microseconds: its namesakes take 10 us; of `tiny` another takes one."""
+    t = Made()
+    for i, (name, length) in enumerate((("gemm", 10_000), ("gemm", 0), ("tiny", 1_000), ("tiny", 0), ("once", 0))):
+        t.kernel(1_000_000 + 20_000 * i, length, name=name)
+    run = t.run(tmp_path)
+    assert (run.summary.kernels, run.summary.busy_ns) == (4, 11_000)
+    assert [(p.count, "without a length" in p.what) for p in run.problems] == [(1, True)]
 
 
 def test_what_is_left_of_a_false_duration_is_no_longer_than_its_namesakes(tmp_path):

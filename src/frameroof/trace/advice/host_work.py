@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from ...recorded import Advice, concerns
 from ...run import HostFunctionRow, Run
+from ..find.host_functions import LOAD, purpose
 from .words import HOST, Said, ms, short, suggest, times
 
 LONG_NS = 1_000_000
@@ -113,7 +114,10 @@ def _warm_up(run: Run) -> Iterator[Advice]:
     most = max(idle, key=lambda what: idle[what])
     parts = []
     for what, rows in found.items():
-        count = times(sum(row.gaps for row in rows), "first launch", "first launches")
+        launches = sum(
+            row.gaps for row in rows if purpose(row.inside or row.function) != LOAD
+        )  # it holds what it loads
+        count = times(max(1, launches), "first launch", "first launches")
         name = f"{count} that took far longer than launches do" if what == "first launch" else what
         parts.append(f"{ms(idle[what])} in {name}")
     eager = " (CUDA_MODULE_LOADING=EAGER loads at the start instead)" if most == "first launch" else ""

@@ -34,13 +34,14 @@ NOT_THE_HOST = {
 _LINE = re.compile(r"\(\d+\): ")
 """What only frames of Python code have: `file.py(12): function`."""
 _ADDRESS = re.compile(r"(?: of pybind11_builtins\.\w+)?(?: object)? at 0x[0-9a-fA-F]+")
+LOAD = "module load"
 _PURPOSES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("graph capture", re.compile(
         r"(?:Begin|End)Capture|GraphInstantiate|torch/cuda/graphs\.py\(\d+\): (?:capture_\w+|__enter__|__exit__)|"
         r"torch/_inductor/cudagraph_trees\.py\(\d+\): (?:__init__|_\w*record\w*|record_function)"
     )),
     ("garbage collection", re.compile(r"Python GC|built-in (?:function|method) collect\b|\bgc\.collect\b")),
-    ("module load", re.compile(
+    (LOAD, re.compile(
         r"Module(?:Load|GetFunction|GetLoadingMode)|Library(?:Load|Get)|Func(?:Get|Set)Attribute|FuncLoad|FuncBySymbol|"
         r"FatBinary|KernelGetFunction|ModuleCreate|ProgramBuild|ProgramCreate"
     )),
@@ -85,7 +86,11 @@ def by_function(work_table: WorkTable, idle: Idle, whole: WorkTable | None = Non
         for key, time, gaps in _named(work_table.trace, part, once, next_operator):
             found[key][0] += time
             found[key][1] += gaps
-    warm_up = [(time, gaps) for (*_, what), (time, gaps) in found.items() if what == "first launch"]
+    warm_up = [
+        (time, 0 if purpose(inside or function) == LOAD else gaps)
+        for (_, function, _, inside, what), (time, gaps) in found.items()
+        if what == "first launch"
+    ]
     if sum(time for time, _ in warm_up) >= WARM_UP_NS:
         _say_warm_up(work_table.trace, warm_up)
     told: defaultdict[str, int] = defaultdict(int)
@@ -120,7 +125,7 @@ def _say_warm_up(trace: Trace, launches: list[tuple[int, int]]) -> None:
     time, count = (sum(column) for column in zip(*launches, strict=True))
     what = f"first launches that took far longer than later ones; they left the device idle for {time / 1e6:.4g} ms"
     action = "counted, though it is warm-up (a first launch loads its module): warm up before recording"
-    trace.problems.append(Problem(what, count, action))
+    trace.problems.append(Problem(what, max(1, count), action))
 
 
 def _once(work_table: WorkTable) -> Array:
@@ -203,7 +208,13 @@ def _numbers(trace: Trace, events: Events, once: Array) -> Array:
         around = events.around(wanted)
         at = np.where(around >= 0, around, at)
     inside = np.where(at != np.arange(len(name)), name, -1)
-    told = np.column_stack([name[at], kind[at], inside, once[events.row]]).astype(np.int64)
+    what = once[events.row]
+    launches = what == ONCE.index("first launch")
+    if launches.any():  # what a first launch loads is part of it
+        numbers = np.flatnonzero(np.bincount(name, minlength=len(trace.names))).tolist()
+        loads = np.isin(name, [n for n in numbers if purpose(trace.names[n]) == LOAD])
+        what = np.where(loads & (what == 0) & (events.around(launches) >= 0), ONCE.index("first launch"), what)
+    told = np.column_stack([name[at], kind[at], inside, what]).astype(np.int64)
     return np.concatenate([told, np.full((1, 4), -1)])
 
 

@@ -1,4 +1,5 @@
-"""Events that cannot have been: at time 0, before their own launch, hours from everything else, or written twice.
+"""Events that cannot have been: at time 0, without a length, before their own launch, hours from everything else, or
+written twice.
 
 Writers lose the time of some events (github.com/pytorch/kineto/issues/109) and keep the event. Such an event is taken
 out of the trace before anything is linked, counted and reported, so that no number comes from it.
@@ -38,7 +39,8 @@ def without_lost(trace: Trace) -> tuple[Trace, Array]:
 
     The problems of the trace say how many were taken out, and why.
     """
-    trace = _without(trace, "recorded at time 0", *((rows.start == 0) & (rows.end == 0) for rows in _both(trace)))
+    trace = _without(trace, "recorded at time 0", *_at_zero(trace))
+    trace = _without(trace, "recorded without a length", np.zeros(len(trace.host), dtype=bool), _no_length(trace))
     trace = _without(trace, "hours away from all others", *_far(trace))
     trace = _without(trace, "that claim to last for hours", _endless(trace), np.zeros(len(trace.work), dtype=bool))
     trace = _once(trace)
@@ -76,6 +78,33 @@ def _kept(trace: Trace, host: Array, work: Array) -> Trace:
 
 def _rows(columns: Columns, mask: Array) -> Columns:
     return replace(columns, **{f.name: getattr(columns, f.name)[mask] for f in fields(columns)})
+
+
+def _at_zero(trace: Trace) -> tuple[Array, Array]:
+    """Host and work rows that start at 0 and are over long before anything else begins."""
+    both = _both(trace)
+    later = [int(rows.start[rows.start > 0].min()) for rows in both if (rows.start > 0).any()]
+    least = min(later, default=OUTSIDE_NS) - OUTSIDE_NS
+    host, work = ((rows.start == 0) & ((rows.end == 0) | (rows.end < least)) for rows in both)
+    return host, work
+
+
+def _no_length(trace: Trace) -> Array:
+    """Kernels that took no time by a clock that would have seen it: one of nanoseconds, or one by which every other
+    kernel of that name took microseconds."""
+    work = trace.work
+    none: Array = (work.end == work.start) & (work.kind == int(Kind.KERNEL))
+    timed = (work.end > work.start) & (work.kind == int(Kind.KERNEL))
+    if not none.any() or not timed.any():  # of a file without any times nothing is told
+        return np.zeros(len(work), dtype=bool)
+    if trace.nanosecond:
+        return none
+    never = np.iinfo(np.int64).max
+    shortest = np.full(len(trace.names), never, dtype=np.int64)
+    np.minimum.at(shortest, work.name[timed], (work.end - work.start)[timed])
+    shortest[shortest == never] = 0  # no other of that name
+    lost: Array = none & (shortest[work.name] > COARSE_NS)
+    return lost
 
 
 def _far(trace: Trace) -> tuple[Array, Array]:
