@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from run_made import MS, attention, made
 
+from frameroof.recorded.steps import StepRow
 from frameroof.report.analysis import print_run
 from frameroof.run import GroupRow, ModuleRow, OperatorRow, StageRow
 from frameroof.trace.advice import conclude
+from frameroof.trace.advice.device import _fused_how
 from frameroof.trace.advice.words import repeated
 
 
@@ -74,6 +76,36 @@ def test_steps_of_the_clock_are_no_gaps(capsys):
     run.source.times = "us"
     run.launch.gaps = [GroupRow("up to 1 us", 4982 * 1000, 4982, 0.0)]
     assert "Gaps between work: none." in said(run, capsys)
+
+
+def test_steps_hide_idle_time_of_one_step_of_the_clock(capsys):
+    """Two steps of 10 kernels: 1 ns before one and 10 ns in it are none, 5 us and 20 us are told."""
+    times = {"time_ns": MS}
+    steps = [
+        StepRow(number=1, name="1", wall_ns=MS, busy_ns=MS, idle_ns=10, before_ns=1, kernels=10, **times),
+        StepRow(number=2, name="2", wall_ns=MS, busy_ns=MS, idle_ns=20_000, before_ns=5000, kernels=10, **times),
+    ]
+    rows = {line.split()[0]: line.split()[1:] for line in said(made(steps=steps), capsys).splitlines()
+            if line.split()[:1] in (["1"], ["2"])}  # fmt: skip
+    assert rows["1"] == ["1.000", "ms", "1.000", "ms", "10"]
+    assert rows["2"] == ["1.000", "ms", "1.000", "ms", "20.00", "µs", "5.000", "µs", "10"]
+
+
+def test_fused_work_is_named_after_the_run():
+    assert "rotary" in _fused_how(made())
+    assert "rotary" not in _fused_how(made(stages=[]))
+    resnet = made(stages=[], classes=[GroupRow("batch norm", MS, 1, 1.0)], operators=operators("aten::batch_norm"))
+    assert "folded" in _fused_how(resnet)
+    resnet.operators = operators("aten::convolution_backward")
+    assert "folded" not in _fused_how(resnet)
+
+
+def test_lines_of_advice_stay_indented(capsys):
+    lines = said(made(), capsys).splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("Advice, "))
+    told = lines[at + 1 : lines.index("", at)]
+    assert any(len(line) > 130 for line in told)
+    assert all(line[0].isdigit() or line.startswith(("   ", "Problem")) for line in told)
 
 
 def test_a_share_of_nothing_is_not_shown(capsys):

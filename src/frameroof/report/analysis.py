@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..run import FirstLines, Run
 from ..units import format_flops
+from .clock import is_gap
 from .collectives import skew_table
 from .console import console, table
-from .run_tables import ABOVE, CACHED, above_of, is_gap, ms, tables_of, work
+from .run_tables import ABOVE, CACHED, above_of, ms, tables_of, work
 from .steps import window_lines
 
 if TYPE_CHECKING:
@@ -90,7 +92,8 @@ def print_advice(run: Run) -> None:
     out = console()
     out.print()
     for line in _advice(run):
-        out.print(line)
+        for part in textwrap.wrap(line, out.width, subsequent_indent="   ", break_on_hyphens=False):
+            out.print(part)
 
 
 def _advice(run: Run) -> Iterator[str]:

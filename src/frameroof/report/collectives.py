@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..recorded.communication import CollectiveRow
 from ..run import Run
 from ..units import format_bandwidth, format_bytes, format_seconds
-from .console import table
+from .console import percent, table
 
 if TYPE_CHECKING:
     from ..trace.find.start_skew import Skew
@@ -34,7 +34,7 @@ def collectives_table(run: Run, most: int) -> Any:
 
 def _row(row: CollectiveRow) -> tuple[str, ...]:
     rates = (format_bandwidth(rate) if rate else "" for rate in (row.algorithm_bytes_per_s, row.bus_bytes_per_s))
-    share = f"{row.share_of_link:.1%}" if row.share_of_link else ""
+    share = percent(row.share_of_link) if row.share_of_link else ""
     if share and row.link_bytes_per_s:
         share += f" of {format_bandwidth(row.link_bytes_per_s)}" + (" (PCIe)" if row.link == "pcie" else "")
     return (
@@ -51,7 +51,7 @@ def skew_table(skews: Sequence[Skew], most: int) -> Any:
             s.name, s.group, f"{len(s.ranks)}", format_bytes(s.bytes) if s.bytes else "", f"{s.count:,}",
             _ms(s.waiting_ns), _ms(s.median_skew_ns), _ms(s.max_skew_ns), _ms(s.median_latency_ns),
             format_bandwidth(s.bus_bytes_per_s) if s.bus_bytes_per_s else "",
-            f"{s.share_of_link:.1%}" if s.share_of_link else "", f"{s.last_rank} in {s.last_share:.0%}",
+            percent(s.share_of_link) if s.share_of_link else "", f"{s.last_rank} in {s.last_share:.0%}",
         )
         for s in skews[:most]
     ]  # fmt: skip

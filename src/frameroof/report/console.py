@@ -65,3 +65,8 @@ def table(
 
 def _fit(cell: Any) -> Any:
     return clean(cell) if isinstance(cell, str) else cell
+
+
+def percent(share: float) -> str:
+    """A share of a table; what is there is never 0.0%."""
+    return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"

@@ -12,8 +12,9 @@ from ..run import HostFunctionRow, ModuleRow, OperatorRow, Run
 from ..trace.advice.words import IDLE_CAUSES, short
 from ..trace.tables import enclosing
 from ..units import format_bandwidth, format_bytes, format_rate, format_seconds
+from .clock import LEAST_MEAN_NS, LEAST_NS, is_gap
 from .collectives import collectives_table
-from .console import table
+from .console import percent, table
 from .lengths import distribution, series
 from .steps import steps_table, steps_title
 
@@ -56,24 +57,12 @@ def ms(ns: float) -> str:
     return format_seconds(ns / 1e9, 4)
 
 
-def percent(share: float) -> str:
-    """A share of a table; what is there is never 0.0%."""
-    return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
+def _whole_percent(share: float) -> str:
+    return "" if not share else "<1%" if share < 0.005 else f"{share:.0%}"
 
 
 def _share(part: float, whole: float) -> str:
     return percent(part / whole) if whole else ""
-
-
-LEAST_NS = 1000
-"""Idle time below this is not shown: launching a kernel behind another takes about as long."""
-LEAST_MEAN_NS = 100
-"""The same of a mean gap. Clocks of GPUs step by 10 ns (AMD) up to a microsecond (NVIDIA)."""
-
-
-def is_gap(run: Run, ns: int, count: int) -> bool:
-    """Whether idle time is more than the file's own step between any two kernels: 1 ns, or a whole microsecond."""
-    return ns > count * (1000 if run.source.times == "us" else 1)
 
 
 def _idle_cells(run: Run, m: ModuleRow) -> tuple[str, str]:
@@ -125,7 +114,7 @@ def _operators(run: Run, most: int) -> Any:
                 f"{o.count:,}",
                 format_rate(o.flops_per_s) if o.flops_per_s else "",
                 format_bandwidth(o.bytes_per_s) if o.bytes_per_s else above_of(run, o),
-                f"{o.share_of_peak:.0%}" if o.share_of_peak else "",
+                _whole_percent(o.share_of_peak or 0.0),
             )
         )
     return table(("class", "operator", "time", "share", "calls", "FLOP rate", "byte rate", "of peak"), rows, left=2)

@@ -8,6 +8,7 @@ from typing import Any
 from ..recorded.steps import StepRow
 from ..run import Run
 from ..units import format_seconds
+from .clock import LEAST_NS, is_gap
 from .console import table
 
 
@@ -42,20 +43,26 @@ def steps_table(run: Run, most: int) -> Any:
     work = "operators" if run.summary.on_cpu else "kernels"
     longest = sorted(run.steps, key=lambda step: -step.length_ns)[:most]
     shown = [step for step in run.steps if step in longest] if len(run.steps) > most else run.steps
-    rows: list[tuple[str, ...]] = [_row(step) for step in shown]
+    rows: list[tuple[str, ...]] = [_row(run, step) for step in shown]
+    least = min((step.kernels for step in run.steps), default=0)
     s = run.step_summary
     for name, at in (("shortest", "min_ns"), ("median", "median_ns"), ("longest", "max_ns")):
         if s is not None and s.count > 1:
-            spread = (_ms(getattr(each, at)) for each in (s.wall, s.busy, s.idle))
-            rows.append((f"{name} of {s.steady:,}", *spread, "", "", ""))
+            wall, busy, idle = (getattr(each, at) for each in (s.wall, s.busy, s.idle))
+            rows.append((f"{name} of {s.steady:,}", _ms(wall), _ms(busy), _idle(run, idle, least), "", "", ""))
     head = ("step", "on the host", "busy", "idle", "idle before", work, "what is different")
     return table(head, rows, text=("what is different",))
 
 
-def _row(step: StepRow) -> tuple[str, ...]:
+def _row(run: Run, step: StepRow) -> tuple[str, ...]:
     different = ": ".join(filter(None, (step.kind, step.why)))
-    times = step.wall_ns, step.busy_ns, step.idle_ns, step.before_ns
-    return str(step.number), *map(_ms, times), f"{step.kernels:,}", different
+    idle, before = _idle(run, step.idle_ns, step.kernels), _idle(run, step.before_ns, 1)
+    return str(step.number), _ms(step.wall_ns), _ms(step.busy_ns), idle, before, f"{step.kernels:,}", different
+
+
+def _idle(run: Run, ns: float, count: int) -> str:
+    """Idle time between `count` pieces of work, as far as a clock can tell."""
+    return _ms(ns) if ns >= LEAST_NS and is_gap(run, round(ns), count) else ""
 
 
 def _ms(ns: float) -> str:

@@ -9,8 +9,8 @@ from ...recorded import Advice, concerns
 from ...run import AttentionRow, CollectiveRow, Run
 from ...units import format_bandwidth, format_bytes
 from ..find.elementwise_chains import LOOSE
-from ..resolve.classify import ATTENTION
-from .words import Said, ms, suggest, times
+from ..resolve.classify import ATTENTION, BATCH_NORM
+from .words import Said, denoises, is_training, ms, suggest, times
 
 
 def on_device(run: Run, device: Device | None) -> Iterator[Advice]:
@@ -118,12 +118,22 @@ def _elementwise(run: Run, device: Device | None) -> Iterator[Advice]:
             f"{chains.kernels:,} {work} of elementwise work, norms and copies stand in {times(chains.count, 'chain')} "
             f"and take {ms(chains.time_ns)}; as one a chain they must still move {format_bytes(chains.bytes)}"
             + (f"; the longest operator among them is {chains.longest}" if chains.longest else ""),
-            "torch.compile, or fused kernels for norm + modulation, gate + residual and rotary embedding; avoid "
-            "permute().contiguous() between layers",
+            _fused_how(run),
             f"{ms(chains.time_ns)}{moved} = {ms(chains.time_ns - still)}",
         ),
         chains.time_ns - still,
     )
+
+
+def _fused_how(run: Run) -> str:
+    """How passes over tensors are fused in a run of its kind."""
+    kinds = {row.name for row in run.classes}
+    if BATCH_NORM in kinds:
+        folded = "" if is_training(run) else ", batch norms folded into their convolutions"
+        return f"torch.compile{folded}; channels_last, so that no layout changes between layers"
+    of_dit = "norm + modulation, gate + residual and rotary embedding"
+    what = of_dit if denoises(run) else "norms, residuals and activations"
+    return f"torch.compile, or fused kernels for {what}; avoid permute().contiguous() between layers"
 
 
 TRANSPOSES = ("batched_transpose", "nchwToNhwc", "nhwcToNchw")

@@ -15,8 +15,8 @@ def launches(run: Run, device: Device | None) -> Iterator[Advice]:
     """The device waits because the host has not launched the next kernel yet."""
     s, launch = run.summary, run.launch
     whole = run.idle.get("host_launch", 0)
-    others = once_ns(run) + sum(row.time_ns for row in long_rows(run))
-    late = whole - others
+    once, long = once_ns(run), sum(row.time_ns for row in long_rows(run))
+    late = whole - once - long
     if late > 0:
         replayed = (
             f"; {launch.graph_kernels:,} of the {s.kernels:,} ran in {times(launch.graph_launches, 'graph replay')}"
@@ -24,7 +24,7 @@ def launches(run: Run, device: Device | None) -> Iterator[Advice]:
             else ""
         )
         worst = max(run.stages, key=lambda stage: stage.idle_ns, default=None) if len(run.stages) > 1 else None
-        where = f" (of all idle time {ms(worst.idle_ns)} ended with work of {worst.name})" if worst else ""
+        where = f" (of all idle time, {ms(worst.idle_ns)} came before work of {worst.name})" if worst else ""
         yield suggest(
             "host.launches",
             concerns.Idle("host_launch"),
@@ -35,14 +35,18 @@ def launches(run: Run, device: Device | None) -> Iterator[Advice]:
                 f"replay {repeated(run)} as a {graph_of(device)} (torch.compile mode='reduce-overhead', or "
                 "torch.cuda.graph around static shapes); fuse small kernels with torch.compile; take Python work out "
                 "of the loop" + ("" if run.measured.median_ns else "; the profiler slows the host: time it without"),
-                f"{ms(whole)} of host_launch less {ms(others)} in what happens only once (first launches, graph "
-                "capture, compilation) and in functions that fill a gap by 1 ms and more"
-                if others
-                else "",
+                _less(whole, once, long),
             ),
             late,
             HOST,
         )
+
+
+def _less(whole: int, once: int, long: int) -> str:
+    """How launch overhead follows from what the host did until its launches; empty where that is all of it."""
+    less = {"that happen only once": once, "in functions that fill a gap by 1 ms and more": long}
+    parts = [f"{ms(ns)} {what}" for what, ns in less.items() if ns]
+    return f"{ms(whole)} of host_launch less {' and '.join(parts)}" if parts else ""
 
 
 def waits(run: Run) -> Iterator[Advice]:

@@ -109,7 +109,8 @@ def _eight_bits(run: Run, device: Device, half: str) -> Iterator[Advice]:
             f"peak of {half} and half the bytes",
             "torchao.float8 or Transformer Engine for the large linears; compare the loss"
             if is_training(run)
-            else "fp8 or int8 weights and activations for the large linears (torchao, torch._scaled_mm); check outputs",
+            else f"{eight} weights and activations for the large linears (torchao"
+            f"{', torch._scaled_mm' if eight == 'fp8' else ''}); check outputs",
             arithmetic(parts),
         ),
         sum(part.gain_ns for part in parts),

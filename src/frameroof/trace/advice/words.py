@@ -77,12 +77,17 @@ FEW_QUERIES = 8
 """Queries of a sequence, up to which it is decoded: one, or a few where tokens are drafted."""
 
 
+def denoises(run: Run) -> bool:
+    """Whether one of its stages is a denoiser."""
+    return any(_DENOISES.search(stage.name) for stage in run.stages)
+
+
 def repeated(run: Run) -> str:
     """What a run does again and again, in the words of its kind; of several stages the one that waits longest."""
     if is_training(run):
         return "a training step"
     waits = max(run.stages, key=lambda stage: stage.idle_ns, default=None)
-    if any(_DENOISES.search(stage.name) for stage in run.stages):
+    if denoises(run):
         elsewhere = waits and waits.idle_ns and waits.source and not _DENOISES.search(waits.name)
         return f"the {waits.name} stage" if waits and elsewhere else "a denoising step"
     language = any(_LANGUAGE.search(f"{stage.name} {stage.source}") for stage in run.stages)

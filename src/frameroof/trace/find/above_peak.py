@@ -60,7 +60,7 @@ def _above_bandwidth(moved: Sequence[OperatorRow], device: Device, on_cpu: bool)
     cached, faults = reasons.count("in the cache"), reasons.count("a fault of ours")
     name = f"operators above the memory bandwidth of {device.name}, by {{}} its cache holds; their rates are not shown"
     if cached:
-        yield ProblemRow(name.format("no more than"), cached, "the cache served them: allowed")
+        yield ProblemRow(name.format("no more than"), cached, "the cache served them, which is no fault")
     if faults:
         unknown = on_cpu or device.cache_bytes is None
         yield ProblemRow(

@@ -53,7 +53,9 @@ _PURPOSES: tuple[tuple[str, re.Pattern[str]], ...] = (
     )),
     ("launch", re.compile(r"Launch")),
     ("compilation", re.compile(
-        r"torch/_dynamo/(?:convert_frame|symbolic_convert|output_graph|variables/)|triton/compiler/|"
+        r"torch/_dynamo/(?:convert_frame|symbolic_convert|output_graph|variables/)|triton/compiler/code_gen|"
+        r"triton/compiler/compiler\.py\(\d+\): (?:compile|parse|make_ir)$|"
+        r"triton/backends/\w+/compiler\.py\(\d+\): make_|"
         r"torch/_inductor/(?:codegen/|graph|scheduler|lowering|ir\.|fx_passes/|select_algorithm|async_compile)"
     )),
 )  # fmt: skip
