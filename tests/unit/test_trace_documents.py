@@ -51,6 +51,8 @@ ODD = {
     "a mark of the byte order": ("\ufeff" + WHOLE, []),
     "lines": (LINES, ["the file is events one a line: it names no device, version or date"]),
     "a comma after the last event": (f'{{"traceEvents": [{LISTED},\n]}}', [NO_JSON]),
+    "a comma after every last": (f'{{"traceEvents": [{LISTED},\n],\n}}', [NO_JSON]),
+    "a comma after the list": (f'{{"traceEvents": [{LISTED}]\n, }}', []),
     "a comma after the last of a list": (f"[{LISTED},\n]", [BARELY, NO_JSON]),
     "a list without end": (f"[{LISTED},\n", [BARELY]),
     "a comma within": (behind('"correlation": 3}', '"correlation": 3,}'), [NO_JSON]),

@@ -16,7 +16,7 @@ LONGEST_CARRY = 2 << 20
 LONGEST_TAIL = 16 << 20
 """The most text behind the events that is kept."""
 _ESCAPED = re.compile(rb"\\.", re.S)
-_BEHIND = re.compile(rb'\s*(?:\}|,\s*"|[\[{]|\Z)')
+_BEHIND = re.compile(rb'\s*(?:\}|,\s*["}]|[\[{]|\Z)')
 
 
 class PieceReader:
