@@ -139,6 +139,16 @@ def test_fused_kernels(tmp_path, q, k, operator, concrete, want):
     assert call.fused
 
 
+def test_values_of_another_width_than_the_keys(tmp_path):
+    """Latent attention read out: q and k of 192, v and the output of 128."""
+    t = Made()
+    dims = [[1, 16, 512, 192], [1, 16, 512, 192], [1, 16, 512, 128]]
+    t.one("aten::_scaled_dot_product_cudnn_attention", 10_000, 9_000, "flash", dims, ["c10::BFloat16"] * 3)
+    (call,) = found(t, tmp_path)
+    assert call.flops == 2 * 16 * 512 * 512 * (192 + 128)
+    assert call.bytes == 2 * 16 * 512 * 2 * (192 + 128)
+
+
 def test_an_operator_inside_an_operator_is_one_attention(tmp_path):
     """The outer one fills a buffer by itself, the inner one holds the kernel."""
     t = Made()

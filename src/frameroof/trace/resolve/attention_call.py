@@ -87,7 +87,8 @@ class AttentionCall:
         times = self.item * (2 if self.backward else 1)
         if self.packed is None:
             heads = self.heads, self.kv_heads or self.heads
-            return times * int(attention_elements(self.batch, heads, self.query_len, self.key_len, self.head_dim))
+            both = self.head_dim + (self.value_dim or self.head_dim)
+            return times * int(attention_elements(self.batch, heads, self.query_len, self.key_len, both)) // 2
         if self.packed.keys is None or not self.kv_heads:
             return None
         values = self.value_dim or self.head_dim

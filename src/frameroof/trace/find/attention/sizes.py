@@ -94,8 +94,14 @@ def measure(operator: str, inputs: Inputs, step: Step | None = None) -> Sizes | 
         return Sizes(q[0], 1, 1, q[1], k[1], q[2], item, causal, align)
     if len(q) == 4 and len(k) == 4:
         n, h = (1, 2) if known.layout == "BNHD" else (2, 1)
-        return Sizes(q[0], q[h], k[h], q[n], k[n], q[3], item, causal, align)
+        return Sizes(q[0], q[h], k[h], q[n], k[n], q[3], item, causal, align, None, _value_dim(k, tensors[first + 2 :]))
     return None
+
+
+def _value_dim(k: Dims, behind: list[Dims]) -> int:
+    """Head dimension of the values, which follow the keys, where it is another one; otherwise 0."""
+    values = behind[0] if behind else k
+    return values[3] if values[:3] == k[:3] and values[3:] != k[3:] else 0
 
 
 def _packed(found: PackedSizes | None, item: int) -> Sizes | None:
