@@ -226,6 +226,18 @@ def test_a_blocking_copy_is_named(tmp_path):
     assert times(run)["weights.py(3): load", "cudaMemcpyAsync"] == 463 * MS
 
 
+@pytest.mark.parametrize("call", ["cuMemcpyDtoH_v2", "hipMemcpyWithStream", "cudaMemcpy"])
+@pytest.mark.parametrize("begins", [1, 461])
+def test_a_blocking_copy_to_the_host_is_a_copy_wherever_its_transfer_lies(tmp_path, call, begins):
+    """The device has nothing else to do in these 463 ms: for nothing of it the host waits."""
+    t = gap_of(Made(), 500 * MS)
+    t.call(2 * MS, 463 * MS, 9, call)
+    t.kernel((2 + begins) * MS, 1 * MS, 9, "Memcpy DtoH (Device -> Pageable)", cat="gpu_memcpy", bytes=4)
+    run = t.run(tmp_path)
+    assert (run.idle["copy"], run.idle.get("synchronization", 0)) == (462 * MS, 0)
+    assert not [a for a in run.advice if a.id == "host.wait"]
+
+
 def test_a_blocking_copy_that_holds_up_launched_work(tmp_path):
     """The kernel was launched 20 us into the gap and starts when the copy behind it returns after 463 ms."""
     t = Made()

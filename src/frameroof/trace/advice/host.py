@@ -76,7 +76,7 @@ def waits(run: Run) -> Iterator[Advice]:
             "host.copies",
             concerns.Idle("copy"),
             Said(
-                "Copy inputs without waiting",
+                "Copy without holding the host",
                 f"the device stood idle for {ms(copied)} while the host staged a copy",
                 "pin the host memory and copy with non_blocking=True, or move the copy out of the loop",
             ),

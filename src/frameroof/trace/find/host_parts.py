@@ -174,6 +174,9 @@ class _Causes:
             here, row = told[around >= 0], events.row[around[around >= 0]]
             if number == _WAIT:  # for nothing, where no device worked since the call began
                 real = overlap(host.start[row], pieces.start[here], *self.busy) > 0
+                real &= ~self.copy[row] | (
+                    pieces.length[here] < LONG_NS
+                )  # so long after the copy: the driver's staging
             else:  # the latency of a launch is not the copy's
                 real = pieces.start[here] < host.end[row]
             cause[here[real]], call[here[real]] = number, row[real]
