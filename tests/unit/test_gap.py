@@ -213,6 +213,16 @@ def test_an_operation_of_the_workload_is_named(tmp_path, layer):
         find_gap(run, device("H100"), layer, {"batch": 0})
 
 
+def test_little_that_matches_is_told_from_little_that_was_recorded(tmp_path, layer, capsys):
+    """5 of 20 us match; of the other 15 either the sizes were recorded, and are another model's, or they were not."""
+    for shape, words in (({"dims": [[6, 50], [50, 7]], "types": [BF16] * 2}, "is it this model"), ({}, "most of the")):
+        t = Made(**H100)
+        t.one("aten::addmm", 10_000, 5_000, dims=[[96], [6, 64], [64, 96]], types=[BF16] * 3)
+        t.one("aten::mm", 30_000, 15_000, **shape)
+        print_gap(find_gap(t.run(tmp_path), device("H100"), layer, {"batch": 3}))
+        assert words in " ".join(capsys.readouterr().out.split())
+
+
 def test_other_sizes_than_the_workload_was_asked_for_are_said(tmp_path, layer, capsys):
     t = Made(**H100)
     t.one("aten::addmm", 10_000, 9_000, dims=[[96], [6, 64], [64, 96]], types=[BF16] * 3)

@@ -49,8 +49,10 @@ def remarks(gap: Gap) -> Iterator[tuple[str, str]]:
     """What is to be known besides the tables, and how each line is shown."""
     if gap.coverage_workload is not None:
         yield f"Matched with an operation of the workload: {gap.coverage_workload:.1%} of the time.", ""
-        if gap.coverage_workload < 0.5:
+        if gap.coverage_workload < 0.5 * gap.coverage_limit:
             yield "That is little: is it this model, at these sizes?", "yellow"
+        elif gap.coverage_workload < 0.5:
+            yield "That is most of the time whose sizes were recorded.", ""
         if gap.coverage_exact is not None and gap.coverage_exact < SAME_SIZES:
             yield _other_sizes(gap), "yellow"
         if gap.missing:

@@ -73,7 +73,8 @@ def by_step(work_table: WorkTable, stages: Sequence[Stage], asked: str) -> Cut:
         calls = find_steps(work_table, stages, least=2)
         more = calls.steps if calls is not None and calls.named_by != steps.named_by else []
         others = f"; there are also {quoted(more[0].name)} to {quoted(more[-1].name)}, for --between" if more else ""
-        raise ValueError(f"no step {asked.strip()}: the steps of the trace are {there} ({steps.named_by}){others}")
+        said = f"the steps of the trace are {there}" if len(numbers) > 1 else f"the only step of the trace is {there}"
+        raise ValueError(f"no step {asked.strip()}: {said} ({steps.named_by}){others}")
     return _cut(work_table, f"--step {asked.strip()}", replace(steps.chosen(chosen), steps=[_stretch(chosen)]))
 
 
