@@ -394,3 +394,23 @@ def test_what_lies_inside_a_graph_capture_is_told_as_one_and_is_no_launch_overhe
     assert [a.title for a in run.advice if a.id == "host.work"] == [
         "Keep the device busy during torchinductor/cabcde….py(9): call"
     ]
+
+
+@pytest.mark.parametrize(
+    ("root", "what"),
+    [
+        ("torch/_dynamo/convert_frame.py(700): _compile", "compilation"),
+        ("compile_fx_inner (dynamo_timed)", "compilation"),
+        ("triton/compiler/compiler.py(226): compile", "compilation"),
+        ("triton/compiler/compiler.py(400): launch_metadata", ""),
+    ],
+)
+def test_whatever_compiling_calls_is_compilation(tmp_path, root, what):
+    t = gap_of(Made(), 30 * MS)
+    t.frame("run.py(1): main", 0, 31 * MS)
+    t.frame(root, 1 * MS, 20 * MS)
+    t.frame("sympy/core/expr.py(12): expand", 2 * MS, 15 * MS)
+    run = t.run(tmp_path)
+    row = next(r for r in run.host_functions if "sympy" in r.function)
+    assert (row.time_ns, row.what) == (15 * MS, what)
+    assert (run.first_lines.change.startswith("Warm up before recording: kernels are compiled")) == bool(what)

@@ -12,6 +12,7 @@ from collections import defaultdict
 import numpy as np
 
 from ...run import HostFunctionRow
+from ..intervals import merged
 from ..read.columns import Array, Problem, Trace, kinds
 from ..read.events import Kind
 from ..resolve.graph_capture import captures
@@ -59,6 +60,13 @@ _PURPOSES: tuple[tuple[str, re.Pattern[str]], ...] = (
         r"torch/_inductor/(?:codegen/|graph|scheduler|lowering|ir\.|fx_passes/|select_algorithm|async_compile)"
     )),
 )  # fmt: skip
+_COMPILES = re.compile(
+    r"torch/_dynamo/convert_frame\.py\(\d+\): _compile|\(dynamo_timed\)$|triton/compiler/compiler\.py\(\d+\): compile$|"
+    r"torch/_inductor/runtime/triton_heuristics\.py\(\d+\): (?:benchmark_all|autotune_to_one|_?precompile)|"
+    r"triton/runtime/autotuner\.py\(\d+\): _?bench|torch/utils/cpp_extension\.py\(\d+\): (?:load|_jit_compile)|"
+    r"flashinfer/jit/core\.py\(\d+\): build"
+)
+"""Frames and ranges that compile: whatever they call does, too. What they made runs outside of them."""
 FIRST_LAUNCH = 10
 """A first launch of a kernel that takes so many times as long as launches do at the median loaded something, ..."""
 FIRST_LAUNCH_NS = 100_000
@@ -67,7 +75,7 @@ WARM_UP_NS = 1_000_000
 """Idle time in first launches from which on the report says that warming up was recorded."""
 
 
-ONCE = ("", "first launch", "graph capture")
+ONCE = ("", "first launch", "graph capture", "compilation")
 """What happens once, as far as it is told by more than a name."""
 
 Key = tuple[str, str, str, str, str]
@@ -132,16 +140,29 @@ def _say_warm_up(trace: Trace, launches: list[tuple[int, int]]) -> None:
 
 def _once(work_table: WorkTable) -> Array:
     """For each host row its place in `ONCE`."""
-    host = work_table.trace.host
+    trace, host = work_table.trace, work_table.trace.host
     once = _first_launches(work_table).astype(np.int64)
-    spans = captures(work_table.trace)
-    for thread in {int(host.thread[begin]) for begin, _ in spans}:
-        mine = [(b, e) for b, e in spans if host.thread[b] == thread]
-        begin, end = host.start[[b for b, _ in mine]], host.end[[e for _, e in mine]]
-        rows = np.flatnonzero((host.thread == thread) & (host.start >= begin[0]))
-        last = np.searchsorted(begin, host.start[rows], side="right") - 1
-        once[rows[host.end[rows] <= end[last]]] = ONCE.index("graph capture")
+    compiles = np.array([bool(_COMPILES.search(name)) for name in trace.names], dtype=bool)
+    roots = np.flatnonzero(compiles[host.name] & (host.kind != int(Kind.RUNTIME)))
+    captured = np.array(captures(trace), dtype=np.int64).reshape(-1, 2)
+    for what, spans in (("compilation", np.column_stack([roots, roots])), ("graph capture", captured)):
+        inside = _inside(trace, spans)
+        once[inside[once[inside] == 0]] = ONCE.index(what)
     return once
+
+
+def _inside(trace: Trace, spans: Array) -> Array:
+    """Host rows that lie between the start of one row and the end of another of their thread, for pairs of rows."""
+    host = trace.host
+    thread = host.thread[spans[:, 0]]
+    found = [np.zeros(0, dtype=np.int64)]
+    for number in np.flatnonzero(np.bincount(thread)).tolist():
+        mine = spans[thread == number]
+        start, end = merged(host.start[mine[:, 0]], host.end[mine[:, 1]])
+        rows = np.flatnonzero((host.thread == number) & (host.start >= start[0]))
+        last = np.searchsorted(start, host.start[rows], side="right") - 1
+        found.append(rows[host.end[rows] <= end[last]])
+    return np.concatenate(found)
 
 
 def _first_launches(work_table: WorkTable) -> Array:
