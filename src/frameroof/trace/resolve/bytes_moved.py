@@ -17,7 +17,7 @@ from .results import Rule
 from .written_only import written_only
 
 _NOTHING = re.compile(
-    rf"^({NO_WORK}|to|contiguous|type_as|real|imag|view_as_\w+|adjoint|mH|ravel|unfold|is_\w+|_has_\w+|size|stride|"
+    rf"^({NO_WORK}|to|contiguous|type_as|real|imag|view_as_(real|complex)|adjoint|mH|ravel|unfold|is_\w+|_has_\w+|size|stride|"
     r"_assert_\w+|_coalesced|_(in|)dices|unsafe_chunk|hsplit|vsplit|dsplit|tensor_split|detach|requires_grad)_?$"
 )
 """Operators that touch no element, or leave it to others inside them."""
@@ -64,7 +64,7 @@ _RESULTS: dict[str, Rule] = {
         "_batch_norm_with_update_functional batch_norm_elemt "
         "instance_norm flip roll rot90 tril triu clone cumprod logcumsumexp _logcumsumexp renorm bernoulli copy "
         "permute_copy view_copy t_copy transpose_copy alias_copy detach_copy squeeze_copy unsqueeze_copy "
-        "split_with_sizes_copy split_copy unbind_copy _softmax_backward_data _log_softmax_backward_data pixel_shuffle "
+        "_softmax_backward_data _log_softmax_backward_data pixel_shuffle "
         "pixel_unshuffle channel_shuffle native_channel_shuffle _fft_c2c _pin_memory pin_memory _weight_norm_interface "
         "log_sigmoid_backward glu_jvp _conj_copy alpha_dropout dropout feature_dropout",
     ),
@@ -146,6 +146,8 @@ _NOT_READ: dict[str, tuple[int, ...]] = {
     ),
 }
 """Inputs that are overwritten, or asked for their sizes alone."""
+_PARTS = ("split_with_sizes_copy", "split_copy", "unbind_copy")
+"""What copies all of a tensor to several, new or given as a list."""
 _MADE = frozenset("arange linspace logspace eye range randperm rand randn randint zeros ones full".split())
 """What makes a tensor of numbers: known where it is given the tensor."""
 _UPDATES = ("_fused_adam_", "_fused_adamw_", "_fused_sgd_", "_fused_adagrad_")
@@ -173,6 +175,8 @@ def _moved(name: str, inputs: Inputs) -> int:
         return gathered.RULES[plain](inputs)
     if name in _UPDATES:
         return _step(name, inputs)
+    if name in _PARTS:
+        return inputs.read(0) + inputs.size(0)
     outs = written_only(name, inputs)
     skipped = {*outs, *_NOT_READ.get(name, ())}
     read = sum(inputs.read(i) for i in range(len(inputs)) if i not in skipped)

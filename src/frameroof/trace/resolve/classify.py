@@ -36,9 +36,9 @@ __all__ = [
 ]  # fmt: skip
 
 NO_WORK = (
-    r"_?empty\w*|new_empty\w*|resize_?|set_|_?(unsafe_)?view\w*|as_strided_?|_?reshape\w*|t|transpose_?|permute|expand(_as)?|"
+    r"(?!\w+_copy_?$)(?:_?empty\w*|new_empty\w*|resize_?|set_|_?(unsafe_)?view\w*|as_strided_?|_?reshape\w*|t|transpose_?|permute|expand(_as)?|"
     r"(un)?squeeze_?|flatten|unflatten|select|slice|narrow|(tensor_)?split\w*|_?unsafe_split\w*|chunk|unbind|detach_?|alias|"
-    r"lift_fresh|resolve_(conj|neg)|result_type|record_stream|broadcast_(to|tensors)|movedim|swapaxes|diagonal|numpy_T|mT"
+    r"lift_fresh|resolve_(conj|neg)|result_type|record_stream|broadcast_(to|tensors)|movedim|swapaxes|diagonal|numpy_T|mT)"
 )
 """Operators that make or view a tensor and touch none of its elements: on the processor they take time all the same."""
 
@@ -85,9 +85,9 @@ _OPERATORS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         COPY,
         re.compile(
-            r"(^|::)(copy_|_to_copy|to|contiguous|clone|cat|stack|index(_select|_put_?)?|gather|scatter\w*|repeat\w*|roll|"
-            r"permute_copy|constant_pad_nd|pad|_?(reflection|replication|circular)_pad\w*|_pad_circular|pin_memory|fill_|"
-            r"zero_|zeros|ones|full|narrow_copy|_foreach_copy_|slice_scatter|select_scatter|unfold\w*|im2col|col2im|"
+            r"(^|::)(copy_|\w+_copy|to|contiguous|clone|cat|stack|index(_select|_put_?|_copy_?)?|gather|scatter\w*|repeat\w*|roll|"
+            r"constant_pad_nd|pad|_?(reflection|replication|circular)_pad\w*|_pad_circular|pin_memory|fill_|"
+            r"zero_|zeros|ones|full|_foreach_copy_|slice_scatter|select_scatter|unfold\w*|im2col|col2im|"
             r"pixel_(un)?shuffle|item|_local_scalar_dense)$"
         ),
     ),

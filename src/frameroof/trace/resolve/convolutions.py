@@ -45,6 +45,8 @@ CONVOLUTIONS = {
     "mkldnn_convolution": _At(4, 3, 5),
     "_conv_depthwise2d": _At(4, 5, 6),
     "conv_depthwise3d": _At(4, 5, 6),
+    "thnn_conv2d": _At(4, 5),
+    "slow_conv3d": _At(4, 5),
     "_slow_conv2d_forward": _At(4, 5),
     "slow_conv3d_forward": _At(4, 5),
     "slow_conv_dilated2d": _At(4, 5, 6),

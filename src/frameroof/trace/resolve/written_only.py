@@ -85,7 +85,7 @@ OVERLOADS = {
     "ttt---o": "_addmm_activation addmm baddbmm",
     "t---oo": "sort std_mean var_mean",
     "tt-?---o": "_conv_depthwise2d conv_depthwise3d slow_conv_dilated2d slow_conv_dilated3d",
-    "tt-?--o": "_slow_conv2d_forward slow_conv3d_forward",
+    "tt-?--o": "_slow_conv2d_forward slow_conv3d slow_conv3d_forward thnn_conv2d",
     "tt?------o": "convolution convolution_overrideable miopen_convolution miopen_depthwise_convolution",
     "-t--o": "logspace",
     "-t-o": "linspace",
