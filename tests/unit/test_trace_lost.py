@@ -237,6 +237,28 @@ def test_ranges_that_overlap_at_their_ends_do_not_nest(tmp_path, overlap, write)
     assert run.problems == []
 
 
+@pytest.mark.parametrize("early", [1, 500, BLEED_NS])
+@pytest.mark.parametrize("write", ["note", "module"])
+def test_a_child_that_begins_before_its_parent_by_the_clock_is_inside(tmp_path, early, write):
+    """With a child of its own; the third launch is in the parent alone."""
+    t = Made(**H100)
+    names = ("stage::outer", "middle", "inner") if write == "note" else ("Outer_0", "Middle_0", "Inner_0")
+    for name, start, length in zip(
+        names, (10_000, 10_000 - early, 10_000 - early), (90_000, 50_000, 30_000), strict=True
+    ):
+        getattr(t, write)(name, start, length)
+    for at, corr in ((20_000, 1), (45_000, 2), (70_000, 3)):
+        t.call(at, 2_000, corr)
+        t.kernel(at + 5_000, 10_000, corr)
+    run = t.run(tmp_path)
+    assert run.problems == []
+    if write == "note":
+        assert [(s.name, s.time_ns) for s in run.stages] == [("outer", 30_000)]
+    else:
+        rows = {m.name: m.time_ns for m in run.modules}
+        assert rows == {"Outer_0": 30_000, "Outer_0/Middle_0": 20_000, "Outer_0/Middle_0/Inner_0": 10_000}
+
+
 @pytest.mark.parametrize(("beyond", "said"), [(1, 0), (BLEED_NS, 0), (30_000, 1)])
 def test_a_child_that_outlives_its_parent_is_closed_with_it(tmp_path, beyond, said):
     """It is inside; the launch 20 us after the parent's end belongs to neither."""

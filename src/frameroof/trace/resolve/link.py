@@ -93,7 +93,8 @@ def _parents(thread: Array, start: Array, end: Array, encloses: Array) -> tuple[
     """For rows in the order of `Host`, the innermost that encloses each, -1 for none: a stack for every thread.
 
     Of two ranges that cross, the later one is inside the earlier one if most of it is, and is closed with it; else it
-    comes after. Returns by how much (ns) ranges cross, too.
+    comes after. One that begins a little before the range around it is inside all the same. Returns by how much (ns)
+    ranges cross, too.
     """
     found: list[int] = []
     crossed: list[int] = []
@@ -116,15 +117,22 @@ def _parents(thread: Array, start: Array, end: Array, encloses: Array) -> tuple[
                 open_rows.append(row)
                 open_ends.append(until)
                 continue
-            place = len(open_ends)
+            place, inner = len(open_ends), -1
             while until > open_ends[place - 1]:  # they cross
                 around = open_ends[place - 1]
+                early = at - starts[open_rows[place - 1]]
+                if early <= BLEED_NS < around - at:  # it is what is around, and began a little late
+                    place -= 1
+                    inner = open_rows[place]
+                    continue
                 crossed.append(min(around - at, until - around))
                 if around - at >= until - around:  # most of it is inside: it is closed with what is around it
                     until = around if until - around > BLEED_NS else until
                     break
                 place -= 1  # it is what comes after
             found.append(open_rows[place - 1])
+            if inner >= 0:
+                found[inner] = row
             open_rows.insert(place, row)
             open_ends.insert(place, until)
     return np.array(found, dtype=np.int64), crossed
@@ -209,14 +217,17 @@ def module_paths(trace: Trace, links: Links) -> dict[int, str]:
     joined by "/", outermost first, as far as the file holds them."""
     host = trace.host
     paths: dict[int, str] = {}
-    for row in np.flatnonzero(host.kind == int(Kind.MODULE)).tolist():  # parents stand before children
-        name = trace.names[host.name[row]]
-        if (path := path_of(name)) is not None:
-            paths[row] = path
-            continue
-        above = int(links.parent[row])
-        while above >= 0 and above not in paths:
+    module = host.kind == int(Kind.MODULE)
+    for row in np.flatnonzero(module).tolist():
+        above, inside = row, []
+        while above >= 0 and above not in paths:  # mostly known: parents stand before children but for some nanoseconds
+            if module[above]:
+                inside.append(above)
             above = int(links.parent[above])
-        own = module_of(name)
-        paths[row] = f"{paths[above]}/{own}" if above >= 0 else own
+        for each in reversed(inside):
+            name = trace.names[host.name[each]]
+            path = path_of(name)
+            own = module_of(name)
+            paths[each] = path if path is not None else f"{paths[above]}/{own}" if above >= 0 else own
+            above = each
     return paths
