@@ -414,3 +414,16 @@ def test_whatever_compiling_calls_is_compilation(tmp_path, root, what):
     row = next(r for r in run.host_functions if "sympy" in r.function)
     assert (row.time_ns, row.what) == (15 * MS, what)
     assert (run.first_lines.change.startswith("Warm up before recording: kernels are compiled")) == bool(what)
+
+
+@pytest.mark.parametrize("own", ["overhead", "frame"])
+def test_a_device_that_waited_for_the_profiler_is_said_first(tmp_path, own):
+    t = gap_of(Made(), 30 * MS)
+    if own == "overhead":
+        t.overhead(1 * MS, 20 * MS)
+    else:
+        t.frame("torch/profiler/profiler.py(700): step", 1 * MS, 20 * MS)
+    run = t.run(tmp_path)
+    assert run.idle["profiler"] == 20 * MS
+    assert run.first_lines.why.startswith("idle for 20.00 ms because the profiler was busy with itself")
+    assert run.first_lines.change.startswith("Record with less profiling: the profiler held the host: at most 20.00 ms")

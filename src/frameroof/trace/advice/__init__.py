@@ -20,7 +20,7 @@ from ...run import Run
 from .decoder import tiles
 from .device import on_device
 from .first_lines import first_lines
-from .host import launches, waits
+from .host import launches, profiling, waits
 from .host_work import host_work
 from .precision import precision
 from .slow_kernels import slow_kernels
@@ -48,7 +48,7 @@ def advise(run: Run, device: Device | None) -> list[Advice]:
         return _worth(work, whole, Cap(whole, ""))
     rest, idle = _beyond_host(run, whole), _idle_of(run, whole)
     found = [
-        *_worth([*launches(run, device), *host_work(run)], whole, idle),
+        *_worth([*launches(run, device), *host_work(run), *profiling(run)], whole, idle),
         *_worth(waits(run), whole, min(rest, idle)),
         *_worth(work, whole, rest),
     ]

@@ -49,6 +49,25 @@ def _less(whole: int, once: int, long: int) -> str:
     return f"{ms(whole)} of host_launch less {' and '.join(parts)}" if parts else ""
 
 
+def profiling(run: Run) -> Iterator[Advice]:
+    """The device waits because the profiler holds the host: no fault of the run; nothing where it was timed without."""
+    own = run.idle.get("profiler", 0)
+    if own and not run.measured.median_ns:
+        yield suggest(
+            "host.profiler",
+            concerns.Idle("profiler"),
+            Said(
+                "Record with less profiling: the profiler held the host",
+                f"the device stood idle for {ms(own)} of {ms(run.summary.span_ns)} while the profiler worked, "
+                "and would not without it",
+                "record fewer steps, after a warm-up of the profiler's schedule, without with_stack and profile_memory "
+                "where they are not needed; read times of the whole run without the profiler",
+            ),
+            own,
+            HOST,
+        )
+
+
 def waits(run: Run) -> Iterator[Advice]:
     """What the host need not wait for; its own work stays, so the run cannot fall below that."""
     places: dict[tuple[str, str], list[SyncRow]] = {}

@@ -19,9 +19,9 @@ IDLE_CAUSES = {
     "synchronization": "the host had waited for the device",
     "copy": "the host was busy with a copy",
     "dependency": "the launch had returned, and the work waited in the device's queue",
-    "graph": "between kernels of a graph replay",
-    "profiler": "overhead of the profiler",
-    "unknown": "the launch is not in the trace",
+    "graph": "nothing ran between two kernels of a graph replay",
+    "profiler": "the profiler was busy with itself",
+    "unknown": "of what is not known: the launch is not in the trace",
 }
 """What each cause of idle time means (`find.idle`)."""
 
