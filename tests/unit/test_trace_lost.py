@@ -192,6 +192,19 @@ def test_branches_of_a_graph_may_overlap_on_one_stream(tmp_path):
     assert (t.run(tmp_path).summary.kernel_ns, t.run(tmp_path).problems) == (153_000, [])
 
 
+@pytest.mark.parametrize("every", [4, 7])
+def test_false_durations_may_be_many_where_their_equals_took_less(tmp_path, every):
+    """Of 40 equal products, one every 25 us for 9 us each, every fourth or seventh claims 80 us."""
+    t = Made(**H100)
+    for i in range(40):
+        t.op("aten::mm", BASE + 25_000 * i, 8_000, MM)
+        t.call(BASE + 25_000 * i + 500, 4_000, 1 + i)
+        t.kernel(BASE + 25_000 * i + 9_000, 80_000 if i % every == 1 else 9_000, 1 + i)
+    run = t.run(tmp_path)
+    assert run.summary.busy_ns == 40 * 9_000
+    assert [p.count for p in run.problems] == [len(range(1, 40, every))]
+
+
 def test_a_stream_that_is_not_in_order_is_left_alone(tmp_path):
     """Twenty pairs that overlap by 30 us are no twenty false durations."""
     t = Made()

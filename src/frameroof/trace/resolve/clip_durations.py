@@ -56,7 +56,7 @@ def clip_absurd(trace: Trace, launch: Array, arguments: Array) -> Array:
     if not len(end):
         return end
     order = _in_order(trace)
-    over = _by_successor(trace, order, launch)
+    over = _by_successor(trace, order, launch, arguments)
     beside = over < end
     over = np.minimum(over, _by_wait(trace, launch, over))
     over = np.minimum(over, _by_recording(trace, over))
@@ -98,8 +98,11 @@ def _in_order(trace: Trace) -> _Order:
     return _Order(rows, np.cumsum(fresh) - 1, np.append(fresh[1:], True))
 
 
-def _by_successor(trace: Trace, order: _Order, launch: Array) -> Array:
-    """The start of the next work of a row's stream where work of that stream was over before the row claims to be."""
+def _by_successor(trace: Trace, order: _Order, launch: Array, arguments: Array) -> Array:
+    """The start of the next work of a row's stream where work of that stream was over before the row claims to be.
+
+    Many such rows are no errors but those of a stream that is not in order, unless most of their equals took less.
+    """
     work, rows = trace.work, order.rows
     start, end = work.start[rows], work.end[rows]
     first_over = _first_end_behind(order, end)
@@ -113,9 +116,19 @@ def _by_successor(trace: Trace, order: _Order, launch: Array) -> Array:
     of_graph = _shares_launch(trace, launch)[rows]
     size = np.bincount(order.stream)
     few = np.bincount(order.stream[proof & ~gross], minlength=len(size)) <= np.maximum(SEEN, FEW * size)
-    false = proof & (gross | (few[order.stream] & ~of_graph))
+    odd = _unlike_equals(_equals(work.name, arguments)[rows], end - start, proof) & (arguments[rows] >= 0)
+    false = proof & (gross | ((few[order.stream] | odd) & ~of_graph))
     out[rows[false]] = follows[false]
     return out
+
+
+def _unlike_equals(group: Array, length: Array, proof: Array) -> Array:
+    """Rows that claim far more time than those of their group that overlap nothing, if these are most of it."""
+    _, number = np.unique(group, return_inverse=True)
+    mostly = 2 * np.bincount(number, weights=proof) <= np.bincount(number)
+    longest = _longest(group, length, proof)
+    unlike: Array = mostly[number] & (longest > 0) & (length > EQUAL_FACTOR * longest)
+    return unlike
 
 
 def _first_end_behind(order: _Order, end: Array) -> Array:
