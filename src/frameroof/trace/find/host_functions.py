@@ -60,13 +60,20 @@ _PURPOSES: tuple[tuple[str, re.Pattern[str]], ...] = (
         r"torch/_inductor/(?:codegen/|graph|scheduler|lowering|ir\.|fx_passes/|select_algorithm|async_compile)"
     )),
 )  # fmt: skip
-_COMPILES = re.compile(
-    r"torch/_dynamo/convert_frame\.py\(\d+\): _compile|\(dynamo_timed\)$|triton/compiler/compiler\.py\(\d+\): compile$|"
-    r"torch/_inductor/runtime/triton_heuristics\.py\(\d+\): (?:benchmark_all|autotune_to_one|_?precompile)|"
-    r"triton/runtime/autotuner\.py\(\d+\): _?bench|torch/utils/cpp_extension\.py\(\d+\): (?:load|_jit_compile)|"
-    r"flashinfer/jit/core\.py\(\d+\): build"
-)
-"""Frames and ranges that compile: whatever they call does, too. What they made runs outside of them."""
+_ROOTS = {
+    "graph capture": re.compile(
+        r"^CUDAGraph\w*\.record|torch/_inductor/cudagraph_trees\.py\(\d+\): _record$|"
+        r"model_runner\.py\(\d+\): _?capture_\w+$|(?:cuda|npu)_graph_runner\.py\(\d+\): capture\w*$"
+    ),
+    "compilation": re.compile(
+        r"torch/_dynamo/convert_frame\.py\(\d+\): _compile|\(dynamo_timed\)$|"
+        r"triton/compiler/compiler\.py\(\d+\): compile$|"
+        r"torch/_inductor/runtime/triton_heuristics\.py\(\d+\): (?:benchmark_all|autotune_to_one|_?precompile)|"
+        r"triton/runtime/autotuner\.py\(\d+\): _?bench|torch/utils/cpp_extension\.py\(\d+\): (?:load|_jit_compile)|"
+        r"flashinfer/jit/core\.py\(\d+\): build"
+    ),
+}
+"""Frames and ranges of what happens once: whatever they call does, too. What they made runs outside of them."""
 FIRST_LAUNCH = 10
 """A first launch of a kernel that takes so many times as long as launches do at the median loaded something, ..."""
 FIRST_LAUNCH_NS = 100_000
@@ -142,10 +149,12 @@ def _once(work_table: WorkTable) -> Array:
     """For each host row its place in `ONCE`."""
     trace, host = work_table.trace, work_table.trace.host
     once = _first_launches(work_table).astype(np.int64)
-    compiles = np.array([bool(_COMPILES.search(name)) for name in trace.names], dtype=bool)
-    roots = np.flatnonzero(compiles[host.name] & (host.kind != int(Kind.RUNTIME)))
-    captured = np.array(captures(trace), dtype=np.int64).reshape(-1, 2)
-    for what, spans in (("compilation", np.column_stack([roots, roots])), ("graph capture", captured)):
+    for what, pattern in _ROOTS.items():
+        named = np.array([bool(pattern.search(name)) for name in trace.names], dtype=bool)
+        roots = np.flatnonzero(named[host.name] & (host.kind != int(Kind.RUNTIME)))
+        spans = np.column_stack([roots, roots]).astype(np.int64)
+        if what == "graph capture":
+            spans = np.concatenate([spans, np.array(captures(trace), dtype=np.int64).reshape(-1, 2)])
         inside = _inside(trace, spans)
         once[inside[once[inside] == 0]] = ONCE.index(what)
     return once
