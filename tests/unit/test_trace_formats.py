@@ -84,6 +84,16 @@ REFUSED = {
     "nsys2json": (NSYS2JSON, "nsys2json"),
     "rocprof": (ROCPROF, "rocprof"),
     "Gaudi": ([*GAUDI, OPERATOR], "Gaudi"),
+    "ONNX Runtime": (
+        [bar("MatMul_kernel_time", 1, 2, 5.0, 3.0, cat="Node", args={"op_name": "MatMul"})],
+        "ONNX Runtime",
+    ),
+    "TensorFlow's timeline": (
+        [bar("MatMul", 1, 0, 1.0, 3.0, cat="Op", args={"op": "MatMul"})],
+        "TensorFlow's timeline",
+    ),
+    "a browser": ([bar("Layout", 1, 0, 1.0, 3.0, cat="blink,devtools.timeline")], "a browser"),
+    "nothing known": ([bar("a", 1, 0, 1.0, 3.0, cat="mine")], r"no event that frameroof knows, but 1 of .*'mine'"),
     "a category of some device": (UNKNOWN, r"1 events of the category 'npu_task' \(0.020 ms\)"),
 }
 

@@ -226,7 +226,7 @@ class ColumnBuilder:
         found = self.unread.as_known(self.flows)
         self.add(found, sys.maxsize)
         self.events -= len(paired) + len(found)
-        refuse_unread(path, self.unread, bool(self.work))
+        refuse_unread(path, self.unread, bool(self.work), bool(self.host))
         problems += self.unread.problems()
         problems += self.pairs.problems()
         problems += [Problem(what, count, action) for (what, action), count in self.lost.items()]

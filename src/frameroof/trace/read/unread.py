@@ -49,6 +49,14 @@ _FORMATS: tuple[tuple[str, re.Pattern[str], str], ...] = (
     ("AWS Neuron", re.compile(r"neuron(?:core|device)?", re.I), "record with torch.profiler"),
 )
 """(writer, what the names of its processes, threads and categories are like, what to do)."""
+_RECORD = "record with torch.profiler"
+_OF_HOST_ALONE = (
+    ("ONNX Runtime", re.compile(r"^category (?:Node|Session)$", re.M)),
+    ("TensorFlow's timeline", re.compile(r"^category Op$", re.M)),
+    ("VizTracer, which times the host alone", re.compile(r"^category (?:fee|FEE)$", re.M)),
+    ("a browser", re.compile(r"^category (?:blink|v8|cc|toplevel|devtools\.timeline|loading|navigation)\b", re.M)),
+)
+"""Writers whose categories mean something else in a file that holds others, too."""
 
 
 class Unread:
@@ -133,8 +141,9 @@ class Unread:
         return "\n".join([*pids, *names, *sorted(self.threads), *(self.labels.get(p, "") for p in pids), *categories])
 
 
-def refuse_unread(path: str, unread: Unread, work: bool) -> None:
-    """Raise `TraceError`, which names the format, where a device's events were not read and no other work was."""
+def refuse_unread(path: str, unread: Unread, work: bool, host: bool) -> None:
+    """Raise `TraceError`, which names the format, where a device's events were not read and no other work was, or
+    where nothing was read: `work` and `host` say whether any event of a device or of the host was."""
     categories = [category for category in unread.counts if category not in HARMLESS]
     if work or not categories:
         return
@@ -142,8 +151,16 @@ def refuse_unread(path: str, unread: Unread, work: bool) -> None:
     for writer, pattern, remedy in _FORMATS:
         if pattern.search(said):
             raise TraceError(f"{path} was written by {writer}, which frameroof does not read; {remedy}")
+    count, length = sum(unread.counts[c] for c in categories), sum(unread.lengths.values())
+    if not host and not (unread.of_device or _OF_DEVICE.search(said)):
+        for writer, pattern in _OF_HOST_ALONE:
+            if pattern.search(said):
+                raise TraceError(f"{path} was written by {writer}, which frameroof does not read; {_RECORD}")
+        raise TraceError(
+            f"{path} holds no event that frameroof knows, but {count} of {_listed(categories)} "
+            f"({length / 1e6:.3f} ms); {_RECORD}"
+        )
     if unread.of_device or _OF_DEVICE.search(said):
-        count, length = sum(unread.counts[c] for c in categories), sum(unread.lengths.values())
         raise TraceError(
             f"{path} holds no work of a device that frameroof knows, but {count} events of {_listed(categories)} "
             f"({length / 1e6:.3f} ms), which may be that; record with torch.profiler"
