@@ -63,6 +63,19 @@ def test_a_step_says_what_its_attention_computes(tmp_path, parts):
     assert f"{len(every)} sequences packed: {tokens:,} queries, {keys:,} keys" in row.size
 
 
+@pytest.mark.parametrize(
+    ("write", "known"),
+    [
+        (lambda note: note, True),
+        (lambda note: note.replace("execute_343_", "execute_"), True),
+        (lambda note: "execute_context_2(340)_generation_3(3)", False),
+        (lambda note: "execute_new_343_cached_0", False),
+    ],
+)
+def test_older_names_of_a_step_tell_where_they_hold_the_sums(tmp_path, write, known):
+    assert layer(343, tmp_path, write(vllm(PREFILL, DECODE))).coverage.attention == float(known)
+
+
 def test_the_track_of_a_packed_attention_says_its_lengths(tmp_path):
     t = Made(**H100)
     t.note(vllm(PREFILL, DECODE), 1_000, 100_000)

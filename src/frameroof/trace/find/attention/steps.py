@@ -23,7 +23,7 @@ from ...resolve.work_table import WorkTable
 LONGEST = 2**27
 """The most keys of one sequence that are believed."""
 _SUMS = r"\(sq(\d{1,18})sk(\d{1,18})sqsq(\d{1,18})sqsk(\d{1,18})\)"
-_VLLM = re.compile(rf"execute_\d+_context_(\d{{1,9}}){_SUMS}_generation_(\d{{1,9}}){_SUMS}")
+_VLLM = re.compile(rf"execute_(?:\d+_)?context_(\d{{1,9}}){_SUMS}_generation_(\d{{1,9}}){_SUMS}")
 _SGLANG = re.compile(r"step\[(EXTEND|DECODE|MIXED)\b([^\]]*)\]")
 _ATOM = re.compile(r"(prefill|decode)\[(.*)\]")
 _VALUE = re.compile(r"\b(\w+)=(\d{1,18})")
