@@ -7,6 +7,7 @@ from msgspec import structs
 from run_made import MS, attention, made
 
 from frameroof.hardware import device
+from frameroof.recorded import Measured
 from frameroof.run import GroupRow, Launch, ShapeRow, StageRow, SyncRow
 from frameroof.trace.advice import advise
 from frameroof.trace.advice.decoder import is_decoder, tiles
@@ -160,7 +161,7 @@ def test_a_limit_that_turns_from_compute_to_bandwidth_falls_less_than_either():
     row.bytes = 1.6e-3 * H100.bandwidth
     (found,) = precise(row).values()
     assert found.max_gain_s == pytest.approx(4e-3 * (1 - 0.8 / 2))
-    assert found.arithmetic.endswith("x (1 - 1/2.5) = 2.400 ms")
+    assert found.arithmetic == ("4.000 ms limited by the one before and by the other after x (1 - 1/2.5) = 2.400 ms")
 
 
 def test_products_of_fp32_that_ran_faster_than_fp32_have_the_peak_of_tf32():
@@ -177,6 +178,12 @@ def test_a_gain_that_the_host_caps_says_so():
     assert fused.cap == "the host itself needs 90.00 ms of 100.0 ms, which leaves 10.00 ms"
     (free,) = (a for a in advise(made(launch=launch(0)), None) if a.id == "device.fused-attention")
     assert (free.cap, free.max_gain_s) == ("", 20e-3)
+
+
+def test_what_the_host_leaves_shrinks_with_the_run_without_the_profiler():
+    """Of 100 ms the host leaves 10; without the profiler it is 80 ms, of which it leaves as large a share: 8."""
+    found = gains(made(launch=launch(90 * MS), measured=Measured(median_ns=80 * MS)))
+    assert found["device.fused-attention"] == 8 * MS
 
 
 def test_without_device_work_there_is_no_advice():

@@ -6,11 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
-from run_made import MS, made
+from run_made import MS, advised, made
 
+from frameroof.recorded import concerns
 from frameroof.report.analysis import print_run
-from frameroof.run import GroupRow, load_run, save_run
+from frameroof.run import GroupRow, HostFunctionRow, load_run, save_run
 from frameroof.trace.advice import conclude
+from frameroof.trace.advice.first_lines import first_lines
 from frameroof.trace.to_run import analyze
 
 REAL = Path(__file__).parents[3] / "shared/traces/real"
@@ -37,6 +39,27 @@ def test_idle_time_and_work_are_said_by_size():
 def test_communication_that_nothing_hides_is_a_reason():
     exposed = {"time_ns": 50 * MS, "overlapped_ns": 5 * MS, "exposed_ns": 45 * MS}
     assert lines(made(communication=exposed)).why.startswith("45.00 ms of communication ran while nothing else did")
+
+
+def test_what_is_short_beside_the_run_is_no_reason():
+    """10 ms of 100 are below 15 %."""
+    assert "idle" not in lines(made(idle={"host_launch": 10 * MS})).why
+
+
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [([20], "; 20.00 ms of it in prepare"), ([16, 10], "; most of it in prepare"), ([6, 5], "; much of it in prepare"),
+     ([8], "")],
+)  # fmt: skip
+def test_the_function_that_fills_idle_time_is_named_with_what_one_row_tells(times, said):
+    """Of 30 ms of waiting for launches; from 9 ms on it is named."""
+    rows = [HostFunctionRow("host_launch", "prepare", "annotation", str(t), "", t * MS, t / 40, 50) for t in times]
+    assert lines(made(host_functions=rows)).why.partition("or inside it")[2] == said
+
+
+def test_advice_that_saves_memory_alone_is_no_first_change():
+    run = made(advice=[advised("memory", concerns.Stage("denoise"), 0.0)])
+    assert first_lines(run).change == "nothing was found that could bring 2 % of the run"
 
 
 def test_of_the_host_alone_nothing_is_said_of_a_device():

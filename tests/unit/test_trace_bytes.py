@@ -29,6 +29,7 @@ OUT = [
     ("aten::clamp_min", [[10, 4], [], [10, 4]], [FLOAT, S, FLOAT], 2 * 160),
     ("aten::clamp_min", [[10, 4], [10, 4]], [FLOAT] * 2, 3 * 160),  # of two tensors: no result among them
     ("aten::mul", [[10, 4], [10, 4], [10, 4]], [BF16, FLOAT, BF16], 80 + 160 + 80),
+    ("aten::div", [[10], [10], []], [FLOAT, FLOAT, N], 3 * 40),  # the third is a way of rounding
     ("aten::add", [[10, 4], [10, 4], [], [10, 4]], [BF16, BF16, S, BF16], 3 * 80),
     ("aten::where", [[10], [10], [10]], [BOOL, FLOAT, FLOAT], 10 + 3 * 40),
     ("aten::where", [[10], [10], [10], [10]], [BOOL, FLOAT, FLOAT, FLOAT], 10 + 3 * 40),
@@ -49,6 +50,7 @@ TYPES = [
     ("aten::gt", [[10], []], [FLOAT, S], ["", "0"], 40 + 10),
     ("aten::eq", [[10], [10]], [LONG] * 2, [], 160 + 10),
     ("aten::logical_not", [[10]], [BOOL], [], 20),
+    ("aten::__and__", [[10], [10]], [BOOL] * 2, [], 30),
     ("aten::gt_", [[10], []], [FLOAT, S], ["", "0"], 80),  # in place it keeps its type
     ("aten::add", [[10], [10], []], [BF16, FLOAT, S], ["", "", "1"], 20 + 40 + 40),
     ("aten::add", [[10], [10], []], [BF16, "c10::Half", S], [], 20 + 20 + 40),
@@ -92,6 +94,9 @@ PARTS = [
     ("aten::index_copy_", [[100, 8], [], [5], [5, 8]], [FLOAT, S, LONG, FLOAT], ["", "0"], 2 * 160 + 40),
     ("aten::index_put_", [[100, 8], [], [5, 8], []], [FLOAT, N, FLOAT, S], ["", "", "", "False"], 2 * 160),
     ("aten::index_put_", [[100, 8], [], [], []], [FLOAT, N, FLOAT, S], ["", "", "", "False"], None),
+    ("aten::index_put_", [[100, 8], [], [5, 8], []], [FLOAT, N, FLOAT, S], ["", "", "", "True"], 3 * 160),
+    ("aten::index", [[100, 8], [[5], [5]]], [FLOAT, "TensorList"], [], 2 * 20 + 80),
+    ("aten::index", [[100, 8, 4], [[5], [5]]], [FLOAT, "TensorList"], [], None),  # of which dimensions?
     ("aten::index", [[100, 8], []], [FLOAT, N], [], None),  # the places were not recorded
     ("aten::nonzero", [[100]], [BOOL], [], None),
     ("aten::nll_loss_forward", [[8, 100], [8], [], [], []], [FLOAT, LONG, N, S, S], [], 8 * 4 + 64),
@@ -105,6 +110,11 @@ PARTS = [
     ),
     ("aten::_adaptive_avg_pool2d", [[1, 2, 8, 8], []], [FLOAT, "ScalarList"], ["", "[1, 1]"], 512 + 8),
     ("aten::_foreach_add_", [[[10], [6]], [[10], [6]], []], ["TensorList", "TensorList", S], [], 3 * 32),
+    ("aten::_foreach_norm", [[[10], [6]], [], []], ["TensorList", S, N], [], 32),  # lists have no recorded type: two bytes
+    (  # weights, gradients, two states; none for the largest, and the numbers of steps
+        "aten::_fused_adamw_", [*[[[10], [6]]] * 4, [], [[1], [1]], *[[]] * 5], [*["TensorList"] * 6, *[S] * 5], [],
+        2 * 3 * 32 + 32,
+    ),
     ("aten::_foreach_mul_", [[[10], [6]], []], ["TensorList", S], [], 2 * 32),
     ("aten::_foreach_copy_", [[[10], [6]], [[10], [6]], []], ["TensorList", "TensorList", S], [], 2 * 32),
     ("aten::baddbmm", [[4, 5, 3], [4, 5, 7], [4, 7, 3], [], []], [BF16] * 3 + [S, S], ["", "", "", "0", "1"], 2 * 284),
@@ -145,6 +155,19 @@ def test_what_a_call_touches(operator, dims, types, concrete, want):
 )  # fmt: skip
 def test_what_only_hands_tensors_on_costs_nothing_that_is_told(operator):
     assert cost(operator, given([[4096, 4096], [4096, 4096]], [BF16] * 2)) == Cost(0, -1)
+
+
+@pytest.mark.parametrize(
+    ("mask", "flops", "size"),
+    [("[True, True, False]", 2, 1024 + 288 + 512 + 512 + 288), ("[False, True, True]", 1, 1024 + 512 + 288 + 16),
+     ("[True, False, False]", 1, 1024 + 288 + 512)],
+)  # fmt: skip
+def test_gradients_of_a_convolution_that_are_wanted(mask, flops, size):
+    """64 places of 4 channels, each of 2 x 9 multiply-adds, for each of the two; gradient, weight, input are read."""
+    dims = [[1, 4, 8, 8], [1, 2, 8, 8], [4, 2, 3, 3], *[[]] * 8]
+    values = ["", "", "", "[4]", "[1, 1]", "[1, 1]", "[1, 1]", "False", "[0, 0]", "1", mask]
+    found = cost("aten::convolution_backward", given(dims, [FLOAT] * 3 + [S] * 8, values))
+    assert (found.flops, found.bytes) == (flops * 2 * 64 * 4 * 18, size)
 
 
 X, W = 32 * 128 * 2, 128 * 2  # 32 tokens of 128 in bf16, and a weight

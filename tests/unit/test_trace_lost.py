@@ -60,6 +60,9 @@ WRONG = {
     "an operator that never ends": (lambda t: t.op("aten::mm", BASE, FAR, MM), 1, "last for hours"),
     "before its launch": (lambda t: lost(t, BASE + 90_000, corr=20), 1, "before their own launch"),
     "a second after the host": (lambda t: lost(t, BASE + 5 * 10**9), 1, "far outside"),
+    "seconds after the host, one after the other": (
+        lambda t: [lost(t, BASE + 5 * 10**9 + 500_000_000 * i) for i in range(2)], 2, "far outside"
+    ),
     "a second before the host": (lambda t: lost(t, BASE - 15 * 10**8), 1, "far outside"),
     "kernels written twice": (lambda t: again(t, lambda e: e["cat"] == "kernel"), 20, "written twice"),
     "all written twice": (lambda t: again(t, lambda e: True), 62, "written twice"),
@@ -117,6 +120,23 @@ def test_equal_calls_of_a_coarse_clock_are_two_calls(tmp_path):
         t.call(1_010_000, 0, ext, name="cudaEventRecord")
     t.kernel(1_020_000, 5_000)
     assert t.run(tmp_path).problems == []
+
+
+def test_operators_without_a_number_that_are_equal_by_a_coarse_clock_are_two(tmp_path):
+    """Two views of 2 us, written with whole microseconds: one may end and the other begin within the same one."""
+    t = Made()
+    for _ in range(2):
+        t.op("aten::view", 1_000_000, 2_000, [[4]])
+    t.kernel(1_020_000, 5_000)
+    assert t.run(tmp_path).problems == []
+
+
+def test_a_copy_of_no_length_is_a_copy(tmp_path):
+    """Of a few bytes, by a clock of nanoseconds; only kernels cannot be so short."""
+    t = sound()
+    t.kernel(BASE + 39_500, 0, name="Memcpy HtoD (Pageable -> Device)", cat="gpu_memcpy")
+    run = t.run(tmp_path)
+    assert (run.summary.copies, run.problems) == (1, [])
 
 
 # ------------------------------------------------------------------------------------- false durations
@@ -182,6 +202,34 @@ def test_small_overlaps_of_one_stream_are_legal(tmp_path, overlap):
     t.kernel(100_000 - overlap, 500, 2)
     t.kernel(110_000, 1_000, 3)
     assert (t.run(tmp_path).summary.kernel_ns, t.run(tmp_path).problems) == (101_500, [])
+
+
+def test_kernels_that_end_one_after_the_other_may_overlap_for_long(tmp_path):
+    """The successor is not over when its forerunner claims to be: nothing shows that the claim is false."""
+    t = Made()
+    t.kernel(0, 100_000)
+    t.kernel(50_000, 100_000)
+    assert (t.run(tmp_path).summary.kernel_ns, t.run(tmp_path).problems) == (200_000, [])
+
+
+def test_work_of_an_unknown_stream_follows_nothing(tmp_path):
+    t = Made()
+    t.kernel(0, 100_000, stream=-1)
+    t.kernel(20_000, 10_000, stream=-1)
+    assert (t.run(tmp_path).summary.kernel_ns, t.run(tmp_path).problems) == (110_000, [])
+
+
+@pytest.mark.parametrize(("name", "begun"), [("cudaStreamSynchronize", 10_000), ("cudaDeviceSynchronize", 500)])
+def test_a_wait_for_other_work_ends_no_kernel(tmp_path, name, begun):
+    """The host waits for one of two streams, or began to wait, on another thread, before the launch."""
+    t = Made()
+    t.call(0, 400, 1)
+    t.call(1_000, 1_000, 2)
+    t.call(begun, 60_000 - begun, name=name, tid=2)
+    t.kernel(5_000, 50_000, 1, stream=7)
+    t.kernel(6_000, 600_000, 2, stream=8)
+    t.note("stage::all", 0, 650_000)
+    assert (t.run(tmp_path).summary.kernel_ns, t.run(tmp_path).problems) == (650_000, [])
 
 
 def test_branches_of_a_graph_may_overlap_on_one_stream(tmp_path):
