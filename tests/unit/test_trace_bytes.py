@@ -110,7 +110,7 @@ PARTS = [
     ),
     ("aten::_adaptive_avg_pool2d", [[1, 2, 8, 8], []], [FLOAT, "ScalarList"], ["", "[1, 1]"], 512 + 8),
     ("aten::_foreach_add_", [[[10], [6]], [[10], [6]], []], ["TensorList", "TensorList", S], [], 3 * 32),
-    ("aten::_foreach_norm", [[[10], [6]], [], []], ["TensorList", S, N], [], 32),  # lists have no recorded type: two bytes
+    ("aten::_foreach_norm", [[[10], [6]], [], []], ["TensorList", S, N], [], 32),  # two bytes: no type
     (  # weights, gradients, two states; none for the largest, and the numbers of steps
         "aten::_fused_adamw_", [*[[[10], [6]]] * 4, [], [[1], [1]], *[[]] * 5], [*["TensorList"] * 6, *[S] * 5], [],
         2 * 3 * 32 + 32,
