@@ -203,6 +203,11 @@ CUSTOM = [
         [[32, 2, 64], [32, 2, 64], [9000, 16, 2, 64], [9000, 16, 2, 64], [32], []],
         [BF16, BF16, UINT8, UINT8, LONG, N], [], 2 * X + 2 * X // 2 + 32 * 8,
     ),
+    (  # keys and values of 40 rows for graphs, of which 32 have a place
+        "_C_cache_ops::reshape_and_cache_flash",
+        [[40, 2, 64], [40, 2, 64], [9000, 16, 2, 64], [9000, 16, 2, 64], [32], []],
+        [BF16, BF16, UINT8, UINT8, LONG, N], [], 2 * X + 2 * X // 2 + 32 * 8,
+    ),
     (
         "_C_cache_ops::concat_and_cache_mla", [[32, 512], [32, 64], [900, 64, 576], [32], [], []],
         [BF16, BF16, BF16, LONG, N, FLOAT], [], 2 * 32 * 576 * 2 + 32 * 8,
@@ -243,6 +248,7 @@ COMPILED = [
     ("triton_poi_fused_addmm_gelu_2", [[2, 64], [64], []], [BF16, BF16, S], ["", "", "128"], 2 * 256 + 128),
     ("triton_poi_fused_addmm_gelu_2", [[2, 64], [64], [2, 64], []], [BF16] * 3 + [S], ["", "", "", "128"], 640),
     ("triton_poi_fused_silu_3", [[2, 64], []], [BF16, S], ["", "128"], 2 * 256),
+    ("triton_poi_fused_zeros_3", [[2, 64], []], [BF16, S], ["", "128"], 256),  # made, not changed
     # sizes vary: another number stands before that of the elements
     ("triton_poi_fused_add_4", [[2, 64], [64], [], []], [BF16, BF16, S, S], ["", "", "2", "128"], 2 * 256 + 128),
     # two dimensions of a tile, whose second is the length of the bias
