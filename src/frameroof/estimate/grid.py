@@ -71,8 +71,8 @@ def estimate_grid(
     planned = [with_plan(workload, node.count) for node in nodes]
     rooflines = [Roofline(node.device) for node in nodes]
     stages = [
-        (_Stage(stage, workload.dtype, expected, asked), BySize(stage, expected, not asked.apart))
-        for stage in workload.stages
+        (_Stage(stage, workload.dtype, expected, asked), BySize(as_run, expected, not asked.apart))
+        for stage, as_run in zip(workload.stages, expected.as_run(workload).stages, strict=True)
     ]
     shares = [[float(plan.stages[at].share) for plan in planned] for at in range(len(stages))]
     limit, times = np.zeros((len(nodes), count)), np.zeros((len(nodes), count))

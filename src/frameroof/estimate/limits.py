@@ -16,16 +16,15 @@ from typing import Any, NamedTuple
 from ..hardware import Node
 from ..passes.maths import set_maths
 from ..passes.parallel import with_plan
-from ..roofline import Bound, Limit, Roofline, bound_of, larger
-from ..workload.expr import Poly
-from ..workload.records import COLLECTIVE, Op, Workload
+from ..roofline import Bound, Roofline, bound_of
+from ..workload.records import COLLECTIVE, Stage, Workload
 from ..workload.table import Kernels, Row, Table, table_of
-from .expected import DEFAULT_UTILIZATION, Bounds, Expected, Formulas, Work, check_device, total_s, units_of
-from .ladder import FUSED, Asked, Ladder, Level, Rates, Rung, amounts_of, ladder_of
+from .expected import DEFAULT_UTILIZATION, Expected, check_device
+from .ladder import Asked, Ladder, Level, Rates, Rung, amounts_of, ladder_of
 from .results import Estimate, OpEstimate, StageEstimate
 from .stages import Pass
+from .times import Asking, Where, bounds_of, collective
 
-Where = tuple[Roofline, Node]
 ROUNDING = 1e-12
 """What two numbers may differ by that are the same."""
 
@@ -56,7 +55,11 @@ def estimate(
     workload = with_plan(set_maths(workload, maths), node.count)
     values = workload.sizes(sizes)
     where = (Roofline(node.device), node)
-    stages = tuple(estimate_stage(Pass.of(stage, values), where, expected, asked) for stage in workload.stages)
+    as_run = expected.as_run(workload).stages
+    asking = Asking(expected, where, asked)
+    stages = tuple(
+        estimate_stage(Pass.of(stage, values), asking, own) for stage, own in zip(workload.stages, as_run, strict=True)
+    )
     assumptions = [*where[0].assumptions, *_about_cache(node, asked)]
     if workload.plan:
         assumptions.append(workload.plan)
@@ -82,11 +85,13 @@ class _Times(NamedTuple):
     cold_s: float
 
 
-def estimate_stage(run: Pass, where: Where, expected: Expected, asked: Asked = FUSED) -> StageEstimate:
+def estimate_stage(run: Pass, asking: Asking, as_run: Stage | None = None) -> StageEstimate:
     """The rows of one stage, over all its turns and repeats: counts of the whole, seconds of one device.
 
-    Raises `ValueError` for a negative size, and where the device has no peak for the work.
+    `as_run` is the stage as the software runs it, in whose types times are expected (None: as it is). Raises
+    `ValueError` for a negative size, and where the device has no peak for the work.
     """
+    where, asked = asking.where, asking.asked
     if not run.runs:
         return StageEstimate(run.stage.name, 0, (), Ladder(), asked)
     table = table_of(run.stage)
@@ -104,14 +109,16 @@ def estimate_stage(run: Pass, where: Where, expected: Expected, asked: Asked = F
     members = list(map(_Times, *parts))
     bounds = _bounds(kernels, members)
     spent, bound = [members[at] for at in kernels.places], [bounds[at] for at in kernels.places]
-    due = _expected(run, table, spent, where, expected, asked)
+    times = asking.times(run, as_run or run.stage, spent)
     calls, flops, vector, bits = ([column[row.alike] for row in table.rows] for column in counts)
     rows = tuple(
-        OpEstimate(row.op, calls[at], flops[at], vector[at], -(-bits[at] // 8), *spent[at][:3], due[at], bound[at])
+        OpEstimate(
+            row.op, calls[at], flops[at], vector[at], -(-bits[at] // 8), *spent[at][:3], times.rows[at], bound[at]
+        )
         for at, row in enumerate(table.rows)
     )
     ladder = Ladder(*accumulate(rungs[0], max))  # at most the next by the formulas; here despite rounding
-    return StageEstimate(run.stage.name, run.runs, rows, ladder, asked)
+    return StageEstimate(run.stage.name, run.runs, rows, ladder, asked, times[1:])
 
 
 def _added(columns: list[list[Any]], more: list[list[Any]]) -> list[list[Any]]:
@@ -174,56 +181,9 @@ def _seconds(
     return list(map(run.all_seconds, chosen)), ladder_of(levels[False], levels[True], rate)
 
 
-def _expected(
-    run: Pass, table: Table, spent: Sequence[_Times], where: Where, expected: Expected, asked: Asked
-) -> list[float]:
-    """What is expected of each row: a share of its part of the limit with a cold cache, or by its sizes.
-
-    No row is expected to be faster than its limit. Where a cache makes a region compute bound that is memory bound
-    without, other rows of it may carry the limit: then what is expected of the region beyond its limit is divided.
-    """
-    due = []
-    for row, seconds in zip(table.rows, spent, strict=True):
-        share = expected.share(row.op)
-        if share:
-            due.append(seconds.cold_s / share)
-        elif row.op.unused and not asked.apart:
-            due.append(0.0)
-        else:
-            work = Work(Formulas(row.op, not asked.apart), run.env)
-            due.append(run.seconds(total_s(expected, work, bounds_of(work, where))))
-    late = not asked.apart and any(time < seconds.limit_s for time, seconds in zip(due, spent, strict=True))
-    for group in table.regions.groups if late else ():
-        if any(due[at] < spent[at].limit_s for at in group):
-            whole = sum(due[at] for at in group)
-            beyond = max(0.0, whole - sum(spent[at].limit_s for at in group))
-            for at in group:
-                due[at] = spent[at].limit_s + (beyond * due[at] / whole if whole else 0.0)
-    return due
-
-
 def _sent_s(run: Pass, row: Row, where: Where) -> Any:
     """Of one collective: what a ring passes through the link of each device, which no cache takes anything off."""
-    return _collective(row.op, run.env, where).memory_s * row.op.times(run.env)
+    return collective(row.op, run.env, where).memory_s * row.op.times(run.env)
 
 
-def _collective(op: Op, env: Mapping[str, Any], where: Where) -> Limit:
-    """The limit of one call of a collective."""
-    from .communication import ring_bytes
-
-    roofline, node = where
-    read, written = (sum((t.bits for t in tensors), Poly())(env) for tensors in (op.reads, op.writes))
-    passed = ring_bytes(op.name, larger(read, written) / 8, node.count)
-    return roofline.limit(bytes=passed, bandwidth=node.link.bandwidth)
-
-
-def bounds_of(work: Work, where: Where) -> Bounds:
-    """The roofline of one call with its parts, for a model of expected time that asks for them."""
-    roofline, node = where
-    if work.op.kind == COLLECTIVE:
-        limit = _collective(work.op, work.env, where)
-        return Bounds(limit, 0.0, 0.0, units_of(node.device.compute_units), node.link.kind)
-    return Bounds.of(work, roofline)
-
-
-__all__ = ["Estimate", "OpEstimate", "StageEstimate", "bounds_of", "estimate", "estimate_stage"]
+__all__ = ["Asking", "Estimate", "OpEstimate", "StageEstimate", "bounds_of", "estimate", "estimate_stage"]

@@ -12,7 +12,7 @@ import msgspec
 from ..hardware import Node
 from ..roofline import Bound, bound_of
 from ..workload.records import Op, Workload
-from .expected import Expected
+from .expected import Expected, Spent
 from .ladder import FUSED, TINY, Asked, Ladder
 
 
@@ -41,7 +41,7 @@ class StageEstimate:
     """One stage, repeats included. `repeat` counts its runs (loop iterations among them).
 
     `bounds` is its ladder, and `asked` the rung of it that is its limit. Without a ladder it is a part of a stage,
-    whose limit is that of its rows.
+    whose limit is that of its rows. `times` are what its expected seconds are made of, and the ends of their interval.
     """
 
     name: str
@@ -49,6 +49,7 @@ class StageEstimate:
     ops: tuple[OpEstimate, ...]
     bounds: Ladder | None = None
     asked: Asked = FUSED
+    times: tuple[Spent, float | None, float | None] = (Spent(0.0), None, None)
 
     def _sum(self, name: str) -> Any:
         return sum(getattr(op, name) for op in self.ops)
@@ -95,6 +96,28 @@ class StageEstimate:
         return float(self._sum("expected_s"))
 
     @property
+    def spent(self) -> Spent:
+        """Expected seconds of the device, of its host and between devices; the first two pass side by side."""
+        return self.times[0]
+
+    @property
+    def low_s(self) -> float | None:
+        """The shorter end of the interval of its expected seconds (80 %), at least its limit; None where unknown."""
+        low_s = self.times[1]
+        return None if low_s is None else max(low_s, self._least_s)
+
+    @property
+    def high_s(self) -> float | None:
+        """The longer end."""
+        high_s = self.times[2]
+        return None if high_s is None else max(high_s, self._least_s)
+
+    @property
+    def _least_s(self) -> float:
+        """What nothing is faster than: the rung that was asked for where it is a bound, as unfused is not."""
+        return min(self.limit_s, self.bounds.fused_s) if self.bounds else 0.0
+
+    @property
     def intensity(self) -> float:
         """Matrix FLOPs per byte moved."""
         return self.flops / self.bytes if self.bytes else 0.0
@@ -125,4 +148,12 @@ class Estimate:
         """The sum of the stages, as one."""
         bounds = sum((stage.bounds for stage in self.stages if stage.bounds), Ladder())
         ops = tuple(op for stage in self.stages for op in stage.ops)
-        return StageEstimate("total", 1, ops, bounds, self.asked)
+        return StageEstimate("total", 1, ops, bounds, self.asked, self._times())
+
+    def _times(self) -> tuple[Spent, float | None, float | None]:
+        spent = [stage.spent for stage in self.stages]
+        whole = Spent(*(sum(getattr(each, name) for each in spent) for name in ("device_s", "host_s", "between_s")))
+        run = [stage for stage in self.stages if stage.repeat]
+        if any(stage.low_s is None or stage.high_s is None for stage in run):
+            return whole, None, None
+        return whole, sum(stage.low_s or 0.0 for stage in run), sum(stage.high_s or 0.0 for stage in run)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from .protocol import About, Bounds, Clock, Expected, Formulas, Work, check_device, total_s, units_of
+from .protocol import About, Bounds, Clock, Expected, Formulas, Plain, Spent, Work, check_device, total_s, units_of
 from .uniform import DEFAULT_UTILIZATION, Utilization, parse_utilization
 
 
@@ -38,6 +38,8 @@ __all__ = [
     "Clock",
     "Expected",
     "Formulas",
+    "Plain",
+    "Spent",
     "Utilization",
     "Work",
     "check_device",

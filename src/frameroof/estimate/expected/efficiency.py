@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...workload.records import MATRIX_KINDS, Op
-from .protocol import About, Bounds, Clock, Work
+from .protocol import About, Bounds, Clock, Plain, Work
 from .uniform import other_device
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Efficiency:
+class Efficiency(Plain):
     """A table, where it is from, and the clock whose times are asked for: a model of expected time (`Expected`)."""
 
     table: Table

@@ -20,6 +20,7 @@ from ...workload.records import MATRIX_KINDS, Op
 
 if TYPE_CHECKING:
     from ...hardware import Device
+    from ...workload.records import Workload
 
 Clock = Literal["kernel", "wall"]
 """Whose time it is: the device's alone (a profiler's kernel times), or with the host that launches."""
@@ -135,7 +136,7 @@ class Bounds:
     """The roofline of one call, and its parts: seconds of its matrix work and of its other arithmetic, each at 100 %.
 
     `units` is how many multiprocessors share the work, None where that is not known; `link` is the kind of link
-    ("nvlink", "pcie") that a collective's bytes pass, "" for the device's memory.
+    ("nvlink", "pcie") that a collective's bytes pass between `devices`, "" for the device's memory.
     """
 
     limit: Limit
@@ -143,6 +144,8 @@ class Bounds:
     vector_s: Any
     units: int | None = None
     link: str = ""
+    device: Device | None = None
+    devices: int = 1
 
     @classmethod
     def of(cls, work: Work, roofline: Roofline) -> Bounds:
@@ -154,6 +157,7 @@ class Bounds:
             matrix_s=roofline.limit(flops=flops, unit=unit).compute_s,
             vector_s=roofline.limit(vector_flops=vector).compute_s,
             units=units_of(roofline.device.compute_units),
+            device=roofline.device,
         )
 
     @property
@@ -198,6 +202,40 @@ class About:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Spent:
+    """What a stage's expected seconds are made of: of the device, of the host, and between devices."""
+
+    device_s: float
+    host_s: float = 0.0
+    between_s: float = 0.0
+
+
+class Plain:
+    """What a model of expected time answers that knows neither software nor a host."""
+
+    @property
+    def fused(self) -> bool | None:
+        """See `Expected.fused`."""
+        return None
+
+    def as_run(self, workload: Workload) -> Workload:
+        """See `Expected.as_run`: nothing is changed."""
+        return workload
+
+    def host_s(self, work: Work, device: Device) -> float:
+        """See `Expected.host_s`."""
+        return 0.0
+
+    def whole_s(self, device_s: Any, host_s: Any) -> Any:
+        """See `Expected.whole_s`."""
+        return device_s
+
+    def spread(self, times: Spent, device: Device) -> tuple[float, float] | None:
+        """See `Expected.spread`."""
+        return None
+
+
 class Expected(Protocol):
     """Expected seconds of operations. Nothing is faster than its limit: a share of it is at most 1."""
 
@@ -223,6 +261,27 @@ class Expected(Protocol):
 
     def on(self, clock: Clock) -> Expected:
         """The same by this clock; itself where it does not tell clocks apart."""
+        ...
+
+    @property
+    def fused(self) -> bool | None:
+        """Whether its calls are parts of fused regions; None where it follows the rung that is asked for."""
+        ...
+
+    def as_run(self, workload: Workload) -> Workload:
+        """What the software that it is of makes of a workload: row by row the same operations, in its own types."""
+        ...
+
+    def host_s(self, work: Work, device: Device) -> float:
+        """Seconds of the host for one call, which pass while the device works; 0 where it has no host."""
+        ...
+
+    def whole_s(self, device_s: Any, host_s: Any) -> Any:
+        """Seconds of a stage whose calls take the device and the host so long, each in sum."""
+        ...
+
+    def spread(self, times: Spent, device: Device) -> tuple[float, float] | None:
+        """By what factors a stage's time may be shorter and longer (80 %); None where nothing is known of that."""
         ...
 
     def refusal(self, device: Device) -> str | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...outside import quoted
 from ...workload.records import KINDS, Op
-from .protocol import About, Bounds, Clock, Work
+from .protocol import About, Bounds, Clock, Plain, Work
 
 if TYPE_CHECKING:
     from ...hardware import Device
@@ -20,7 +20,7 @@ LEAST = 1e-6
 
 
 @dataclass(frozen=True)
-class Utilization:
+class Utilization(Plain):
     """The share of the limit that is reached, between 0 and 1: `default`, or by kind of operation.
 
     `date`, `file` and `device` where it was read from a file. Raises `ValueError`, a

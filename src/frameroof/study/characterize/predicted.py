@@ -16,7 +16,7 @@ from ... import catalogue
 from ...estimate.expected import Bounds, Clock, Expected, Work, check_device, total_s, units_of
 from ...estimate.expected.efficiency import Efficiency, Table, stated
 from ...estimate.ladder import Asked
-from ...estimate.limits import OpEstimate, bounds_of, estimate_stage
+from ...estimate.limits import Asking, OpEstimate, bounds_of, estimate_stage
 from ...estimate.stages import Pass
 from ...hardware import Node, parse_node
 from ...passes import materialize_attention
@@ -223,7 +223,7 @@ class Predicted:
         return self._made[key]
 
     def _estimated(self, run: Pass) -> tuple[OpEstimate, ...]:
-        return estimate_stage(run, self._where, self.expected, EAGER).ops
+        return estimate_stage(run, Asking(self.expected, self._where, EAGER)).ops
 
     def calls(self, model: str, attention: Attention | str, sizes: Mapping[str, int]) -> pl.DataFrame:
         """See `Source.calls`. Calls that a folded table cannot tell apart follow one another."""

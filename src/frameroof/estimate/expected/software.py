@@ -1,0 +1,146 @@
+"""The state of the software that runs a model: a preset and what was said otherwise, ``compiled,attention=fa2``.
+
+It decides which kernels run and how often they are launched, so it belongs to every expected time and to none of the
+limits. `Software.at` makes of it, for one model on one device, exactly one choice of each (`Run`), and a line that says
+all of it. A preset is a row of `PRESETS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ...dtypes import BUILT, MATHS
+from ...outside import quoted
+
+YES, NO = "yes", "no"
+BATCHED, TWICE = "batched", "twice"
+BEST = "best"
+KERNELS = ("fa2", "fa3", "fa4", "cudnn", "sdpa", "math", "trt")
+"""Attention kernels that can be asked for; which of them a device has is `attention.KERNELS_OF`'s to say."""
+ALLOWED: Mapping[str, tuple[str, ...]] = {
+    "attention": (BEST, *KERNELS),
+    "compile": (YES, NO),
+    "guidance": (BATCHED, TWICE),
+    "vae": BUILT,
+    "maths": MATHS,
+    "layout": ("channels_first", "channels_last"),
+}
+"""What may be said beside a preset."""
+
+
+@dataclass(frozen=True)
+class Software:
+    """A preset, with what was said otherwise; "" is what the model's own pipeline does.
+
+    `compile`: whether pointwise work is fused and launched as one, by a compiler or an engine. `attention` is a kernel,
+    or the best that the device has.
+    """
+
+    name: str
+    compile: str
+    attention: str
+    vae: str = ""
+    guidance: str = ""
+    maths: str = ""
+    layout: str = "channels_first"
+    pipeline: str = "diffusers"
+    about: str = ""
+    said: tuple[str, ...] = ()
+
+    @property
+    def compiled(self) -> bool:
+        """Whether pointwise work is fused."""
+        return self.compile == YES
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: what was asked for."""
+        return {"preset": self.name, "said": list(self.said)}
+
+    def __str__(self) -> str:
+        return ",".join((self.name, *self.said))
+
+
+PRESETS = {
+    each.name: each
+    for each in (
+        Software(
+            "compiled", YES, BEST, layout="channels_last",
+            about="what a careful user has today: torch.compile, the fastest public attention kernel of the device",
+        ),
+        Software(
+            "diffusers-eager", NO, "sdpa",
+            about="diffusers as installed: eager PyTorch, torch's own attention, default layout",
+        ),
+        Software("xdit", NO, "fa2", pipeline="diffusers", about="xDiT on diffusers' models: eager, FlashAttention-2"),
+        Software(
+            "wan", NO, "fa2", guidance=TWICE, pipeline="official",
+            about="the Wan repositories: eager, FlashAttention-2 (3 where it is installed), VAE as they run it",
+        ),
+        Software(
+            "tensorrt", YES, "trt", layout="channels_last",
+            about="an engine of NVIDIA's TensorRT: fused, its own attention kernels, one launch a graph",
+        ),
+        Software(
+            "ideal", YES, BEST, layout="channels_last",
+            about="compiled, with no time of the host: every kernel as fast as it was measured",
+        ),
+    )
+}  # fmt: skip
+DEFAULT = PRESETS["compiled"]
+
+
+def parse_software(text: str) -> Software:
+    """``"wan"``, ``"diffusers-eager,attention=fa2,vae=fp32"`` or ``"attention=fa2"`` (of the default preset).
+
+    Raises `ValueError`, a sentence, for an unknown preset, an unknown choice, one made twice, and for choices that
+    contradict their preset.
+    """
+    items = [item.strip() for item in text.split(",")]
+    preset = DEFAULT
+    if items and "=" not in items[0]:
+        name = items.pop(0)
+        if name not in PRESETS:
+            raise ValueError(
+                f"unknown software {quoted(name)}; a preset is {', '.join(PRESETS)}, and what is otherwise follows as "
+                "attention=fa2, vae=fp32 …"
+            )
+        preset = PRESETS[name]
+    said: dict[str, str] = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals or key not in ALLOWED:
+            raise ValueError(
+                f"unknown choice {quoted(item)} of software; there are {', '.join(ALLOWED)}, as in vae=fp32"
+            )
+        if value not in ALLOWED[key]:
+            raise ValueError(f"{key} of software is {', '.join(ALLOWED[key])}, not {quoted(value)}")
+        if key in said:
+            raise ValueError(f"{quoted(text)} says {key} twice")
+        said[key] = value
+    _check(preset, said)
+    return replace(preset, **said, said=tuple(f"{key}={value}" for key, value in said.items()))
+
+
+def _check(preset: Software, said: Mapping[str, str]) -> None:
+    """`ValueError`, a sentence, for what contradicts the preset: an engine is compiled, and has its own kernels."""
+    if preset.name in ("tensorrt", "ideal") and said.get("compile") == NO:
+        raise ValueError(f"{preset.name} and compile=no contradict each other: {preset.name} is {preset.about}")
+    if preset.name == "diffusers-eager" and said.get("compile") == YES:
+        raise ValueError("diffusers-eager and compile=yes contradict each other; the preset that compiles is compiled")
+    if preset.name != "tensorrt" and said.get("attention") == "trt":
+        raise ValueError(
+            f"{preset.name} and attention=trt contradict each other: TensorRT's kernels run in its engines"
+        )
+    if preset.name == "tensorrt" and said.get("attention") not in (None, "trt", BEST):
+        raise ValueError(
+            f"tensorrt and attention={said['attention']} contradict each other: an engine has its own kernels"
+        )
+
+
+def software_of(asked: str | Software | None) -> Software:
+    """What was asked for: a text, a software state, or None for the default. `ValueError` as `parse_software`."""
+    if asked is None:
+        return DEFAULT
+    return asked if isinstance(asked, Software) else parse_software(asked)
