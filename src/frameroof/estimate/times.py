@@ -17,7 +17,7 @@ from ..roofline import Limit, Roofline, larger
 from ..workload.expr import Poly
 from ..workload.records import COLLECTIVE, Op, Stage
 from ..workload.table import Table, table_of
-from .expected import Bounds, Expected, Formulas, Spent, Work, total_s, units_of
+from .expected import Bounds, Expected, Formulas, Spent, Work, total_s
 from .ladder import Asked
 from .stages import Pass
 
@@ -142,6 +142,6 @@ def bounds_of(work: Work, where: Where) -> Bounds:
     """The roofline of one call with its parts, for a model of expected time that asks for them."""
     roofline, node = where
     if work.op.kind == COLLECTIVE:
-        limit, units = collective(work.op, work.env, where), units_of(node.device.compute_units)
-        return Bounds(limit, 0.0, 0.0, units, node.link.kind, node.device, node.count)
+        limit = collective(work.op, work.env, where)
+        return Bounds(limit, 0.0, 0.0, node.device.units, node.link.kind, node.device, node.count)
     return Bounds.of(work, roofline)

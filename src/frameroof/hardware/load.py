@@ -71,6 +71,8 @@ class _DeviceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     last_level_cache_mb: float | None = None
     chips: int = 1
     compute_units: str | None = None
+    generation: str = ""
+    clock_mhz: float | None = None
     link_gb_s_per_direction: float | None = None
     pcie_gb_s_per_direction: float | None = None
     tdp_w: float | None = None
@@ -202,6 +204,7 @@ def _problem(entry: _DeviceEntry) -> str | None:
         entry.link_gb_s_per_direction,
         entry.pcie_gb_s_per_direction,
         entry.tdp_w,
+        entry.clock_mhz,
     )
     for value in (*values, *optional, entry.vector_fp32_tflops, entry.chips):
         if value is not None and not value > 0:
@@ -243,6 +246,8 @@ def _to_device(entry: _DeviceEntry, family: str, vendor: str) -> Device:
         cache_bytes=None if last is None else round(last * MIB),
         chips=entry.chips,
         compute_units=entry.compute_units,
+        generation=entry.generation,
+        clock_hz=None if entry.clock_mhz is None else entry.clock_mhz * 1e6,
         link_bandwidth=_times(entry.link_gb_s_per_direction, 1e9),
         pcie_bandwidth=_times(entry.pcie_gb_s_per_direction, 1e9),
         tdp_w=entry.tdp_w,

@@ -7,6 +7,7 @@ bytes per second, watts; prices are US dollars per hour. Reading the TOML files 
 
 from __future__ import annotations
 
+import re
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -101,7 +102,9 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     matrix units, which bounds elementwise work, None when unknown. `cache_bytes` is what the last level of
     storage on the chip can hold from one kernel to the next: the L2, AMD's Infinity Cache, Apple's system
     level cache or, where software manages it (Tenstorrent, Gaudi, Trainium), the SRAM, for a tensor that is
-    kept there need not travel either; None when unknown. Every value comes from `source`
+    kept there need not travel either; None when unknown. `generation` is the family of its multiprocessors
+    (``hopper``, ``cdna3`` …; "" where none is known), and `clock_hz` the boost clock that its vendor states (the
+    highest where it states none, as `readings` say). Every value comes from `source`
     as read on `date`, unless one of `readings` names it: then it was re-read there and counts as confirmed.
     `differing` keeps what other documents say. `label` is empty for a real device; for one as a seed
     document assumed it, it says what its figures are, and `stands_for` names the real one.
@@ -124,6 +127,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     cache_bytes: int | None = None
     chips: int = 1
     compute_units: str | None = None
+    generation: str = ""
+    clock_hz: float | None = None
     link_bandwidth: float | None = None
     pcie_bandwidth: float | None = None
     tdp_w: float | None = None
@@ -143,6 +148,12 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
         peak = [f"{dtype} {format_rate(self.dense_flops[dtype])}" for dtype in known]
         memory = f"{format_bytes(self.memory_bytes)} at {format_bandwidth(self.bandwidth)}"
         return f"<{self.name}: {', '.join((self.vendor, *peak, memory))}>"
+
+    @property
+    def units(self) -> int | None:
+        """Multiprocessors, or compute units, by the record's words ("108 SM" -> 108); None where it does not say."""
+        found = re.match(r"(\d+)", self.compute_units or "")
+        return int(found[1]) if found else None
 
     def peak(self, dtype: str) -> float:
         """The dense matrix peak for `dtype`, in FLOP/s.
@@ -171,6 +182,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
             "link": self.link_bandwidth,
             "pcie": self.pcie_bandwidth,
             "tdp": self.tdp_w,
+            "clock": self.clock_hz,
             "price": price,
         }
         sparse = {f"{dtype}_sparse": peak for dtype, peak in self.sparse_flops.items()}

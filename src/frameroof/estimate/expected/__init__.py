@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from .protocol import About, Bounds, Clock, Expected, Formulas, Plain, Spent, Work, check_device, total_s, units_of
+from .protocol import About, Bounds, Clock, Expected, Formulas, Plain, Spent, Work, check_device, total_s
 from .uniform import DEFAULT_UTILIZATION, Utilization, parse_utilization
 
 
@@ -46,5 +46,4 @@ __all__ = [
     "chosen",
     "parse_utilization",
     "total_s",
-    "units_of",
 ]

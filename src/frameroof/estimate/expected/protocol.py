@@ -7,10 +7,9 @@ that a script that measures a GPU can ask it too.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ...roofline import Limit, Roofline
@@ -156,7 +155,7 @@ class Bounds:
             limit=roofline.limit(flops=flops, unit=unit, vector_flops=vector, bytes=work.bytes),
             matrix_s=roofline.limit(flops=flops, unit=unit).compute_s,
             vector_s=roofline.limit(vector_flops=vector).compute_s,
-            units=units_of(roofline.device.compute_units),
+            units=roofline.device.units,
             device=roofline.device,
         )
 
@@ -174,13 +173,6 @@ class Bounds:
     def limit_s(self) -> Any:
         """The longer of arithmetic and bytes."""
         return self.limit.seconds
-
-
-@lru_cache(maxsize=1024)
-def units_of(text: str | None) -> int | None:
-    """Multiprocessors in a device's own words ("108 SM" -> 108), None where the record does not say."""
-    found = re.match(r"(\d+)", text or "")
-    return int(found[1]) if found else None
 
 
 @dataclass(frozen=True)

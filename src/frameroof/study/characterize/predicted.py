@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ... import catalogue
-from ...estimate.expected import Bounds, Clock, Expected, Work, check_device, total_s, units_of
+from ...estimate.expected import Bounds, Clock, Expected, Work, check_device, total_s
 from ...estimate.expected.efficiency import Efficiency, Table, stated
 from ...estimate.ladder import Asked
 from ...estimate.limits import Asking, OpEstimate, bounds_of, estimate_stage
@@ -162,7 +162,7 @@ class Predicted:
 
     def _filled(self) -> tuple[str, ...]:
         """Said where kernels fill the device at once, for its size is not known."""
-        known = units_of(self.node.device.compute_units) is not None or not isinstance(self.expected, Efficiency)
+        known = self.node.device.units is not None or not isinstance(self.expected, Efficiency)
         return () if known else (f"{self.node.name} states no number of compute units: kernels fill it at once.",)
 
     def other(
