@@ -10,7 +10,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from ...estimate.communication import DEVICES_PER_NODE, links_of
+from ...estimate.communication import DEVICES_PER_NODE
+from ...estimate.expected.links import links_of
 from .claims import contradiction, number, statement
 from .predicted import Predicted, stage_of, workload_of
 from .source import Experiment, Row, Source, about, columns
@@ -61,7 +62,7 @@ def figure_6(source: Source) -> Experiment:
     rows = [_measured(row) for row in source.extra("fsdp")]
     notes: tuple[str, ...] = ()
     if isinstance(source, Predicted):
-        links = links_of(source.node.device, source.table)
+        links = links_of(source.node.device)
         seconds, flops = forward_s(source)
         units = unit_bytes()
         for devices in DEVICES:
@@ -74,8 +75,8 @@ def figure_6(source: Source) -> Experiment:
             "beforehand, weights and gradients of 2 bytes. Backward: twice the forward's matrix FLOPs and time. No "
             "optimizer, no activation checkpointing.",
             f"FSDP, full sharding, {len(units)} units of {min(units) / 1e6:.0f} to {max(units) / 1e6:.0f} MB. Links: "
-            f"{links.inside_bytes_s / 1e9:.0f} GB/s in a node of {links.per_node}, one adapter a device beyond "
-            f"({'; '.join(links.source)}).",
+            f"{links.paces['all_gather'][str(links.per_node)].gb_s:.0f} GB/s of an all-gather in a node of "
+            f"{links.per_node}, one adapter a device beyond ({links.source}; {links.across.source}).",
         )
     shares = [r["communication_share"] for r in rows]
     grows = all(a <= b + 1e-12 for a, b in pairwise(shares))
