@@ -16,10 +16,19 @@ EfficiencyFile = Annotated[
 ]
 
 
-def expected_of(utilization: str | None, efficiency: str | None) -> Expected | None:
-    """The model of expected time that was asked for; None for neither option. `ValueError`, a sentence."""
+SoftwareState = Annotated[
+    str | None,
+    typer.Option(
+        help="What runs it: compiled (the default), diffusers-eager, xdit, wan, tensorrt or ideal, with what is "
+        "otherwise: wan,attention=fa3,vae=bf16 …"
+    ),
+]
+
+
+def expected_of(utilization: str | None, efficiency: str | None, software: str | None = None) -> Expected:
+    """The model of expected time that was asked for. `ValueError`, a sentence."""
     from ..estimate.expected import chosen, parse_utilization
 
     if utilization is not None and efficiency is not None:
         raise ValueError("--utilization and --efficiency are two models of expected time; give one of them")
-    return chosen(None if utilization is None else parse_utilization(utilization), efficiency)
+    return chosen(None if utilization is None else parse_utilization(utilization), efficiency, software)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .expected import EfficiencyFile, Share, expected_of
+from .expected import EfficiencyFile, Share, SoftwareState, expected_of
 from .maths import Maths
 from .sizes import parse_sizes
 
@@ -34,6 +34,7 @@ def predict(  # more than five arguments: each is an option of the command
     maths: Maths = None,
     utilization: Share = None,
     efficiency: EfficiencyFile = None,
+    software: SoftwareState = None,
     attention: Annotated[str, typer.Option(help="fused, or baseline (similarity matrix in memory).")] = "fused",
     elementwise: Annotated[
         str | None, typer.Option(help="fused within regions (ideal), or eager: the bound unfused.")
@@ -63,7 +64,7 @@ def predict(  # more than five arguments: each is an option of the command
         node,
         sizes=parse_sizes(size, batch=batch, steps=steps, height=height, width=width, frames=frames),
         dtype=dtype,
-        efficiency=expected_of(utilization, efficiency),
+        efficiency=expected_of(utilization, efficiency, software),
         attention=attention,
         elementwise=elementwise,
         maths=maths,

@@ -7,6 +7,7 @@ The FLOPs are the same; in one batch weights are read once, kernels are larger, 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ..workload.expr import expr
@@ -14,6 +15,8 @@ from ..workload.records import BATCH, Stage, Workload
 
 GUIDANCE = "guidance"
 """The size that says how many passes a guided step takes."""
+GUIDED = "guided_batch"
+"""What a stage calls the larger batch."""
 DONE = "guidance in one batch"
 
 
@@ -32,4 +35,18 @@ def _batched(stage: Stage) -> Stage:
     if GUIDANCE not in expr(stage.repeat).names:
         return stage
     repeat = re.sub(rf"\b{GUIDANCE}\b", "1", stage.repeat)
-    return replace(stage, repeat=repeat, let={BATCH: f"{BATCH}*{GUIDANCE}", **stage.let})
+    return replace(stage, repeat=repeat, let=_larger(stage.let))
+
+
+def _larger(let: Mapping[str, str]) -> dict[str, str]:
+    """What names are bound to, in order, where the pipeline's batch is as many times as large.
+
+    A stage may bind the name to another expression; up to there it stands for the pipeline's.
+    """
+    whole = f"{BATCH}*{GUIDANCE}"
+    if BATCH not in let:
+        return {BATCH: whole, **let}
+    made: dict[str, str] = {GUIDED: whole}
+    for name, text in let.items():
+        made[name] = text if BATCH in made else re.sub(rf"\b{BATCH}\b", GUIDED, text)
+    return made

@@ -73,6 +73,19 @@ def set_precision(workload: Workload, choice: str) -> Workload:
     return replace(changed, notes=(*workload.notes, *_copies(changed)))
 
 
+def run_in(workload: Workload, dtype: str, stages: Sequence[str]) -> Workload:
+    """The workload with these stages in `dtype`, as software runs them whatever was asked for; itself for none."""
+    if not stages:
+        return workload
+    made, asked = workload.remembered, (run_in, dtype, tuple(stages))
+    if asked not in made:
+        rules = [Rule(stage, "", "", dtype) for stage in stages]
+        each = tuple(_stage(s, rules, s.dtype or workload.dtype) if s.name in stages else s for s in workload.stages)
+        made[asked] = workload.with_stages(each, f"runs {', '.join(stages)} in {dtype}")
+    found: Workload = made[asked]
+    return found
+
+
 def _copies(workload: Workload) -> list[str]:
     """A sentence for stages that share weights and now use them in different dtypes."""
     sharing: dict[str, list[Stage]] = {}

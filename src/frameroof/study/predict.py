@@ -9,7 +9,6 @@ from typing import Any
 
 from .. import catalogue
 from ..estimate import (
-    DEFAULT_UTILIZATION,
     RUNGS,
     Cost,
     Estimate,
@@ -23,9 +22,12 @@ from ..estimate import (
     memory_of,
 )
 from ..estimate.cost import LLM_SOURCE
-from ..estimate.expected import chosen
+from ..estimate.expected import Software, chosen
+from ..estimate.expected.pipelines import pipeline_of
+from ..estimate.expected.software import BATCHED
 from ..estimate.ladder import Asked
 from ..hardware import Node, parse_node
+from ..passes.guidance import batch_guidance
 from ..passes.maths import WORDS, maths_of, set_maths
 from ..units import format_bytes
 from ..workload.records import Workload
@@ -70,6 +72,16 @@ class Prediction:
     def expected_s(self) -> float:
         """Seconds of one run by the model of expected time."""
         return self.estimate.total.expected_s
+
+    @property
+    def low_s(self) -> float | None:
+        """The shorter end of the interval that holds 80 % of times like it, never below the limit; None if unknown."""
+        return self.estimate.total.low_s
+
+    @property
+    def high_s(self) -> float | None:
+        """The longer end."""
+        return self.estimate.total.high_s
 
     @property
     def items(self) -> int:
@@ -167,7 +179,10 @@ def _memory(workload: Workload) -> str:
 
 
 def _sums(part: Any) -> dict[str, Any]:
-    names = ("flops", "vector_flops", "bytes", "intensity", "compute_s", "memory_s", "limit_s", "expected_s")
+    names = (
+        *("flops", "vector_flops", "bytes", "intensity", "compute_s", "memory_s"),
+        *("limit_s", "expected_s", "low_s", "high_s"),
+    )
     return {**{name: getattr(part, name) for name in names}, "bounds": _bounds(part.bounds)}
 
 
@@ -199,10 +214,12 @@ def prepare(
     attention: str = "fused",
     elementwise: str = "fused",
     maths: str | None = None,
+    guidance: str = "",
 ) -> tuple[Workload, dict[str, str]]:
     """Apply the chosen passes; the workload and what was chosen, in words.
 
-    Raises `ValueError`, a sentence, for another choice than these, and for an unknown type.
+    `guidance` is ``batched`` or ``twice``; "" as the model's own pipeline runs it. Raises `ValueError`, a sentence, for
+    another choice than these, and for an unknown type.
     """
     if attention not in ("fused", "baseline"):
         raise ValueError(f"attention is fused or baseline, not {attention!r}")
@@ -220,6 +237,8 @@ def prepare(
     if asked not in made:
         made[asked] = _passed(workload, dtype, attention)
     prepared = set_maths(made[asked], maths)
+    if (guidance or pipeline_of(workload.name).guidance) == BATCHED:
+        prepared = batch_guidance(prepared)
     return prepared, {**choices, "maths": WORDS[maths_of(prepared)]}
 
 
@@ -265,6 +284,7 @@ def predict(  # twelve arguments: one an option of the command
     dtype: str | None = None,
     utilization: Utilization | float | None = None,
     efficiency: str | os.PathLike[str] | Expected | None = None,
+    software: str | Software | None = None,
     attention: str = "fused",
     elementwise: str | None = None,
     maths: str | None = None,
@@ -276,9 +296,10 @@ def predict(  # twelve arguments: one an option of the command
 
     `model` is a name or alias of the catalogue, a workload file, or a `Workload`. `on` is a machine
     such as ``"H200"`` or ``"8xH100"``. `sizes` override the workload's default parameters (``batch``,
-    ``height``, ``steps`` …; pixels, frames, tokens). `dtype` quantizes (see `passes.precision`).
-    Expected times are limits over one share, unless `utilization` (a share, by kind where it is a
-    `Utilization`) or `efficiency` (a file of ``--efficiency``, or any `estimate.Expected`) is given.
+    ``height``, ``steps`` …; pixels, frames, tokens). `dtype` quantizes (see `passes.precision`). Expected times are
+    those of measured kernels as `software` runs them (``"compiled"``, or ``"wan,attention=fa3"``: see
+    `estimate.expected.software`), with an interval; `utilization` (a share of the limit, by kind where it is a
+    `Utilization`) or `efficiency` (a file of ``--efficiency``, or any `estimate.Expected`) is another model.
     `attention` is ``fused`` or ``baseline``. `maths` is what multiplies fp32: ``torch``, ``strict`` or ``tf32`` (see
     `dtypes.unit_of`); by default as the workload has it, torch. `bound` is the rung that is the limit: ``compulsory``,
     ``light``, ``fused`` (the default) or ``unfused``, which `elementwise` ``eager`` chooses too; `cold` takes nothing
@@ -288,11 +309,15 @@ def predict(  # twelve arguments: one an option of the command
     """
     if usd_per_device_hour is not None and not 0 < usd_per_device_hour < 1e6:
         raise ValueError(f"a price is US dollars per device and hour, above 0, not {usd_per_device_hour:g}")
-    expected = chosen(utilization, efficiency) or DEFAULT_UTILIZATION
+    expected = chosen(utilization, efficiency, software)
     workload = model if isinstance(model, Workload) else catalogue.load(model)
     node = on if isinstance(on, Node) else parse_node(on)
     asked = asked_of(bound, elementwise, cold)
-    prepared, choices = prepare(workload, dtype, attention, "eager" if asked.apart else "fused", maths)
+    state = getattr(expected, "software", None)
+    eager = "eager" if asked.apart else "fused"
+    prepared, choices = prepare(
+        workload, dtype, attention, eager, maths or (state and state.maths) or None, state.guidance if state else ""
+    )
     result = estimate(prepared, node, sizes, expected, bound=asked.bound, cold=asked.cold)
     if not result.total.expected_s > 0:
         raise ValueError(f"{workload.name} computes nothing at these sizes, so that it has no rate and no cost")

@@ -16,7 +16,10 @@ from typing import Any
 import msgspec
 
 from ...outside import clean, quoted, record
+from .attention import Attention
 from .gemm import Gemm
+from .host import Host
+from .traffic import Convolution, Traffic
 
 FAMILY, VERSION = "frameroof.efficiency", 2
 SCHEMA = f"{FAMILY}/{VERSION}"
@@ -24,7 +27,7 @@ KIND = "kernels"
 MEASURED = Path(__file__).with_name("measured")
 MOST_TEXT = 1000
 """Characters of a name, a source or a path that are shown."""
-PARTS = ("gemm",)
+PARTS = ("gemm", "attention")
 """Fields of `Curves` that hold curves by name."""
 
 
@@ -32,7 +35,7 @@ class Curves(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The curves of one device by class of work, then by name; `derived_from` is another device's whose they were.
 
     `gemm` is by type: ``bf16``, ``fp8``, ``fp8_block``, ``fp4``, ``int8``, ``int8_weight`` …; with a colon behind it
-    the software whose kernel it is (``fp8:trtllm``), without one the median over software.
+    the software whose kernel it is (``fp8:trtllm``), without one the median over software. `attention` is by kernel.
     """
 
     schema: str
@@ -42,6 +45,10 @@ class Curves(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     date: str
     device: str
     gemm: dict[str, Gemm] = {}
+    attention: dict[str, Attention] = {}
+    traffic: Traffic | None = None
+    convolution: Convolution | None = None
+    host: Host | None = None
     derived_from: str = ""
 
     def faults(self) -> Iterator[str]:

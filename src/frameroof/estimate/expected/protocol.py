@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ...roofline import Limit, Roofline
 from ...rules import scores
-from ...workload.expr import ONE, Poly
+from ...workload.expr import ONE, Poly, total
 from ...workload.records import MATRIX_KINDS, Op
 
 if TYPE_CHECKING:
@@ -50,6 +50,11 @@ class Formulas:
     @cached_property
     def bits(self) -> Poly:
         return self.op.moved_bits() if self.fused else self.op.bits()
+
+    @cached_property
+    def kept(self) -> Poly:
+        """Bits that it writes for its own region alone, which leave the chip where its result is a kernel's."""
+        return total(tensor.bits for tensor in self.op.writes if tensor.fusable)
 
     @cached_property
     def batch(self) -> Poly:

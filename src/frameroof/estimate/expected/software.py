@@ -35,7 +35,7 @@ class Software:
     """A preset, with what was said otherwise; "" is what the model's own pipeline does.
 
     `compile`: whether pointwise work is fused and launched as one, by a compiler or an engine. `attention` is a kernel,
-    or the best that the device has.
+    or the best that the device has. `epilogues`: whether what follows a product runs in its kernel, as in engines.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Software:
     guidance: str = ""
     maths: str = ""
     layout: str = "channels_first"
+    epilogues: bool = False
     pipeline: str = "diffusers"
     about: str = ""
     said: tuple[str, ...] = ()
@@ -79,11 +80,11 @@ PRESETS = {
             about="the Wan repositories: eager, FlashAttention-2 (3 where it is installed), VAE as they run it",
         ),
         Software(
-            "tensorrt", YES, "trt", layout="channels_last",
+            "tensorrt", YES, "trt", layout="channels_last", epilogues=True,
             about="an engine of NVIDIA's TensorRT: fused, its own attention kernels, one launch a graph",
         ),
         Software(
-            "ideal", YES, BEST, layout="channels_last",
+            "ideal", YES, BEST, layout="channels_last", epilogues=True,
             about="compiled, with no time of the host: every kernel as fast as it was measured",
         ),
     )
@@ -120,7 +121,8 @@ def parse_software(text: str) -> Software:
             raise ValueError(f"{quoted(text)} says {key} twice")
         said[key] = value
     _check(preset, said)
-    return replace(preset, **said, said=tuple(f"{key}={value}" for key, value in said.items()))
+    words: Any = said
+    return replace(preset, **words, said=tuple(f"{key}={value}" for key, value in said.items()))
 
 
 def _check(preset: Software, said: Mapping[str, str]) -> None:

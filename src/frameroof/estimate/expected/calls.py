@@ -1,0 +1,165 @@
+"""Expected device seconds of one call on one device: which curve an operation is timed by.
+
+Sizes come from the operation's dims; where a record does not hold what a curve asks (the output channels of a
+convolution in files before version 7), they are those of its operands' shapes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ...roofline import larger
+from ...workload.expr import total
+from ...workload.records import Op
+from .attention import MASKED, kernel_of
+from .chip import Chip
+from .curves import Curves
+from .general import attention_of, gemm_of
+from .host import Host
+from .links import links_of
+from .protocol import Bounds, Work
+from .software import Software
+
+DEVICE_WIDE = ("scores", "values")
+"""Pieces of baseline attention that are matrix products."""
+
+
+@dataclass(frozen=True)
+class Calls:
+    """The curves of one device, as one software state runs them. Raises `ValueError` for a kernel that it has not."""
+
+    chip: Chip
+    curves: Curves
+    software: Software
+
+    def __post_init__(self) -> None:
+        kernel_of(self.chip, self.software.attention)
+
+    @cached_property
+    def attention(self) -> str:
+        """The kernel of attention."""
+        return kernel_of(self.chip, self.software.attention)
+
+    @property
+    def launch_s(self) -> float:
+        """Seconds of the host for one launch."""
+        host = self._host
+        if self.software.name == "ideal":
+            return 0.0
+        return (host.compiled_us if self.software.compiled else host.eager_us) * 1e-6
+
+    @property
+    def _host(self) -> Host:
+        assert self.curves.host is not None
+        return self.curves.host
+
+    def seconds(self, work: Work) -> Any:
+        """Of one call, or of all of them where the sizes are sums over all (`Work.whole`)."""
+        kind = work.op.kind
+        if kind in ("linear", "matmul"):
+            return self._product(work)
+        if kind.startswith("conv"):
+            return self._convolution(work)
+        if kind == "attention":
+            return self._attention(work)
+        return self._traffic(work, work.bytes)
+
+    def collective_s(self, work: Work, bounds: Bounds) -> Any:
+        """Of a collective between the devices: what was measured with NCCL there, and the host's part."""
+        assert bounds.device is not None
+        read, written = (total(t.bits for t in tensors)(work.env) for tensors in (work.op.reads, work.op.writes))
+        found = links_of(bounds.device).seconds(work.op.name, larger(read, written) / 8, bounds.devices)
+        called = self._host.compiled_collective_us if self.software.compiled else self._host.collective_us
+        return larger(found, called * 1e-6)
+
+    def _traffic(self, work: Work, moved: Any) -> Any:
+        assert self.curves.traffic is not None
+        found = self.curves.traffic.seconds(self.chip, moved, work.op.kind, self.software.compiled)
+        return larger(found, 0.0)
+
+    def _product(self, work: Work) -> Any:
+        dims = work.dims
+        sizes = (dims["b"], dims["m"], dims["n"], dims["k"])
+        count = 1
+        if work.whole:  # sums over calls of differing sizes: as many calls of the mean size
+            count = work.count
+            sizes = (sizes[0] / count, *sizes[1:])
+        found = gemm_of(self.curves, work.op.unit).seconds(self.chip, sizes, work.bytes / count)
+        return found * count + self._read_again(work)
+
+    def _read_again(self, work: Work) -> Any:
+        """A compiler's product writes its result, and what follows in its region reads it: two passes over it."""
+        if not self.software.compiled or self.software.epilogues:
+            return 0.0
+        kept = work.formulas.kept(work.env) / 8
+        return 2 * self._traffic(work, kept)
+
+    def _convolution(self, work: Work) -> Any:
+        convolution = self.curves.convolution
+        assert convolution is not None
+        op, unit = work.op, work.op.unit
+        last = self.software.layout == "channels_last"
+        columns, groups = channels(op, work)
+        count = work.count if work.whole else 1
+        extra: Any = 0.0 if last else self._traffic(work, work.bytes)
+        if columns is None or columns == groups:
+            rate = self.chip.bandwidth * convolution.depthwise
+            return work.bytes / rate + extra
+        sizes = (groups, work.dims["n"] / columns / count, columns / groups, work.dims["k"])
+        found = gemm_of(self.curves, unit).seconds(self.chip, sizes, work.bytes / count) * count
+        return found * convolution.longer(self.chip, op.kind, unit, last) + extra + self._read_again(work)
+
+    def _attention(self, work: Work) -> Any:
+        if work.piece:
+            return self._piece(work)
+        dims, unit = work.dims, work.op.unit
+        count = work.count if work.whole else 1
+        pairs = work.executed / (2.0 * (dims["d"] + dims["dv"])) / count
+        moved_s = work.bytes / count / self.chip.bandwidth
+        if self.attention == "math":
+            return self._math(work) * count
+        curve = attention_of(self.curves, self.attention, self.chip.generation)
+        found = curve.seconds(self.chip, unit, dims, pairs)
+        if len(work.op.reads) > 3 and self.attention == "sdpa":  # other kernels take texts of any length
+            found = found * MASKED
+        return larger(found, moved_s) * count
+
+    def _piece(self, work: Work) -> Any:
+        dims = work.dims
+        if work.piece not in DEVICE_WIDE:
+            return self._traffic(work, work.bytes)
+        sides = (dims["q"], dims["kv"], dims["d"]) if work.piece == "scores" else (dims["q"], dims["dv"], dims["kv"])
+        sizes = (dims["b"] * dims["heads"], *sides)
+        return gemm_of(self.curves, work.op.unit).seconds(self.chip, sizes, work.bytes)
+
+    def _math(self, work: Work) -> Any:
+        """Attention whose scores go through memory: two products, and four passes over the scores in fp32."""
+        dims = work.dims
+        gemm = gemm_of(self.curves, work.op.unit)
+        heads = dims["b"] * dims["heads"]
+        scores = heads * dims["q"] * dims["kv"] * 2.0
+        first = gemm.seconds(self.chip, (heads, dims["q"], dims["kv"], dims["d"]), work.bytes / 2 + scores)
+        second = gemm.seconds(self.chip, (heads, dims["q"], dims["dv"], dims["kv"]), work.bytes / 2 + scores)
+        return first + second + self._traffic(work, 8 * scores)
+
+
+def channels(op: Op, work: Work) -> tuple[Any, Any]:
+    """Output channels and groups of a convolution; (None, 1) where neither dims nor shapes tell.
+
+    The weight is (out, in / groups, …), or, where the convolution is transposed and `n` are elements of its input, (in,
+    out / groups, …): the implicit product has `n` / in rows there, of in / groups columns.
+    """
+    if "c" in work.dims:
+        return work.dims["c"], work.dims.get("g", 1)
+    weights = [t for t in op.reads[1:2] if len(t.shape) >= 3]
+    if not weights or len(op.reads[0].shape) < 3:
+        return None, 1
+    weight = weights[0]
+    columns = weight.shape[0](work.env)
+    given = op.reads[0].shape[1](work.env)
+    inner = weight.shape[1](work.env)
+    transposed = given == columns and "transpose" in op.name
+    groups = 1 if transposed else max(1, given // inner)
+    return columns, groups

@@ -1,0 +1,137 @@
+"""Expected times by kernels that were measured: each operation by the curve of the kernel that the software runs.
+
+A call takes what the curve of its kind says on that device: matrix products by tiles and waves (`gemm`), attention by
+the named kernel (`attention`), convolutions as implicit products, everything else by the bytes that it moves
+(`traffic`), collectives by the link. A stage takes (device^4 + host^4)^(1/4): a host that launches slower than the
+device works leaves it idle, one that is faster is hidden. Which kernels, how many launches and which types is the
+software's to say (`software`); the numbers are those of the device (`curves`), measured there or derived.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ...passes.precision import run_in
+from ...roofline import larger
+from ...workload.records import COLLECTIVE, MATRIX_KINDS, Op, Workload
+from .calls import Calls
+from .chip import chip_of
+from .curves import Curves
+from .general import curves_of
+from .intervals import factors_of
+from .pipelines import pipeline_of
+from .protocol import About, Bounds, Clock, Spent, Work
+from .software import DEFAULT, Software
+
+if TYPE_CHECKING:
+    from ...hardware import Device
+
+JOIN = 4.0
+"""How sharply device and host are joined: the longer of two times, where neither is much longer than the other."""
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """A software state and the numbers of devices: a model of expected time (`Expected`).
+
+    `own` are a user's curves, in place of the shipped ones of that device. With the clock ``kernel`` times are those of
+    the device alone.
+    """
+
+    software: Software = DEFAULT
+    own: Curves | None = None
+    clock: Clock = "wall"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_calls", {})
+
+    def calls(self, device: Device) -> Calls:
+        """What single calls take on a device."""
+        known: dict[str, Calls] = self.__dict__["_calls"]
+        if device.name not in known:
+            chip = chip_of(device)
+            known[device.name] = Calls(chip, curves_of(device, self.own), self.software)
+        return known[device.name]
+
+    @property
+    def about(self) -> About:
+        """See `Expected.about`."""
+        if self.own is not None:
+            return About("kernels", self.own.name, self.own.source, self.own.date, None, self.own.device)
+        return About("kernels", str(self.software), "measured kernels by device (docs/guide/expected.rst)")
+
+    def share(self, op: Op) -> None:
+        """See `Expected.share`: every time depends on sizes."""
+
+    @property
+    def fused(self) -> bool:
+        """See `Expected.fused`: whether the software fuses pointwise work."""
+        return self.software.compiled
+
+    def as_run(self, workload: Workload) -> Workload:
+        """See `Expected.as_run`: the VAE in the type that it really runs in."""
+        runs_in = pipeline_of(workload.name).vae
+        for stage in workload.stages:
+            if is_vae(stage.name):
+                own = stage.dtype or workload.dtype
+                dtype = self.software.vae or runs_in.get(own, own)
+                workload = workload if dtype == own else run_in(workload, dtype, [stage.name])
+        return workload
+
+    def parts_s(self, work: Work, bounds: Bounds) -> tuple[Any, Any]:
+        """See `Expected.parts_s`: what a kernel needs of both is one time here."""
+        seconds = self.call_s(work, bounds)
+        return seconds, bounds.memory_s
+
+    def call_s(self, work: Work, bounds: Bounds) -> Any:
+        """See `Expected.call_s`. Nothing is faster than its limit."""
+        assert bounds.device is not None
+        calls = self.calls(bounds.device)
+        if work.op.kind == COLLECTIVE:
+            return calls.collective_s(work, bounds)
+        return larger(calls.seconds(work), bounds.limit_s * (work.count if work.whole else 1))
+
+    def host_s(self, work: Work, device: Device) -> float:
+        """See `Expected.host_s`: a launch for whatever moves something or multiplies."""
+        if self.clock == "kernel" or work.op.kind == COLLECTIVE:
+            return 0.0
+        if self.fused and not work.formulas.bits and work.op.kind not in MATRIX_KINDS:
+            return 0.0
+        return self.calls(device).launch_s
+
+    def whole_s(self, device_s: Any, host_s: Any) -> Any:
+        """See `Expected.whole_s`."""
+        return (device_s**JOIN + host_s**JOIN) ** (1 / JOIN)
+
+    def spread(self, times: Spent, device: Device) -> tuple[float, float]:
+        """See `Expected.spread`."""
+        return factors_of(times, self.calls(device).curves)
+
+    def on(self, clock: Clock) -> Kernels:
+        """See `Expected.on`."""
+        return replace(self, clock=clock)
+
+    def refusal(self, device: Device) -> str | None:
+        """See `Expected.refusal`: why there is nothing to say of a device; its kernels may not be those asked for."""
+        try:
+            self.calls(device)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def described(self) -> str:
+        """See `Expected.described`."""
+        return str(self.software)
+
+    def assumptions(self) -> tuple[str, ...]:
+        """See `Expected.assumptions`."""
+        return (
+            "Expected: each operation by a curve of its kernel on this device, joined with the host that launches it "
+            "(docs/guide/expected.rst); the interval holds 80 % of published times.",
+        )
+
+
+def is_vae(stage: str) -> bool:
+    """Whether a stage is an autoencoder's, by its name."""
+    return any(word in stage.split("_") for word in ("vae", "vq", "tae"))

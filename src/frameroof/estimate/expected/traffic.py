@@ -1,0 +1,87 @@
+"""Expected seconds of what moves bytes: compiled, as fused kernels, or eager, operation by operation; and convolutions.
+
+A fused kernel reaches a share of the bandwidth. An eager one also issues its bytes at a rate that multiprocessors and
+clock set, whatever the memory could do, which is why eager code gains little from faster memory. Norms and copies issue
+fewer bytes in a clock.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ...roofline import larger, smaller
+from .chip import Chip
+
+
+class Traffic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The numbers of one device, or of all: shares of bandwidth, bytes issued by a multiprocessor in a clock, us."""
+
+    compiled: float
+    eager: float
+    issued: float
+    norms: float
+    copies: float
+    launch_us: float
+    source: str
+    date: str
+
+    def seconds(self, chip: Chip, moved: Any, kind: str, fused: bool) -> Any:
+        """Of a call of an operation of a kind (`workload.records.KINDS`) that moves `moved` bytes."""
+        if fused:
+            return moved / (chip.bandwidth * self.compiled)
+        # what the last kernel wrote is still in the cache where all of it fits
+        far = larger(0.0, smaller(moved, 2.0 * (moved - (chip.cache_bytes or 0))))
+        found = self.launch_us * 1e-6 + far / (chip.bandwidth * self.eager)
+        if chip.ticks:
+            share = self.norms if kind in ("norm", "softmax") else self.copies if kind == "copy" else 1.0
+            found = found + moved / (self.issued * share * chip.ticks)
+        return found
+
+
+class Convolution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a convolution reaches of a matrix product of its sizes, and of bandwidth where it is depthwise.
+
+    `eager` and `compiled` (channels last) are of two dimensions, `three` of three, all of units that do `reference`
+    FLOPs of a multiprocessor in a clock or more; slower units hide more of what keeps a convolution below a product.
+    Convolutions in TF32 do `tf32` FLOPs in a clock whatever the units could.
+    """
+
+    eager: float
+    compiled: float
+    three: float
+    tf32: float
+    depthwise: float
+    reference: float
+    source: str
+    date: str
+
+    def longer(self, chip: Chip, kind: str, unit: str, last: bool) -> float:
+        """By what factor it takes longer than a product; `last`: channels last. Errors as `Chip.peak`."""
+        share = self.three if kind == "conv3d" else self.compiled if last else self.eager
+        per_clock = chip.peak(unit) / chip.ticks if chip.ticks else self.reference
+        if unit == "tf32":
+            return float(joined(1.0, per_clock / self.tf32))
+        return 1 / slower_units(share, min(1.0, per_clock / self.reference))
+
+
+JOIN = 4.0
+"""How sharply two limits are joined: the longer, where neither is much longer."""
+MOST_SHARE = 0.95
+"""Of a peak, where matrix units are slow and everything else keeps up with them."""
+
+
+def joined(one: Any, other: Any) -> Any:
+    """Two times that pass side by side, as one."""
+    return (one**JOIN + other**JOIN) ** (1 / JOIN)
+
+
+def slower_units(share: float, ratio: float) -> float:
+    """The share of a peak where the units do `ratio` times as much in a clock as where `share` was seen.
+
+    What keeps work below the peak, its instructions and its power, is of the multiprocessor: slower units hide it.
+    """
+    if share >= MOST_SHARE:
+        return share
+    return min(MOST_SHARE, 1 / float(joined(1.0, (share**-JOIN - 1) ** (1 / JOIN) * ratio)))
