@@ -24,10 +24,18 @@ WIDTHS = (64, 96, 128, 192, 256)
 SPECIAL_PER_CLOCK = 16
 """Exponentials of one multiprocessor in a clock: its special function units."""
 FEW_WAVES = 8
-
+CAUSAL = 0.75
+"""Below this share of all scores a call is causal: blocks on the diagonal cost more keys than are counted."""
+FEW_QUERIES = 16
+"""Up to which kernels split the keys over multiprocessors that have no queries (FlashDecoding): one token's, mostly."""
+MOST_WIDE = 256
+"""Of a head, in elements, that flash attention is made for (github.com/Dao-AILab/flash-attention, README)."""
+READ = 0.9
+"""Share of the bandwidth that reads of keys and values reach where they bound a call: of generation attention that
+reads 1 GB or more in NVIDIA's tables of aiconfigurator-core 0.12.0, 0.88 to 0.90 on H100, 0.78 to 0.84 on L40S."""
 MASKED = 2.0
-"""How much longer torch's own attention takes with a mask or a bias, which rule flash attention out: FlashAttention-2
-is twice as fast as the kernel before it (arXiv 2307.08691, abstract)."""
+"""How much longer the kernel before FlashAttention-2 takes (arXiv 2307.08691, abstract): what torch runs where a mask
+or a bias, or a head wider than `MOST_WIDE`, rules flash attention out (docs.pytorch.org, SDPBackend)."""
 
 _PLAIN = ("fa2", "trt")
 KERNELS_OF: Mapping[str, tuple[str, ...]] = {
@@ -48,7 +56,9 @@ class Attention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     `matrix` is the share that its matrix products reach of the dense peak, or of `per_clock` FLOPs of a multiprocessor
     in a clock where its instructions do not reach the peak; `exponential`, how many operations of the special function
     units a score costs beside them. `shares`, by width of a head, are measured shares of the peak in place of both.
-    `keys` is what a block's beginning and end are worth.
+    `keys` is what the beginning and end of a block of `block` queries are worth, `causal_keys` what the diagonal is,
+    beside the scores that are counted. `rows` were measured; `error_median` and `error_p90` are what the curve missed
+    of bidirectional calls of lengths from 1,000 on that it had not seen.
     """
 
     launch_us: float
@@ -59,6 +69,8 @@ class Attention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     per_clock: float | None = None
     shares: dict[str, float] = {}
     keys: float = 0.0
+    causal_keys: float = 0.0
+    block: int = ROWS
     rows: int = 0
     error_median: float | None = None
     error_p90: float | None = None
@@ -69,18 +81,19 @@ class Attention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Numbers or arrays. Raises `ValueError` where the device states no peak of the unit.
         """
         width = padded(larger(sizes["d"], sizes["dv"]))
-        blocks = sizes["b"] * sizes["heads"] * ceiling(sizes["q"] / ROWS)
-        keys = pairs / (sizes["b"] * sizes["heads"] * sizes["q"])
+        rows = sizes["b"] * sizes["heads"] * sizes["q"]
+        keys = pairs / rows
+        extra = self.keys + self.causal_keys * below(pairs, CAUSAL * rows * sizes["kv"])
         sms = chip.sms or 1
-        waves = whole(blocks / sms)
-        return self.launch_us * 1e-6 + waves * sms * ROWS * (keys + self.keys) * self.score_s(chip, unit, width)
+        waves = whole(sizes["b"] * sizes["heads"] * ceiling(sizes["q"] / self.block) / sms, sizes["q"] <= FEW_QUERIES)
+        return self.launch_us * 1e-6 + waves * sms * self.block * (keys + extra) * self.score_s(chip, unit, width)
 
     def faults(self) -> Iterator[str]:
         """What of it cannot be, as ends of a sentence."""
         for name, share in {"matrix": self.matrix, **self.shares}.items():
             if not 0 < share <= 1:
                 yield f"has the share {share:g} of {name}; nothing runs above its peak: it is above 0 and at most 1"
-        if min(self.launch_us, self.keys, self.exponential) < 0:
+        if min(self.launch_us, self.keys, self.causal_keys, self.exponential) < 0 or self.block < 1:
             yield "has a time or a size below 0"
 
     def score_s(self, chip: Chip, unit: str, width: Any) -> Any:
@@ -105,6 +118,11 @@ def kernel_of(chip: Chip, asked: str) -> str:
     if asked not in known:
         raise ValueError(f"{chip.name} has no attention kernel {asked}; it has {', '.join((*known, 'sdpa', 'math'))}")
     return asked
+
+
+def too_wide(width: Any) -> bool:
+    """Whether flash attention is not made for a head of a width (a number, or an array of one width or several)."""
+    return bool(width > MOST_WIDE if not hasattr(width, "shape") else (width > MOST_WIDE).all())
 
 
 def padded(width: Any) -> Any:
@@ -141,10 +159,21 @@ def ceiling(value: Any) -> Any:
     return np.ceil(value)
 
 
-def whole(waves: Any) -> Any:
-    """Whole waves where they are few, half a wave more where they run into each other."""
-    if not hasattr(waves, "shape"):
+def whole(waves: Any, split: Any = False) -> Any:
+    """Whole waves where they are few, half a wave more where they run into each other.
+
+    Where keys are split over multiprocessors (`split`), less than a wave is as long as it is.
+    """
+    if not hasattr(waves, "shape") and not hasattr(split, "shape"):
+        if split and waves < 1:
+            return waves
         return ceil(waves) if waves <= FEW_WAVES else waves + 0.5
     import numpy as np
 
-    return np.where(waves <= FEW_WAVES, np.ceil(waves), waves + 0.5)
+    found = np.where(waves <= FEW_WAVES, np.ceil(waves), waves + 0.5)
+    return np.where(split & (waves < 1), waves, found)
+
+
+def below(one: Any, other: Any) -> Any:
+    """1 where the first is less than the second, 0 where not."""
+    return (one < other) * 1.0

@@ -13,7 +13,7 @@ from typing import Any
 from ...roofline import larger
 from ...workload.expr import total
 from ...workload.records import Op
-from .attention import MASKED, kernel_of
+from .attention import MASKED, READ, kernel_of, too_wide
 from .chip import Chip
 from .curves import Curves
 from .general import attention_of, gemm_of
@@ -117,12 +117,13 @@ class Calls:
         dims, unit = work.dims, work.op.unit
         count = work.count if work.whole else 1
         pairs = work.executed / (2.0 * (dims["d"] + dims["dv"])) / count
-        moved_s = work.bytes / count / self.chip.bandwidth
+        moved_s = work.bytes / count / (self.chip.bandwidth * READ)
         if self.attention == "math":
             return self._math(work) * count
-        curve = attention_of(self.curves, self.attention, self.chip.generation)
+        wide = too_wide(larger(dims["d"], dims["dv"])) and self.attention != "trt"  # which makes kernels for a width
+        curve = attention_of(self.curves, "sdpa" if wide else self.attention, self.chip.generation)
         found = curve.seconds(self.chip, unit, dims, pairs)
-        if len(work.op.reads) > 3 and self.attention == "sdpa":  # other kernels take texts of any length
+        if wide or (len(work.op.reads) > 3 and self.attention == "sdpa"):  # other kernels take texts of any length
             found = found * MASKED
         return larger(found, moved_s) * count
 
