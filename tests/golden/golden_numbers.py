@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from frameroof import analyze, catalogue
-from frameroof.estimate import RUNGS, estimate, memory_of
+from frameroof.estimate import DEFAULT_UTILIZATION, RUNGS, estimate, memory_of
 from frameroof.gap import find_gap
 from frameroof.hardware import device, parse_node
 from frameroof.study import stream
@@ -79,7 +79,7 @@ def _estimated(workload: Any, asked: Any) -> Tree:
         for count in COUNTS:
             where = f"{count}x{machine}"
             try:
-                result = estimate(workload, parse_node(where), bound=asked.bound)
+                result = estimate(workload, parse_node(where), expected=DEFAULT_UTILIZATION, bound=asked.bound)
             except ValueError:
                 stages[f"{where} refuses"] = True
                 continue
@@ -105,7 +105,7 @@ def characterized(name: str) -> Tree:
 def streamed(choice: str) -> Tree:
     """Limits of a stream on a machine in a precision, ``H100 linear=fp8``."""
     machine, _, dtype = choice.partition(" ")
-    made = stream.predict(machine, dtype=dtype or None)
+    made = stream.predict(machine, dtype=dtype or None, expected=DEFAULT_UTILIZATION)
     parts = {f"{group}: {part.name}": part for group in ("layer", "copies") for part in getattr(made, group)}
     return plain({name: part.to_dict() for name, part in {**made.parts, **parts}.items()})
 

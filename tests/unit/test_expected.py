@@ -11,6 +11,8 @@ from frameroof.estimate import Utilization, estimate, estimate_grid
 from frameroof.estimate.expected import DEFAULT_UTILIZATION, Bounds, Work, chosen
 from frameroof.estimate.expected.efficiency import STATED, stated
 from frameroof.estimate.expected.file import load_efficiency
+from frameroof.estimate.expected.kernels import Kernels
+from frameroof.estimate.expected.software import DEFAULT, PRESETS
 from frameroof.hardware import parse_changes, parse_node, what_if
 from frameroof.roofline import Roofline
 from frameroof.study.predict import predict
@@ -229,10 +231,13 @@ def test_what_is_no_efficiency_file_is_a_sentence(tmp_path, data, match):
 
 
 def test_one_model_is_chosen(tmp_path):
-    assert chosen(None, None) is None
+    assert chosen() == Kernels(DEFAULT)
+    assert chosen(software="wan") == Kernels(PRESETS["wan"])
     assert chosen(0.25, None) == Utilization(0.25)
     with pytest.raises(ValueError, match="give one of them"):
         chosen(0.5, written(tmp_path, UNIFORM))
+    with pytest.raises(ValueError, match="whatever the software"):
+        chosen(0.5, software="wan")
 
 
 # ------------------------------------------------------------------------------------------ verbs
@@ -267,8 +272,8 @@ def tiny_file(tiny, folder):
 
 def test_json_names_the_model(tiny, tmp_path, capsys, monkeypatch):
     data = json.loads(run(capsys, monkeypatch, "predict", str(tiny_file(tiny, tmp_path)), "--json")[1])
-    assert data["assumptions"]["expected"]["model"] == "uniform"
-    assert data["assumptions"]["utilization"].startswith("0.48 (median")
+    assert data["assumptions"]["expected"]["model"] == "kernels"
+    assert "utilization" not in data["assumptions"]
 
 
 def test_what_is_measured_takes_no_efficiency_file(tmp_path, capsys, monkeypatch):

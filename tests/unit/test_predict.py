@@ -28,7 +28,10 @@ def test_the_documented_json(tiny):
     total = data["total"]
     assert total["intensity"] == pytest.approx(total["flops"] / total["bytes"])
     cold = predict(tiny, "8xH100", sizes={"batch": 2}, cold=True).to_dict()["total"]
-    assert total["expected_s"] == cold["expected_s"] == pytest.approx(cold["limit_s"] / 0.48)
+    assert total["limit_s"] <= total["low_s"] < total["expected_s"] == cold["expected_s"] < total["high_s"]
+    share = predict(tiny, "8xH100", sizes={"batch": 2}, utilization=0.48).to_dict()["total"]
+    assert share["expected_s"] == pytest.approx(cold["limit_s"] / 0.48)
+    assert (share["low_s"], share["high_s"]) == (None, None)
     assert total["limit_s"] < cold["limit_s"]
     assert max(total["compute_s"], total["memory_s"]) <= total["limit_s"] <= total["compute_s"] + total["memory_s"]
     assert data["throughput"]["items_per_hour"] == pytest.approx(2 * 3600 / data["total"]["expected_s"])

@@ -80,7 +80,7 @@ def characterize(  # more than five arguments: each is an option of the command
 
     for option in [name for name, given in (("--on", on), ("--efficiency", efficiency)) if given and not predict]:
         raise ValueError(f"{option} needs --predict: without it the numbers are measured on this machine")
-    expected = expected_of(None, efficiency)
+    expected = expected_of(None, efficiency) if efficiency else None
     names = _names(suite, models)
     ids = chosen(_listed(only, _figure(figure)))
     files = _inputs(jobs, counters, names)

@@ -11,7 +11,7 @@ import typer
 from ..dtypes import name_of
 from ..written import as_json as json_of
 from ..written import check_new, check_place, make_folder, together, write_whole
-from .expected import EfficiencyFile, Share, expected_of
+from .expected import EfficiencyFile, Share, SoftwareState, expected_of
 from .serve import serve
 from .stream_options import (
     Decoder,
@@ -54,16 +54,16 @@ def predict(  # more than five arguments: each is an option of the command
     dtype: Annotated[str | None, typer.Option(help="fp8, or PART=DTYPE,…: linear=fp8 …")] = None,
     utilization: Share = None,
     efficiency: EfficiencyFile = None,
+    software: SoftwareState = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Predict a stream's step, block, switch, decoding and whole on a machine; nothing is run."""
-    from ..estimate import DEFAULT_UTILIZATION
     from ..study.latency_report import as_dict
     from ..study.stream import Sizes
     from ..study.stream import predict as run
 
     sizes = Sizes(window=window, sink=sink, blocks=blocks, steps=steps, batch=batch, height=height, width=width)
-    expected = expected_of(utilization, efficiency) or DEFAULT_UTILIZATION
+    expected = expected_of(utilization, efficiency, software)
     found = run(on, sizes, dtype=dtype, expected=expected)
     if as_json:
         from ..report.json import print_json

@@ -21,7 +21,7 @@ from ..workload.records import BATCH, COLLECTIVE, Stage, Workload
 from .by_size import CELLS, BySize, Shared, Sizes
 from .compiled import Compiled, Seconds
 from .cost import cost_of
-from .expected import DEFAULT_UTILIZATION, Expected, check_device
+from .expected import Expected, check_device, chosen
 from .ladder import Asked, Rates, Rung
 from .memory import resident_bytes
 
@@ -50,7 +50,7 @@ def estimate_grid(
     workload: Workload,
     nodes: Sequence[Node],
     sizes: Mapping[str, Sequence[int] | NDArray[np.int64]],
-    expected: Expected = DEFAULT_UTILIZATION,
+    expected: Expected | None = None,
     maths: str | None = None,
     *,
     bound: Rung = "fused",
@@ -62,7 +62,7 @@ def estimate_grid(
     devices. `bound` and `cold` as of `estimate`. Equal to `estimate`, `memory_of` and `cost_of` at each point. Raises
     `ValueError` for an inadmissible size, arrays of differing length and what `estimate` refuses.
     """
-    asked = Asked(bound, cold)
+    asked, expected = Asked(bound, cold), expected or chosen()
     for node in nodes:
         check_device(expected, node.device)
     workload = set_maths(workload, maths)

@@ -19,7 +19,7 @@ from ..passes.parallel import with_plan
 from ..roofline import Bound, Roofline, bound_of
 from ..workload.records import COLLECTIVE, Stage, Workload
 from ..workload.table import Kernels, Row, Table, table_of
-from .expected import DEFAULT_UTILIZATION, Expected, check_device
+from .expected import Expected, check_device, chosen
 from .ladder import Asked, Ladder, Level, Rates, Rung, amounts_of, ladder_of
 from .results import Estimate, OpEstimate, StageEstimate
 from .stages import Pass
@@ -33,7 +33,7 @@ def estimate(
     workload: Workload,
     node: Node,
     sizes: Mapping[str, int] | None = None,
-    expected: Expected = DEFAULT_UTILIZATION,
+    expected: Expected | None = None,
     maths: str | None = None,
     *,
     bound: Rung = "fused",
@@ -43,14 +43,14 @@ def estimate(
 
     `sizes` overrides the workload's default parameters; `maths` is what multiplies fp32 (`passes.set_maths`; None: as
     the workload has it). `bound` is the rung that is the limit (`ladder`), `cold` takes nothing off for the device's
-    last-level cache. Expected times are those of fused regions with a cold cache; with ``unfused`` of each operation on
-    its own.
+    last-level cache. `expected` is the model of expected time (None: measured kernels, see `expected.kernels`); one
+    that follows the bound expects fused regions with a cold cache, and with ``unfused`` each operation on its own.
 
     Raises `ValueError`, a sentence, for an inadmissible size, for work in a dtype that the device has no dense peak
     for, for a workload whose plan is for another number of devices (one without a plan is shared perfectly), for a
     bound that is none, and for a model of expected time that says nothing of the device.
     """
-    asked = Asked(bound, cold)
+    asked, expected = Asked(bound, cold), expected or chosen()
     check_device(expected, node.device)
     workload = with_plan(set_maths(workload, maths), node.count)
     values = workload.sizes(sizes)

@@ -7,23 +7,24 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import catalogue
-from ..estimate import DEFAULT_UTILIZATION, Expected, Rung, Utilization
-from ..estimate.expected import chosen
+from ..estimate import Expected, Rung, Utilization
+from ..estimate.expected import Software, chosen
 from ..hardware import Node, parse_node
 from ..workload.records import Workload
-from .predict import asked_of, prepare
+from .predict import asked_of, prepare, state_of
 
 if TYPE_CHECKING:
     from ..estimate.grid import Grid
 
 
-def estimate_grid(  # eleven arguments: those of `predict`
+def estimate_grid(  # twelve arguments: those of `predict`
     model: str | os.PathLike[str] | Workload,
     on: str | Node | Sequence[str | Node] = "H100",
     sizes: Mapping[str, Sequence[int] | Any] | None = None,
     utilization: Utilization | float | None = None,
     *,
     efficiency: str | os.PathLike[str] | Expected | None = None,
+    software: str | Software | None = None,
     dtype: str | None = None,
     attention: str = "fused",
     elementwise: str | None = None,
@@ -41,13 +42,13 @@ def estimate_grid(  # eleven arguments: those of `predict`
     from ..estimate.grid import estimate_grid as estimated  # NumPy is loaded here
 
     workload = model if isinstance(model, Workload) else catalogue.load(model)
-    prepared, _ = prepare(workload, dtype, attention, maths=maths)
+    expected = chosen(utilization, efficiency, software)
+    prepared, _ = prepare(workload, dtype, attention, **state_of(expected, maths))
     nodes = [one if isinstance(one, Node) else parse_node(one) for one in _several(on)]
     if not nodes:
         raise ValueError("no machine is named; on is one or several, such as ['H100', '8xH200']")
     asked = asked_of(bound, elementwise, cold)
-    model_of_time = chosen(utilization, efficiency) or DEFAULT_UTILIZATION
-    return estimated(prepared, nodes, sizes or {}, model_of_time, bound=asked.bound, cold=asked.cold)
+    return estimated(prepared, nodes, sizes or {}, expected, bound=asked.bound, cold=asked.cold)
 
 
 def _several(on: str | Node | Sequence[str | Node]) -> Sequence[str | Node]:

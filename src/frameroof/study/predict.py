@@ -242,6 +242,12 @@ def prepare(
     return prepared, {**choices, "maths": WORDS[maths_of(prepared)]}
 
 
+def state_of(expected: Expected, maths: str | None) -> dict[str, Any]:
+    """What the software of a model of expected time decides for `prepare`; `maths` where it was given."""
+    state = getattr(expected, "software", None)
+    return {"maths": maths or (state and state.maths) or None, "guidance": state.guidance if state else ""}
+
+
 def _check_elementwise(elementwise: str) -> None:
     if elementwise not in ("fused", "eager"):
         raise ValueError(f"elementwise is fused or eager, not {elementwise!r}")
@@ -313,11 +319,8 @@ def predict(  # twelve arguments: one an option of the command
     workload = model if isinstance(model, Workload) else catalogue.load(model)
     node = on if isinstance(on, Node) else parse_node(on)
     asked = asked_of(bound, elementwise, cold)
-    state = getattr(expected, "software", None)
     eager = "eager" if asked.apart else "fused"
-    prepared, choices = prepare(
-        workload, dtype, attention, eager, maths or (state and state.maths) or None, state.guidance if state else ""
-    )
+    prepared, choices = prepare(workload, dtype, attention, eager, **state_of(expected, maths))
     result = estimate(prepared, node, sizes, expected, bound=asked.bound, cold=asked.cold)
     if not result.total.expected_s > 0:
         raise ValueError(f"{workload.name} computes nothing at these sizes, so that it has no rate and no cost")

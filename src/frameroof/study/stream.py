@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import catalogue
 from ..dtypes import BITS
-from ..estimate import DEFAULT_UTILIZATION, Expected, StageEstimate, estimate
+from ..estimate import Expected, StageEstimate, estimate
 from ..estimate.expected import Bounds, Work
 from ..hardware import Node, parse_node
 from ..roofline import Roofline
@@ -144,11 +144,12 @@ def predict(
     sizes: Sizes | None = None,
     *,
     dtype: str | None = None,
-    expected: Expected = DEFAULT_UTILIZATION,
+    expected: Expected | None = None,
 ) -> StreamPrediction:
     """Limits and expected times of LongLive 1.3B on one device.
 
-    `dtype` quantizes as `frameroof predict --dtype` does (``linear=fp8`` …). Raises ValueError, a sentence.
+    `dtype` quantizes as `frameroof predict --dtype` does (``linear=fp8`` …); `expected` is the model of expected time
+    (None: as `frameroof predict`'s). Raises ValueError, a sentence.
     """
     s = sizes or Sizes()
     node = on if isinstance(on, Node) else parse_node(on)
@@ -156,6 +157,7 @@ def predict(
         raise ValueError(f"A stream runs on one device here; {node.name} has {node.count}.")
     workload, choices = prepare(_workload(s), dtype)
     run = estimate(workload, node, s.workload_sizes(s.blocks), expected)
+    expected = run.expected
     found = {e.name: e for e in run.stages}
     parts = {name: Part.of(name, e) for name, e in found.items()}
     parts["block"] = replace(parts["step"], name="block").plus(parts["step"], s.steps)
