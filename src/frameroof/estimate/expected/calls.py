@@ -76,7 +76,7 @@ class Calls:
 
     def _traffic(self, work: Work, moved: Any) -> Any:
         assert self.curves.traffic is not None
-        found = self.curves.traffic.seconds(self.chip, moved, work.op.kind, self.software.compiled)
+        found = self.curves.traffic.seconds(self.chip, moved, work.op, self.software.compiled)
         return larger(found, 0.0)
 
     def _product(self, work: Work) -> Any:

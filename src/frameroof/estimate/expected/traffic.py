@@ -1,8 +1,8 @@
 """Expected seconds of what moves bytes: compiled, as fused kernels, or eager, operation by operation; and convolutions.
 
-A fused kernel reaches a share of the bandwidth. An eager one also issues its bytes at a rate that multiprocessors and
-clock set, whatever the memory could do, which is why eager code gains little from faster memory. Norms and copies issue
-fewer bytes in a clock.
+A fused kernel reaches a share of the bandwidth. An eager one also issues its elements at a rate that multiprocessors
+and clock set, whatever the memory could do, which is why eager code gains little from faster memory; the longer of the
+two counts. Copies issue fewer bytes in a clock, a group norm passes its input again for its moments.
 """
 
 from __future__ import annotations
@@ -11,33 +11,47 @@ from typing import Any
 
 import msgspec
 
+from ...dtypes import BITS
 from ...roofline import larger, smaller
+from ...workload.records import Op
 from .chip import Chip
 
 
 class Traffic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The numbers of one device, or of all: shares of bandwidth, bytes issued by a multiprocessor in a clock, us."""
+    """The numbers of one device, or of all: shares of bandwidth, and microseconds of a kernel.
+
+    `issued` are bytes that a multiprocessor issues in a clock in elements of 16 bits, twice as many in those of 32;
+    `norms` and `copies` are shares of that. `moments` is how often a group norm passes what others pass once.
+    """
 
     compiled: float
     eager: float
     issued: float
     norms: float
     copies: float
+    moments: float
     launch_us: float
     source: str
     date: str
 
-    def seconds(self, chip: Chip, moved: Any, kind: str, fused: bool) -> Any:
-        """Of a call of an operation of a kind (`workload.records.KINDS`) that moves `moved` bytes."""
+    def seconds(self, chip: Chip, moved: Any, op: Op, fused: bool) -> Any:
+        """Of a call of an operation that moves `moved` bytes, a number or an array."""
         if fused:
             return moved / (chip.bandwidth * self.compiled)
+        if op.kind == "norm" and "group_norm" in op.name:
+            moved = moved * self.moments
         # what the last kernel wrote is still in the cache where all of it fits
         far = larger(0.0, smaller(moved, 2.0 * (moved - (chip.cache_bytes or 0))))
-        found = self.launch_us * 1e-6 + far / (chip.bandwidth * self.eager)
+        found = far / (chip.bandwidth * self.eager)
         if chip.ticks:
-            share = self.norms if kind in ("norm", "softmax") else self.copies if kind == "copy" else 1.0
-            found = found + moved / (self.issued * share * chip.ticks)
-        return found
+            share = self.norms if op.kind in ("norm", "softmax") else self.copies if op.kind == "copy" else 1.0
+            found = joined(found, moved / (self.issued * share * chip.ticks * widest(op) / 16))
+        return self.launch_us * 1e-6 + found
+
+
+def widest(op: Op) -> int:
+    """Bits of the widest elements that an operation reads or writes, weights aside; 16 where it has none."""
+    return max((BITS[t.dtype] for t in (*op.reads, *op.writes) if not t.weight and t.dtype in BITS), default=16)
 
 
 class Convolution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
