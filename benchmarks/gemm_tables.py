@@ -46,6 +46,7 @@ SYSTEMS = {
     "gb200": "GB200 (per GPU)",
     "gb300": "GB300 (per GPU)",
     "l40s": "L40S",
+    "b60": "Arc Pro B60 24GB",
     "rtx_pro_6000_server": "RTX PRO 6000 Blackwell (Workstation)",  # the same chip, with the higher clock
 }
 """Folders of the wheel, and whose limits they are put beside."""

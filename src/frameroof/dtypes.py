@@ -21,8 +21,9 @@ class Dtype(NamedTuple):
     peak stands for its own where a device states none, in a limit that must never be too long; `wished` is the unit
     that may do its matrix work, as `unit_of` says; `faster` the one that operands of this type must have had where
     they ran faster than its own; `counted_as` is the type at whose peak counted work is limited where a device states
-    none of its own ("": that is an error); `times` says that a product in it is so many products of another. `codes`
-    are its numbers in torch (`c10::ScalarType`), as traces hold an argument ``dtype``. `uses`, words:
+    none of its own ("": that is an error); `alike` is the type whose measured products stand for its own where none
+    were measured, as the same kernels multiply it; `times` says that a product in it is so many products of another.
+    `codes` are its numbers in torch (`c10::ScalarType`), as traces hold an argument ``dtype``. `uses`, words:
 
     - ``peak``: devices state a peak for it (in TOML and `--set`); ``column``: tables of machines show it;
     - ``choice``: `--dtype` quantizes to it; ``build``: models are built in it; ``stream``: streams run in it;
@@ -46,6 +47,7 @@ class Dtype(NamedTuple):
     held: str = ""
     switch: str = ""
     counted_as: str = ""
+    alike: str = ""
     times: tuple[str, int] | None = None
     codes: tuple[int, ...] = ()
 
@@ -59,27 +61,32 @@ TABLE = (
     ),
     Dtype(
         "tf32", 32, 4, uses="peak choice build single", near=("fp32", "bf16"), held="fp32", counted_as="fp32",
-        switch="allow_tf32",
+        switch="allow_tf32", alike="bf16",
     ),
-    Dtype("tf32x3", 32, near=("fp32", "bf16"), faster="tf32", held="fp32", counted_as="fp32", times=("tf32", 3)),
+    Dtype(
+        "tf32x3", 32, near=("fp32", "bf16"), faster="tf32", held="fp32", counted_as="fp32", alike="bf16",
+        times=("tf32", 3),
+    ),
     Dtype(
         "bf16", 16, 3, ("bfloat16",), ("c10::BFloat16", "BFloat16"), "bf16",
         "peak choice build stream probe half column", near=("fp16",), codes=(15,),
     ),
     Dtype(
         "fp16", 16, 3, ("float16",), ("c10::Half", "Half"), "fp16", "peak choice build half",
-        near=("bf16",), faster="fp16_acc", codes=(5,),
+        near=("bf16",), faster="fp16_acc", alike="bf16",
+        codes=(5,),
     ),
     Dtype(
         "fp16_acc", 16, 2, uses="peak choice build", near=("fp16", "bf16"), held="fp16", counted_as="fp16",
-        switch="allow_fp16_accumulation",
+        switch="allow_fp16_accumulation", alike="bf16",
     ),
     Dtype(
         "fp8", 8, 1, tuple(map(str.lower, _EIGHT)), (*(f"c10::{name}" for name in _EIGHT), *_EIGHT), "fp8e4nv",
-        "peak choice eight column", near=("int8",), codes=(24, 23, 26, 25),
+        "peak choice eight column", near=("int8",), alike="int8", codes=(24, 23, 26, 25),
     ),
     Dtype(
-        "int8", 8, 1, ("int8",), ("signed char", "Char"), "i8", "peak choice eight column", near=("fp8",), codes=(1,),
+        "int8", 8, 1, ("int8",), ("signed char", "Char"), "i8", "peak choice eight column", near=("fp8",), alike="fp8",
+        codes=(1,),
     ),
     Dtype("fp4", 4, 0, uses="peak choice column"),
     Dtype(

@@ -16,7 +16,8 @@ from ...workload.records import Op
 from .attention import MASKED, READ, kernel_of, too_wide
 from .chip import Chip
 from .curves import Curves
-from .general import attention_of, gemm_of
+from .derived import gemm_for
+from .general import attention_of
 from .host import Host
 from .links import links_of
 from .protocol import Bounds, Work
@@ -86,7 +87,7 @@ class Calls:
         if work.whole:  # sums over calls of differing sizes: as many calls of the mean size
             count = work.count
             sizes = (sizes[0] / count, *sizes[1:])
-        found = gemm_of(self.curves, work.op.unit).seconds(self.chip, sizes, work.bytes / count)
+        found = gemm_for(self.chip, work.op.unit, self.curves).seconds(self.chip, sizes, work.bytes / count)
         return found * count + self._read_again(work)
 
     def _read_again(self, work: Work) -> Any:
@@ -108,7 +109,7 @@ class Calls:
             rate = self.chip.bandwidth * convolution.depthwise
             return work.bytes / rate + extra
         sizes = (groups, work.dims["n"] / columns / count, columns / groups, work.dims["k"])
-        found = gemm_of(self.curves, unit).seconds(self.chip, sizes, work.bytes / count) * count
+        found = gemm_for(self.chip, unit, self.curves).seconds(self.chip, sizes, work.bytes / count) * count
         return found * convolution.longer(self.chip, op.kind, unit, last) + extra + self._read_again(work)
 
     def _attention(self, work: Work) -> Any:
@@ -133,12 +134,12 @@ class Calls:
             return self._traffic(work, work.bytes)
         sides = (dims["q"], dims["kv"], dims["d"]) if work.piece == "scores" else (dims["q"], dims["dv"], dims["kv"])
         sizes = (dims["b"] * dims["heads"], *sides)
-        return gemm_of(self.curves, work.op.unit).seconds(self.chip, sizes, work.bytes)
+        return gemm_for(self.chip, work.op.unit, self.curves).seconds(self.chip, sizes, work.bytes)
 
     def _math(self, work: Work) -> Any:
         """Attention whose scores go through memory: two products, and four passes over the scores in fp32."""
         dims = work.dims
-        gemm = gemm_of(self.curves, work.op.unit)
+        gemm = gemm_for(self.chip, work.op.unit, self.curves)
         heads = dims["b"] * dims["heads"]
         scores = heads * dims["q"] * dims["kv"] * 2.0
         first = gemm.seconds(self.chip, (heads, dims["q"], dims["kv"], dims["d"]), work.bytes / 2 + scores)

@@ -32,7 +32,7 @@ PARTS = ("gemm", "attention")
 
 
 class Curves(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The curves of one device by class of work, then by name; `derived_from` is another device's whose they were.
+    """The curves of one device, of a `generation` as devices say it, by class of work, then by name.
 
     `gemm` is by type: ``bf16``, ``fp8``, ``fp8_block``, ``fp4``, ``int8``, ``int8_weight`` …; with a colon behind it
     the software whose kernel it is (``fp8:trtllm``), without one the median over software. `attention` is by kernel.
@@ -44,6 +44,7 @@ class Curves(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     source: str
     date: str
     device: str
+    generation: str = ""
     gemm: dict[str, Gemm] = {}
     attention: dict[str, Attention] = {}
     traffic: Traffic | None = None
@@ -94,6 +95,12 @@ def shipped(device: str) -> Curves | None:
     """
     path = MEASURED / file_of(device)
     return msgspec.json.decode(path.read_bytes(), type=Curves) if path.is_file() else None
+
+
+@lru_cache(maxsize=1)
+def every_shipped() -> tuple[Curves, ...]:
+    """What is shipped of all devices, by the name of the file."""
+    return tuple(msgspec.json.decode(path.read_bytes(), type=Curves) for path in sorted(MEASURED.glob("*.json")))
 
 
 def file_of(device: str) -> str:

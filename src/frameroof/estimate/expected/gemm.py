@@ -12,7 +12,6 @@ products.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import reduce
 from math import ceil, log2
 from typing import Any
 
@@ -28,8 +27,8 @@ SIDES = tuple(dict.fromkeys(name for name, _, _ in (*TILES, *SMALL)))
 SPLITS = (1, 2, 4, 8)
 FEW_WAVES = 8
 """Up to which waves are whole; more of them run into each other, and half of the last is lost on average."""
-LONG_S = 1e-4
-"""From which on a product is slowed down by heat."""
+LONG_S, HOT_S = 1e-4, 1e-2
+"""From which time at the peak on a product is slowed down by heat, and from which on no further."""
 JOIN = 4.0
 INPUT_BYTES = 2.0
 """Of an element of the input before it is quantized: sixteen bits."""
@@ -50,7 +49,8 @@ class Gemm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     `shares` are those of the dense peak of the unit `peak` that a tile reaches, by its sides. `quantize` is how many
     times its bytes, read in sixteen bits and written in the type, the input passes the memory before the product; 0
     where it is as it comes. `rows` were measured, and `error_median`, `error_p90` are what the curve missed, as shares
-    of the time, of products whose n or k it had not seen.
+    of the time, of products whose n or k it had not seen; of a curve that was `derived_from` another device's or type's
+    ("" is measured), what such curves missed where there was something to hold them against.
     """
 
     peak: str
@@ -66,6 +66,7 @@ class Gemm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     rows: int
     error_median: float
     error_p90: float
+    derived_from: str = ""
 
     def seconds(self, chip: Chip, sizes: tuple[Any, Any, Any, Any], moved: Any, quantized: bool = False) -> Any:
         """Of one call of b products (m x k) (k x n) that moves `moved` bytes; `sizes` are (b, m, n, k).
@@ -90,7 +91,7 @@ class Gemm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 waves = tiles * s
                 waves = ceil(waves) if waves <= FEW_WAVES else waves + 0.5
                 best = min(best, waves * (k / s + fill) * step_s + split_s * log2(s))
-        best *= 1.0 + self.heat * max(0.0, log2(max(flops_s, LONG_S) / LONG_S))
+        best *= 1.0 + self.heat * log2(min(max(flops_s, LONG_S), HOT_S) / LONG_S)
         return before_s + (best**JOIN + memory_s**JOIN) ** (1 / JOIN)
 
     def quantize_s(self, chip: Chip, elements: Any) -> Any:
@@ -124,14 +125,13 @@ class Gemm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
         b, m, n, k = sizes
         sms, rate = device
-        found = []
+        best = np.full(np.shape(flops_s), np.inf)
         for share, tm, tn in self._tiles:
             tiles = np.ceil(m / tm) * np.ceil(n / tn) * b
             step_s = 2 * tm * tn * sms / (rate * share)
             for s in SPLITS:
                 waves = tiles * s / sms
                 waves = np.where(waves <= FEW_WAVES, np.ceil(waves), waves + 0.5)
-                found.append(waves * (k / s + self.fill) * step_s + self.split_us * 1e-6 * log2(s))
-        best = reduce(np.minimum, found)
-        best = best * (1.0 + self.heat * np.log2(np.maximum(flops_s, LONG_S) / LONG_S))
+                np.minimum(best, waves * (k / s + self.fill) * step_s + self.split_us * 1e-6 * log2(s), out=best)
+        best *= 1.0 + self.heat * np.log2(np.clip(flops_s, LONG_S, HOT_S) / LONG_S)
         return (best**JOIN + memory_s**JOIN) ** (1 / JOIN)

@@ -1,8 +1,8 @@
 """The curves of one device, put together: a user's own, those of its tables, of its generation, and of all devices.
 
 ``measured/DEVICE.json`` holds what was fitted to a device's own tables; ``general.json`` what holds for many: traffic,
-convolutions, hosts, attention by generation, and which device stands for a generation. The formulas take
-multiprocessors, clock, bandwidth and peaks from the device itself; `Curves.derived_from` says whose numbers they are.
+convolutions, hosts and attention by generation. The formulas take multiprocessors, clock, bandwidth and peaks from the
+device itself; products without a curve are `derived`, and `Curves.derived_from` says whose they are.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ...dtypes import HALF
 from .attention import SAME_AS, Attention
 from .chip import chip_of
-from .curves import Curves, shipped
+from .curves import KIND, SCHEMA, Curves, shipped
+from .derived import gemm_for
 from .gemm import Gemm
 from .host import Host
-from .traffic import Convolution, Traffic, slower_units
+from .traffic import Convolution, Traffic
 
 if TYPE_CHECKING:
     from ...hardware import Device
@@ -30,7 +32,6 @@ PATH = Path(__file__).with_name("general.json")
 class General(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``general.json``: keys of generations, "" for all others; `host_of` also has devices."""
 
-    stands_for: dict[str, str]
     attention: dict[str, dict[str, Attention]]
     traffic: Traffic
     convolution: Convolution
@@ -45,35 +46,32 @@ def general() -> General:
 
 
 def curves_of(device: Device, own: Curves | None = None) -> Curves:
-    """All curves of a device; of the user's own those parts that it has, where they are of this device."""
+    """All curves of a device; of the user's own those parts that it has, where they are of this device.
+
+    Products that have none here are `derived.gemm_for`'s; `derived_from` is the device whose products in sixteen bits
+    stand for its own.
+    """
     every = general()
     name = device.name.partition(" with ")[0]
-    tables = shipped(name)
-    base = every.stands_for.get(device.generation) or every.stands_for[""]
-    found = tables or shipped(base)
-    assert found is not None, base
     mine = own if own is not None and own.device == name else None
-    parts = [part for part in (mine, tables) if part]
+    parts = [part for part in (mine, shipped(name)) if part]
     kernels = {**every.attention[""], **every.attention.get(device.generation, {})}
-    products = found.gemm if tables else scaled(found.gemm, base, device)
+    products: dict[str, Gemm] = {}
     for part in reversed(parts):
         kernels |= part.attention
-        products = {**products, **part.gemm}
-    return msgspec.structs.replace(
-        mine or found,
-        device=name,
+        products |= part.gemm
+    none = Curves(schema=SCHEMA, kind=KIND, name=name, source=PATH.name, date="2026-12-01", device=name)
+    found = msgspec.structs.replace(
+        parts[0] if parts else none,
         gemm=products,
         attention=kernels,
         traffic=next((part.traffic for part in parts if part.traffic), every.traffic),
         convolution=next((part.convolution for part in parts if part.convolution), every.convolution),
         host=next((part.host for part in parts if part.host), every.hosts[_host(every, device)]),
-        derived_from="" if tables or (mine and mine.gemm) else base,
     )
-
-
-def gemm_of(curves: Curves, unit: str) -> Gemm:
-    """The curve of a unit: its own, or that of 16-bit products at the unit's own peak."""
-    return curves.gemm[unit] if unit in curves.gemm else msgspec.structs.replace(curves.gemm["bf16"], peak=unit)
+    sixteen = next((unit for unit in HALF if unit in device.dense_flops), next(iter(device.dense_flops)))
+    from_ = gemm_for(chip_of(device), sixteen, found).derived_from.rpartition(" of ")[2]
+    return msgspec.structs.replace(found, derived_from="" if from_ == name else from_)
 
 
 def attention_of(curves: Curves, kernel: str, generation: str) -> Attention:
@@ -81,24 +79,6 @@ def attention_of(curves: Curves, kernel: str, generation: str) -> Attention:
     other = SAME_AS.get(kernel)
     names = (kernel, other.get(generation) if isinstance(other, Mapping) else other, "fa2")
     return next(curves.attention[name] for name in names if name in curves.attention)
-
-
-def scaled(gemm: Mapping[str, Gemm], base: str, device: Device) -> dict[str, Gemm]:
-    """Curves of another device of the generation, whose matrix units do less (or more) in a clock.
-
-    See `traffic.slower_units`.
-    """
-    from ...hardware import device as known
-
-    chip, other = chip_of(device), chip_of(known(base))
-    made = {}
-    for name, curve in gemm.items():
-        try:
-            ratio = (chip.peak(curve.peak) / (chip.ticks or 0.0)) / (other.peak(curve.peak) / (other.ticks or 0.0))
-        except (ValueError, ZeroDivisionError):
-            ratio = 1.0
-        made[name] = msgspec.structs.replace(curve, shares={t: slower_units(s, ratio) for t, s in curve.shares.items()})
-    return made
 
 
 def _host(every: General, device: Device) -> str:
