@@ -87,7 +87,8 @@ class Calls:
         if work.whole:  # sums over calls of differing sizes: as many calls of the mean size
             count = work.count
             sizes = (sizes[0] / count, *sizes[1:])
-        found = gemm_for(self.chip, work.op.unit, self.curves).seconds(self.chip, sizes, work.bytes / count)
+        curve = gemm_for(self.chip, work.op.unit, self.curves)
+        found = curve.seconds(self.chip, sizes, work.bytes / count, self.software.epilogues)
         return found * count + self._read_again(work)
 
     def _read_again(self, work: Work) -> Any:
@@ -109,7 +110,8 @@ class Calls:
             rate = self.chip.bandwidth * convolution.depthwise
             return work.bytes / rate + extra
         sizes = (groups, work.dims["n"] / columns / count, columns / groups, work.dims["k"])
-        found = gemm_for(self.chip, unit, self.curves).seconds(self.chip, sizes, work.bytes / count) * count
+        curve = gemm_for(self.chip, unit, self.curves)
+        found = curve.seconds(self.chip, sizes, work.bytes / count, self.software.epilogues) * count
         return found * convolution.longer(self.chip, op.kind, unit, last) + extra + self._read_again(work)
 
     def _attention(self, work: Work) -> Any:
