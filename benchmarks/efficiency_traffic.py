@@ -54,7 +54,7 @@ def fused(wheel: Path) -> list[dict[str, Any]]:
         told = {
             "device": name,
             "rows": len(moved),
-            "share": round(float(np.median((moved / took_s)[far] / chip.bandwidth)), 3),
+            "share": round(float(np.median((chip.roofline.limit(bytes=moved).memory_s / took_s)[far])), 3),
             "smallest_us": round(float(np.median(took_s[moved < 1e5]) * 1e6), 2),
             "missed": missed(general().traffic.seconds(chip, moved[far], AN_OP, True), took_s[far]),
         }
@@ -95,7 +95,7 @@ def eager(folder: Path) -> list[dict[str, Any]]:
             moved, took_s = own["moved"].to_numpy(), own["Latency"].to_numpy() / 1e3
             found.append({
                 "device": name, "kind": kind, "rows": len(moved),
-                "share": round(float(np.median(moved / took_s / chip.bandwidth)), 3),
+                "share": round(float(np.median(chip.roofline.limit(bytes=moved).memory_s / took_s)), 3),
                 "missed": missed(general().traffic.seconds(chip, moved, an_op(kind), False), took_s),
             })  # fmt: skip
     return found
