@@ -93,10 +93,11 @@ def eager(folder: Path) -> list[dict[str, Any]]:
             own = rows.filter(pl.col("Device") == label)
             chip = chip_of(device(name))
             moved, took_s = own["moved"].to_numpy(), own["Latency"].to_numpy() / 1e3
+            row_bytes = own["H"].cast(pl.Float64).to_numpy() * FP32_BYTES
             found.append({
                 "device": name, "kind": kind, "rows": len(moved),
                 "share": round(float(np.median(chip.roofline.limit(bytes=moved).memory_s / took_s)), 3),
-                "missed": missed(general().traffic.seconds(chip, moved, an_op(kind), False), took_s),
+                "missed": missed(general().traffic.seconds(chip, moved, an_op(kind), False, row_bytes), took_s),
             })  # fmt: skip
     return found
 

@@ -56,6 +56,17 @@ def test_a_group_norm_passes_its_input_for_its_moments():
     assert group == pytest.approx(3 * plain, rel=0.02)
 
 
+def test_a_norm_reads_long_rows_again_where_they_have_left_the_cache():
+    cache = CHIP.cache_bytes
+    in_work = 108 * 16  # rows
+    short, half, far = (
+        HAND.seconds(CHIP, 1e10, op("norm"), fused=False, row_bytes=share * cache / in_work)
+        for share in (0.3, 0.525, 2)
+    )
+    assert half / short == pytest.approx(1.25, rel=0.01)
+    assert far / short == pytest.approx(1.5, rel=0.01)
+
+
 def test_the_widest_elements_count_without_weights():
     half, weight = Tensor((poly("n"),), "bf16"), Tensor((poly("n"),), "fp32", weight=True)
     assert widest(Op("x", "norm", "norm", (half, weight), (half,))) == 16

@@ -22,6 +22,7 @@ from .host import Host
 from .links import links_of
 from .protocol import Bounds, Work
 from .software import Software
+from .traffic import widest
 
 DEVICE_WIDE = ("scores", "values")
 """Pieces of baseline attention that are matrix products."""
@@ -77,7 +78,7 @@ class Calls:
 
     def _traffic(self, work: Work, moved: Any) -> Any:
         assert self.curves.traffic is not None
-        found = self.curves.traffic.seconds(self.chip, moved, work.op, self.software.compiled)
+        found = self.curves.traffic.seconds(self.chip, moved, work.op, self.software.compiled, _row_bytes(work))
         return larger(found, 0.0)
 
     def _product(self, work: Work) -> Any:
@@ -147,6 +148,13 @@ class Calls:
         first = gemm.seconds(self.chip, (heads, dims["q"], dims["kv"], dims["d"]), work.bytes / 2 + scores)
         second = gemm.seconds(self.chip, (heads, dims["q"], dims["dv"], dims["kv"]), work.bytes / 2 + scores)
         return first + second + self._traffic(work, 8 * scores)
+
+
+def _row_bytes(work: Work) -> Any:
+    """Of what a norm reads, its last dimension; 0 for other operations."""
+    if work.op.kind != "norm" or not work.op.reads or not work.op.reads[0].shape:
+        return 0.0
+    return work.op.reads[0].shape[-1](work.env) * widest(work.op) / 8
 
 
 def channels(op: Op, work: Work) -> tuple[Any, Any]:

@@ -16,6 +16,14 @@ from ...roofline import larger, smaller
 from ...workload.records import Op
 from .chip import Chip
 
+READ_AGAIN = 0.5
+"""Of what a norm moves: it reads a row for its moments and again to write it (PyTorch's layer norm)."""
+BLOCKS = 16
+"""Rows that a multiprocessor has in work at once: 2,048 threads, 128 a row."""
+NEAR, FAR = 0.35, 0.7
+"""Shares of the cache that rows in work fill, from which on some, and all, are read from memory again: by NeuSight's
+layer norms of rows of 3 to 64 KB (github.com/sitar-lab/NeuSight) on A100, L4 and V100."""
+
 
 class Traffic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The numbers of one device, or of all: shares of bandwidth, and microseconds of a kernel.
@@ -34,12 +42,14 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     source: str
     date: str
 
-    def seconds(self, chip: Chip, moved: Any, op: Op, fused: bool) -> Any:
-        """Of a call of an operation that moves `moved` bytes, a number or an array."""
+    def seconds(self, chip: Chip, moved: Any, op: Op, fused: bool, row_bytes: Any = 0.0) -> Any:
+        """Of a call of an operation that moves `moved` bytes, a number or an array; a norm's rows have `row_bytes`."""
         if fused:
             return moved / (chip.bandwidth * self.compiled)
         if op.kind == "norm" and "group_norm" in op.name:
             moved = moved * self.moments
+        elif op.kind == "norm":
+            moved = moved * (1 + READ_AGAIN * far_rows(chip, row_bytes))
         # what the last kernel wrote is still in the cache where all of it fits
         far = larger(0.0, smaller(moved, 2.0 * (moved - (chip.cache_bytes or 0))))
         found = far / (chip.bandwidth * self.eager)
@@ -47,6 +57,14 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             share = self.norms if op.kind in ("norm", "softmax") else self.copies if op.kind == "copy" else 1.0
             found = joined(found, moved / (self.issued * share * chip.ticks * widest(op) / 16))
         return self.launch_us * 1e-6 + found
+
+
+def far_rows(chip: Chip, row_bytes: Any) -> Any:
+    """Which share of a norm's rows have left the cache when they are read for the second time."""
+    if not chip.cache_bytes:
+        return 0.0
+    held = (chip.sms or 1) * BLOCKS * row_bytes / chip.cache_bytes
+    return smaller(1.0, larger(0.0, (held - NEAR) / (FAR - NEAR)))
 
 
 def widest(op: Op) -> int:
