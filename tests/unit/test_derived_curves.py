@@ -8,6 +8,7 @@ import pytest
 from frameroof.estimate.expected.chip import chip_of
 from frameroof.estimate.expected.curves import shipped
 from frameroof.estimate.expected.derived import DEFAULT, gemm_for, scaled
+from frameroof.estimate.expected.file import load_efficiency
 from frameroof.hardware import device, devices
 
 SIZE = (1, 8192, 8192, 8192)
@@ -100,3 +101,19 @@ def test_nothing_is_faster_than_its_limit_on_any_device():
                 seconds = gemm_for(chip, unit).seconds(chip, (1, m, n, k), moved)
                 limit = chip.roofline.limit(flops=2.0 * m * n * k, unit=unit, bytes=moved)
                 assert limit.seconds < seconds < 1e4 * limit.seconds, (each.name, unit, m, n, k)
+
+
+def test_a_file_of_kernels_replaces_the_parts_it_has_and_is_of_one_device_alone(tmp_path):
+    own = shipped("L40S")
+    slow = msgspec.structs.replace(own.gemm["bf16"], memory=0.01)
+    path = tmp_path / "mine.efficiency.json"
+    told = {"schema": own.schema, "kind": own.kind, "name": "mine", "source": "measured here", "date": "2026-12-01"}
+    parts = {"device": "L40S", "gemm": {"bf16": slow}, "made_with": {"samples": [1]}}
+    path.write_bytes(msgspec.json.encode({**told, **parts}))
+    made = load_efficiency(path)
+    used = made.calls(device("L40S")).curves
+    assert used.gemm["bf16"] == slow
+    assert used.gemm["fp8"] == own.gemm["fp8"]
+    assert used.attention["fa2"] == own.attention["fa2"]
+    assert made.refusal(device("L40S")) is None
+    assert "L40S" in made.refusal(device("H100"))

@@ -110,5 +110,5 @@ def file_of(device: str) -> str:
 
 
 def is_date(text: str) -> bool:
-    """Whether a text is a day, YYYY-MM-DD, of this century."""
-    return re.fullmatch(r"20\d\d-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])", text) is not None
+    """Whether a text is a day, YYYY-MM-DD, or a month of this century."""
+    return re.fullmatch(r"20\d\d-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?", text) is not None

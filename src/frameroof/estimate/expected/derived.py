@@ -77,11 +77,13 @@ def _shipped_for(chip: Chip, name: str) -> Gemm:
     for type in _alike(bare):
         if there is not None and type in there.gemm:
             return _as(there.gemm[type], unit, f"{type} of {chip.name}", SISTER)
-    near = sorted(_others(chip, bare), key=lambda each: each[0])
-    if not near:
-        return msgspec.structs.replace(DEFAULT, peak=unit)
-    (far, _), curve, theirs = near[0]
-    return _as(scaled(curve, theirs, chip, unit), unit, f"{curve.peak} of {theirs.name}", OTHER if far else SISTER)
+    for far in (False, True):
+        near = sorted(_others(chip, bare, far), key=lambda each: each[0])
+        if near:
+            _, curve, theirs = near[0]
+            made = scaled(curve, theirs, chip, unit)
+            return _as(made, unit, f"{curve.peak} of {theirs.name}", OTHER if far else SISTER)
+    return msgspec.structs.replace(DEFAULT, peak=unit)
 
 
 def _named(curves: Curves, name: str) -> Gemm | None:
@@ -100,18 +102,19 @@ def _alike(name: str) -> Iterator[str]:
         yield DTYPES[name].alike
 
 
-def _others(chip: Chip, name: str) -> Iterator[tuple[tuple[bool, float], Gemm, Chip]]:
-    """Curves of its vendor's other devices for a type, each with how far it is: its generation, the ratio of speeds.
+def _others(chip: Chip, name: str, far: bool) -> Iterator[tuple[float, Gemm, Chip]]:
+    """Curves of other devices for a type, each with the ratio of speeds: of its generation or, `far`, of its vendor.
 
     None where this device's generation is not known: its multiprocessors are not theirs.
     """
     for curves in every_shipped() if chip.generation else ():
         own = next((type for type in (name, *_alike(name)) if type in curves.gemm), None)
-        if own is None or curves.device == chip.name.partition(" with ")[0]:
+        mine = curves.device == chip.name.partition(" with ")[0]
+        if own is None or mine or far is (curves.generation == chip.generation):
             continue
         theirs, curve = chip_of(device(curves.device)), curves.gemm[own]
-        if theirs.roofline.device.vendor == chip.roofline.device.vendor:
-            yield (curves.generation != chip.generation, abs(log(faster(curve, theirs, chip)))), curve, theirs
+        if not far or theirs.roofline.device.vendor == chip.roofline.device.vendor:
+            yield abs(log(faster(curve, theirs, chip))), curve, theirs
 
 
 def faster(curve: Gemm, theirs: Chip, own: Chip, unit: str = "") -> float:

@@ -1,7 +1,8 @@
 """Reading a model of expected time: the stated table of eager execution, or an efficiency file of the user's.
 
-An efficiency file is JSON or TOML with ``schema = "frameroof.efficiency/1"`` and a ``kind``: ``table`` (the keys of
-`eager.toml`) or ``uniform`` (``default``, ``by_kind``). It says its ``name``, ``source`` and ``date``, and the
+An efficiency file is JSON or TOML with ``schema = "frameroof.efficiency/2"`` and a ``kind``: ``kernels`` (the parts of
+`curves.Curves`) or ``uniform`` (``default``, ``by_kind``); version 1 has ``uniform`` and ``table`` (the keys of
+`eager.toml`). It says its ``name``, ``source`` and ``date``, and the
 ``device`` whose shares it has; without one it is used for any. What it keeps of its making (``made_with``) is not read.
 """
 
@@ -9,7 +10,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -20,12 +20,12 @@ import msgspec
 from ...files import read_whole
 from ...outside import clean, from_json, from_toml, quoted, record
 from ...workload.records import KINDS
+from .curves import FAMILY, KIND, SCHEMA, VERSION, is_date, read_curves
 from .efficiency import Curve, Efficiency, LinkShare, Number, Table, stated
 from .protocol import About, Expected
 from .uniform import LEAST, Utilization
 
-FAMILY, VERSION = "frameroof.efficiency", 1
-SCHEMA = f"{FAMILY}/{VERSION}"
+VERSIONS = (1, VERSION)
 MOST_BYTES = 16 << 20  # a calibration with all its samples has less than 1 MB
 SHARES = ("convolution", "unfused")
 """Numbers of a table that are shares of a peak."""
@@ -74,15 +74,19 @@ def load_efficiency(path: str | os.PathLike[str] | None = None) -> Expected:
     where = clean(os.fspath(path), MOST_TEXT)
     data = _decoded(Path(path), where)
     _check_schema(data, where)
+    if data["schema"] == SCHEMA and data.get("kind") == KIND:
+        from .kernels import Kernels
+
+        return Kernels(own=read_curves({key: value for key, value in data.items() if key != "made_with"}, where))
     head = record(data, _Head, f"{where} is no efficiency file that can be read")
     if head.kind not in FORMS:
-        raise ValueError(f"{where}: its kind is {quoted(head.kind)}; known are {' and '.join(FORMS)}")
+        raise ValueError(f"{where}: its kind is {quoted(head.kind)}; known are {', '.join(FORMS)} and {KIND}")
     own = {key: value for key, value in data.items() if key not in HEAD}
     made: Table | _Shares = record(own, FORMS[head.kind], f"{where} is no efficiency file that can be read")
     for key in _unknown(own, type(made)):
         raise ValueError(f"{where} has {quoted(key)}, which is no key of an efficiency file")
     texts = {name: clean(getattr(head, name).strip(), MOST_TEXT) for name in ("name", "source", "date")}
-    if not all(texts.values()) or not _is_date(head.date):
+    if not all(texts.values()) or not is_date(head.date):
         raise ValueError(f"{where} has no name, no source or no date (YYYY-MM-DD)")
     device = clean(head.device, 200) if head.device else None
     if isinstance(made, _Shares):
@@ -103,10 +107,11 @@ def _check_schema(data: Mapping[str, Any], where: str) -> None:
     schema = data.get("schema")
     if not isinstance(schema, str):
         raise ValueError(f"{where} is no efficiency file: it has no schema {SCHEMA!r}")
-    if schema != SCHEMA:
-        family, _, version = schema.rpartition("/")
+    family, _, version = schema.rpartition("/")
+    if version not in map(str, VERSIONS) or family != FAMILY:
         if family == FAMILY:
-            raise ValueError(f"{where} is an efficiency file of version {clean(version, 40)}; {VERSION} can be read")
+            known = " and ".join(map(str, VERSIONS))
+            raise ValueError(f"{where} is an efficiency file of version {clean(version, 40)}; {known} can be read")
         raise ValueError(f"{where} is no efficiency file but {quoted(schema)}; {SCHEMA!r} is one")
 
 
@@ -142,7 +147,7 @@ def _check(where: str, table: Table) -> None:
     if table.links["infiniband"].gb_s_per_device is None:
         raise ValueError(f"{where}: links.infiniband has no gb_s_per_device, what one adapter carries")
     for name, entry in table.entries():
-        if not entry.source.strip() or not _is_date(entry.date):
+        if not entry.source.strip() or not is_date(entry.date):
             raise ValueError(f"{where}: {clean(name, 80)} has no source or no date (YYYY-MM-DD)")
         if isinstance(entry, Curve):
             _check_curve(where, name, entry)
@@ -179,7 +184,3 @@ def _check_link(where: str, name: str, link: LinkShare) -> None:
         raise ValueError(f"{where}: {name} needs a share in (0, 1] and a latency from 0 to {MOST_US:g} us")
     if rate is not None and not 0 < rate < math.inf:
         raise ValueError(f"{where}: {name} has {rate:g} GB/s for each device; it is above 0")
-
-
-def _is_date(text: str) -> bool:
-    return re.fullmatch(r"20\d\d-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?", text) is not None

@@ -53,7 +53,7 @@ def curves_of(device: Device, own: Curves | None = None) -> Curves:
     """
     every = general()
     name = device.name.partition(" with ")[0]
-    mine = own if own is not None and own.device == name else None
+    mine = own if own is not None and own.device in (name, *device.aliases) else None
     parts = [part for part in (mine, shipped(name)) if part]
     kernels = {**every.attention[""], **every.attention.get(device.generation, {})}
     products: dict[str, Gemm] = {}

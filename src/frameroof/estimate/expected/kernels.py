@@ -23,6 +23,7 @@ from .intervals import factors_of
 from .pipelines import pipeline_of
 from .protocol import About, Bounds, Clock, Spent, Work
 from .software import DEFAULT, Software
+from .uniform import other_device
 
 if TYPE_CHECKING:
     from ...hardware import Device
@@ -113,7 +114,9 @@ class Kernels:
         return replace(self, clock=clock)
 
     def refusal(self, device: Device) -> str | None:
-        """See `Expected.refusal`: why there is nothing to say of a device; its kernels may not be those asked for."""
+        """See `Expected.refusal`: a user's curves are of one device; its kernels may not be those asked for."""
+        if self.own is not None and (why := other_device(self.about, device)):
+            return why
         try:
             self.calls(device)
         except ValueError as error:
