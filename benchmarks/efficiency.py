@@ -5,6 +5,7 @@ WHEEL is aiconfigurator-core 0.12.0, which is taken from PyPI (82 MB, by version
 AMD's accelerators. What is read stays where it is. Each part (`efficiency_gemm.py` …) fits its class of work on every
 device and says what it misses of what it left out; `--write` puts the curves into
 `src/frameroof/estimate/expected/measured`, one file a device, and leaves the parts that were not fitted as they are.
+Attention, links and traffic have scripts of their own, which this one runs, with `--write`, on the same wheel.
 `--only` takes some parts, `--devices` some devices. It takes minutes and says how far it is.
 """
 
@@ -43,7 +44,7 @@ def products(asked: argparse.Namespace) -> Fitted:
     dropped = sources.Dropped()
 
     def every() -> Iterator[sources.Products]:
-        yield from sources.measured(pinned(asked.wheel), dropped)
+        yield from sources.measured(asked.wheel, dropped)
         if asked.neusight:
             yield from sources.neusight(asked.neusight, dropped)
         if asked.aiter:
@@ -56,6 +57,18 @@ def products(asked: argparse.Namespace) -> Fitted:
 
 PARTS: dict[str, Callable[[argparse.Namespace], Fitted]] = {"gemm": products}
 """Fields of `Curves`, and what fits them."""
+SCRIPTS = ("attention", "links", "traffic")
+"""Parts with scripts of their own, ``efficiency_PART.py``, which write what they fit."""
+
+
+def run(part: str, asked: argparse.Namespace) -> None:
+    """A part by its own script, with its results beside those of `--out`."""
+    command = [sys.executable, str(HERE / f"efficiency_{part}.py"), str(asked.wheel)]
+    command += [str(asked.neusight)] if part == "traffic" and asked.neusight else []
+    if asked.out:
+        named = asked.out.name.replace("efficiency", f"efficiency-{part}", 1)
+        command += ["--out", str(asked.out.with_name(named))]
+    subprocess.run(command, check=True)
 
 
 def write(part: str, curves: dict[str, dict[str, Any]]) -> None:
@@ -84,13 +97,18 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("wheel", type=Path, nargs="?")
     parser.add_argument("--neusight", type=Path)
     parser.add_argument("--aiter", type=Path)
-    parser.add_argument("--only", nargs="+", choices=tuple(PARTS), default=list(PARTS))
+    parser.add_argument("--only", nargs="+", choices=(*PARTS, *SCRIPTS), default=[*PARTS, *SCRIPTS])
     parser.add_argument("--devices", nargs="+")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args(given)
+    asked.wheel = pinned(asked.wheel)
     results: dict[str, Any] = {}
     for part in asked.only:
+        if part in SCRIPTS:
+            if asked.write:
+                run(part, asked)
+            continue
         curves, results[part] = PARTS[part](asked)
         if asked.write:
             write(part, curves)

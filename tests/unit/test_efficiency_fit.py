@@ -163,3 +163,18 @@ def test_a_part_is_written_into_the_file_of_its_device_beside_what_is_there(scri
     impossible = msgspec.structs.replace(TRUTH, memory=1.2)
     with pytest.raises(ValueError, match=r"memory 1\.2"):
         scripts.efficiency.write("gemm", {"L40S": {"bf16": impossible}})
+
+
+def test_parts_with_scripts_of_their_own_are_run_on_the_same_wheel(scripts, tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(scripts.efficiency, "pinned", lambda path: path)
+    monkeypatch.setattr(scripts.efficiency.subprocess, "run", lambda command, **_: ran.append(command[1:]))
+    asked = ["made.whl", "--only", "links", "traffic", "--neusight", "tables", "--write"]
+    assert scripts.efficiency.main(asked) == 0
+    assert [[Path(command[0]).name, *command[1:]] for command in ran] == [
+        ["efficiency_links.py", "made.whl"],
+        ["efficiency_traffic.py", "made.whl", "tables"],
+    ]
+    assert all(Path(command[0]).is_file() for command in ran)
+    assert scripts.efficiency.main(asked[:-1]) == 0
+    assert len(ran) == 2  # without --write nothing is written
