@@ -115,7 +115,9 @@ def main(given: list[str] | None = None) -> int:
     if asked.out:
         about = {
             "date": date.today().isoformat(),
-            "command": "python benchmarks/efficiency.py " + " ".join(given or sys.argv[1:]),
+            "command": " ".join(
+                ["python benchmarks/efficiency.py", *(Path(each).name for each in given or sys.argv[1:])]
+            ),
             "commit": subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip(),
             "data": {
                 "wheel": PACKAGE,
