@@ -115,9 +115,7 @@ def main(given: list[str] | None = None) -> int:
     if asked.out:
         about = {
             "date": date.today().isoformat(),
-            "command": " ".join(
-                ["python benchmarks/efficiency.py", *(Path(each).name for each in given or sys.argv[1:])]
-            ),
+            "command": f"python benchmarks/efficiency.py {' '.join(Path(each).name for each in given or sys.argv[1:])}",
             "commit": subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip(),
             "data": {
                 "wheel": PACKAGE,

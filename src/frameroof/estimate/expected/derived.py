@@ -35,7 +35,8 @@ MOST_SHARE = 0.97
 SISTER = (0.10, 0.30)
 OTHER = (0.25, 0.60)
 """Errors (median, p90) of curves from the same generation, and from anywhere else: the nearest sisters of ten devices
-miss by 3 to 10 % in the median and 9 to 25 % at p90 (benchmarks/results/efficiency-2026-12-01.json); the rest is stated."""
+miss by 3 to 10 % in the median and 9 to 25 % at p90 (benchmarks/results/efficiency-2026-12-01.json); the rest is
+stated."""
 DEFAULT = Gemm(
     peak="bf16",
     launch_us=5.0,
