@@ -25,6 +25,7 @@ VERBS = (
     "compare",
     "models",
     "hardware",
+    "validate",
     "count",
     "reproduce",
     "characterize",
