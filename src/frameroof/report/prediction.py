@@ -110,12 +110,37 @@ def _summary(prediction: Prediction) -> str:
         f"limit     {format_seconds(prediction.limit_s)} per run of {prediction.items} {items}"
         f"   where: {where}\n"
         f"bounds    {_bounds(prediction)}\n"
-        f"expected  {format_seconds(prediction.expected_s)}   {e.expected.described()}\n"
+        f"expected  {format_seconds(prediction.expected_s)}{_interval(prediction)}   {_why(prediction)}\n"
+        f"{_software(prediction)}"
         f"memory    {format_bytes(m.peak_bytes)} at the peak ({format_bytes(m.weight_bytes)} weights of "
         f"{format_count(params)} parameters, {format_bytes(m.activation_bytes)} activations in {m.peak_stage}"
         + (f", {format_bytes(m.cache_bytes)} caches" if m.cache_bytes else "")
         + f"); {fits} in {format_bytes(m.available_bytes)}"
     )
+
+
+def _interval(prediction: Prediction) -> str:
+    low_s, high_s = prediction.low_s, prediction.high_s
+    return "" if low_s is None or high_s is None else f" ({format_seconds(low_s)} to {format_seconds(high_s)}, 80 %)"
+
+
+def _why(prediction: Prediction) -> str:
+    """Where the expected time goes, and, where it waits for its host, that it does; or the share that it is."""
+    e = prediction.estimate
+    if prediction.running is None:
+        return e.expected.described()
+    kinds: dict[str, float] = {}
+    for op in e.total.ops:
+        kinds[op.op.kind] = kinds.get(op.op.kind, 0.0) + op.expected_s
+    largest = sorted(kinds.items(), key=lambda pair: -pair[1])[:3]
+    whole = sum(kinds.values())
+    text = "where: " + ", ".join(f"{kind} {seconds / whole:.0%}" for kind, seconds in largest)
+    spent = e.total.spent
+    return f"{text}; the host launches for {format_seconds(spent.host_s)}" if spent.host_s > spent.device_s else text
+
+
+def _software(prediction: Prediction) -> str:
+    return f"software  {prediction.running.line}\n" if prediction.running else ""
 
 
 def _bounds(prediction: Prediction) -> str:

@@ -23,8 +23,9 @@ from ..estimate import (
 )
 from ..estimate.cost import LLM_SOURCE
 from ..estimate.expected import Software, chosen
+from ..estimate.expected.kernels import Kernels
 from ..estimate.expected.pipelines import pipeline_of
-from ..estimate.expected.software import BATCHED
+from ..estimate.expected.software import BATCHED, Running
 from ..estimate.ladder import Asked
 from ..hardware import Node, parse_node
 from ..passes.guidance import batch_guidance
@@ -84,6 +85,12 @@ class Prediction:
         return self.estimate.total.high_s
 
     @property
+    def running(self) -> Running | None:
+        """The software that expected times are of, for this model and machine; None where it was not told apart."""
+        e = self.estimate
+        return e.expected.running(e.workload, e.node.device) if isinstance(e.expected, Kernels) else None
+
+    @property
     def items(self) -> int:
         """Items that one run yields: the batch."""
         return self.estimate.sizes.get("batch", 1)
@@ -117,6 +124,7 @@ class Prediction:
             "rung": e.asked.bound,
             "cold": e.asked.cold,
             "bounds": _bounds(total.bounds),
+            "software": self.running.to_dict() if self.running else None,
             "total": _sums(total),
             "throughput": {"items_per_hour": self.cost.items_per_hour},
             "cost": {

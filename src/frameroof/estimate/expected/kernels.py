@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ...passes.guidance import DONE, GUIDANCE
+from ...passes.maths import maths_of
 from ...passes.precision import run_in
 from ...roofline import larger
 from ...workload.records import COLLECTIVE, MATRIX_KINDS, Op, Workload
@@ -22,7 +24,7 @@ from .general import curves_of
 from .intervals import factors_of
 from .pipelines import pipeline_of
 from .protocol import About, Bounds, Clock, Spent, Work
-from .software import DEFAULT, Software
+from .software import BATCHED, DEFAULT, TWICE, Running, Software
 from .uniform import other_device
 
 if TYPE_CHECKING:
@@ -79,6 +81,25 @@ class Kernels:
                 dtype = self.software.vae or runs_in.get(own, own)
                 workload = workload if dtype == own else run_in(workload, dtype, [stage.name])
         return workload
+
+    def running(self, workload: Workload, device: Device) -> Running:
+        """What the software is for this model on this device."""
+        calls = self.calls(device)
+        run = self.as_run(workload)
+        vae = next((stage.dtype or run.dtype for stage in run.stages if is_vae(stage.name)), "")
+        passes = workload.params.get(GUIDANCE)
+        guided = "" if passes is None or passes.default < 2 else BATCHED if DONE in workload.passes else TWICE
+        curves = calls.curves
+        return Running(
+            self.software,
+            calls.attention,
+            vae,
+            guided,
+            maths_of(workload),
+            calls.launch_s * 1e6,
+            curves.derived_from or curves.device,
+            bool(curves.derived_from),
+        )
 
     def parts_s(self, work: Work, bounds: Bounds) -> tuple[Any, Any]:
         """See `Expected.parts_s`: what a kernel needs of both is one time here."""

@@ -1,8 +1,8 @@
 """The state of the software that runs a model: a preset and what was said otherwise, ``compiled,attention=fa2``.
 
 It decides which kernels run and how often they are launched, so it belongs to every expected time and to none of the
-limits. `Software.at` makes of it, for one model on one device, exactly one choice of each (`Run`), and a line that says
-all of it. A preset is a row of `PRESETS`.
+limits. For one model on one device it is exactly one choice of each (`Running`), and a line that says all of it. A
+preset is a row of `PRESETS`.
 """
 
 from __future__ import annotations
@@ -61,6 +61,65 @@ class Software:
 
     def __str__(self) -> str:
         return ",".join((self.name, *self.said))
+
+
+NAMES = {
+    "fa2": "FlashAttention-2",
+    "fa3": "FlashAttention-3",
+    "fa4": "FlashAttention-4",
+    "cudnn": "cuDNN's attention",
+    "sdpa": "torch's own attention",
+    "math": "attention through memory",
+    "trt": "TensorRT's attention",
+}
+
+
+@dataclass(frozen=True)
+class Running:
+    """A software state for one model on one device: exactly one choice of each, and whose numbers stand for it.
+
+    `vae` and `guidance` are "" where the model has none; `curves` is the device whose curves are used.
+    """
+
+    software: Software
+    attention: str
+    vae: str
+    guidance: str
+    maths: str
+    launch_us: float
+    curves: str
+    derived: bool
+
+    @property
+    def line(self) -> str:
+        """All of it in one line."""
+        s = self.software
+        words = [
+            "pointwise work fused" + (", into products too" if s.epilogues else "") if s.compiled else "eager",
+            NAMES[self.attention],
+            {BATCHED: "guidance in one batch", TWICE: "guidance in two passes"}.get(self.guidance, ""),
+            f"VAE in {self.vae}" if self.vae else "",
+            s.layout.replace("_", " "),
+            f"{self.launch_us:.3g} us a launch" if self.launch_us else "no time of the host",
+            f"curves derived from {self.curves}" if self.derived else f"curves measured on {self.curves}",
+        ]
+        return f"{s}: {', '.join(word for word in words if word)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            **self.software.to_dict(),
+            "compiled": self.software.compiled,
+            "attention": self.attention,
+            "guidance": self.guidance or None,
+            "vae": self.vae or None,
+            "maths": self.maths,
+            "layout": self.software.layout,
+            "launch_us": self.launch_us,
+            "curves": self.curves,
+            "derived": self.derived,
+            "line": self.line,
+        }
 
 
 PRESETS = {
