@@ -153,6 +153,13 @@ def test_the_json_of_compare_is_documented():
     check_documented("json-compare", {**found.to_dict(), "checks": checks})
 
 
+def test_the_json_of_validate_is_documented():
+    from frameroof.study.validate.validate import validate
+
+    data = {**validate(model="mochi-1").to_dict(), "failed": []}
+    check_documented("json-validate", {**data, "groups": list(data["groups"].values())})
+
+
 def check_documented(label: str, data: dict[str, Any], below: tuple[str, ...] = ("sizes",)) -> None:
     """Every key is named, and the schema is the section's."""
     text = (DOCS / "reference" / "json.rst").read_text("utf-8")

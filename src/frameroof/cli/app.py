@@ -25,10 +25,10 @@ VERBS = (
     "compare",
     "models",
     "hardware",
-    "validate",
     "count",
     "reproduce",
     "characterize",
+    "validate",
 )
 """Each is a function of the file beside this one that is called as it is."""
 BRIEF = ("predict", "models", "hardware")

@@ -164,6 +164,7 @@ _VERBS: dict[str, tuple[Callable[[], tuple[str, ...]], ...]] = {
     "count": (_sizes, _python),
     "profile": (_sizes, _python, _repetitions),
     "characterize": (_sizes, _files, _efficiency),
+    "validate": (_sizes, _files),
     "stream predict": (_stream, _stream_predicted, _utilization, _efficiency),
     "stream run": (_stream, _stream_run),
     "stream bench": (_stream, _bench),

@@ -1,61 +1,53 @@
-"""Predicted beside published as tables: rows, groups, and what was left out."""
+"""Published times beside predicted ones, for reading."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections import Counter
 
-from ..study.validate.score import Group, Scored
+from ..study.validate.groups import MAIN, Group
+from ..study.validate.score import Scored
+from ..study.validate.validate import Validation
 from ..units import format_seconds
-from .console import console, table
+from .console import console, percent, table
+
+FIGURES = ("rows", "median", "p90", "bias", "within 20 %", "coverage")
 
 
-def print_validation(scored: Sequence[Scored], found: Mapping[str, Group]) -> None:
-    """Print all of it for a person."""
+def print_validation(found: Validation) -> None:
+    """Every row, the groups, and what is left out."""
     out = console()
-    known = [one for one in scored if not one.why]
-    if known:
-        out.print(_rows(sorted(known, key=lambda one: one.error)))
-        out.print(_groups(found))
-    left: dict[str, list[str]] = {}
-    for one in scored:
-        if one.why:
-            left.setdefault(one.why, []).append(one.row.id)
-    for why, ids in left.items():
-        out.print(f"left out ({len(ids)}): {why}: {', '.join(ids)}", style="dim")
-    if broken := [one.row.id for one in known if one.impossible]:
-        out.print(f"faster than their limit: {', '.join(broken)}")
-
-
-def _rows(known: Sequence[Scored]) -> Any:
-    columns = ("row", "model", "on", "software", "of", "published", "limit", "expected", "80 %", "error", "kind")
-    return table(columns, [_row(one) for one in known], left=5)
-
-
-def _row(one: Scored) -> tuple[str, ...]:
-    row = one.row
-    interval = "" if one.low_s is None or one.high_s is None else f"{_short(one.low_s)} to {_short(one.high_s)}"
-    software = ", ".join(text for text in (row.software or "compiled", row.dtype) if text)
-    seconds = (format_seconds(each) for each in (row.seconds, one.limit_s, one.expected_s))
-    return (row.id, row.model, row.on, software, row.scope, *seconds, interval, f"{one.error:+.0%}", one.kind)
-
-
-def _short(seconds: float) -> str:
-    return format_seconds(seconds)
-
-
-def _groups(found: Mapping[str, Group]) -> Any:
-    columns = ("group", "rows", "median", "p90", "bias", "within 20 %", "in the interval")
-    rows = [
-        (
-            name,
-            str(group.rows),
-            f"{group.median:.1%}",
-            f"{group.p90:.1%}",
-            f"{group.bias:+.1%}",
-            f"{group.within_20:.0%}",
-            "" if group.coverage is None else f"{group.coverage:.0%}",
+    rows = [_row(each) for each in found.scored if not each.left_out]
+    if rows:
+        heads = ("row", "model", "hardware", "software", "of", "published", "limit", "expected", "80 %", "error")
+        out.print(table(heads, rows, left=5, title="published beside predicted"))
+        names = [(name, *_group(group)) for name, group in found.groups.items()]
+        out.print(table(("group", *FIGURES), names, title="how far off"))
+        out.print(
+            f"{MAIN}: whole models on one device whose products were measured, where the device takes the time; "
+            "80 %: between which two it is expected to be",
+            style="dim",
         )
-        for name, group in found.items()
-    ]
-    return table(columns, rows)
+    for each in found.impossible:
+        out.print(
+            f"{each.row.id} cannot be true of what is said to have run: {format_seconds(each.row.seconds, 3)} is less "
+            f"than its limit of {format_seconds(each.limit_s or 0.0, 3)}"
+        )
+    for why, count in Counter(found.left_out.values()).most_common():
+        ids = [id_ for id_, reason in found.left_out.items() if reason == why]
+        shown = ", ".join(ids[:4]) + (f" and {count - 4} more" if count > 4 else "")
+        out.print(f"left out: {why} ({shown})", style="dim")
+
+
+def _row(each: Scored) -> tuple[str, ...]:
+    row = each.row
+    times = [format_seconds(value or 0.0, 3) for value in (row.seconds, each.limit_s, each.expected_s)]
+    ends = f"{format_seconds(each.low_s or 0.0, 3)} to {format_seconds(each.high_s or 0.0, 3)}"
+    said = row.software or "compiled"
+    mark = " *" if each.host_bound else ""
+    return (row.id, row.model, row.machine, said, row.scope, *times, ends, f"{each.error or 0.0:+.1%}{mark}")
+
+
+def _group(group: Group) -> tuple[str, ...]:
+    figures = (group.median, group.p90)
+    rest = (percent(group.within_20), percent(group.coverage))
+    return (str(group.rows), *(percent(value) for value in figures), f"{group.bias:+.1%}", *rest)

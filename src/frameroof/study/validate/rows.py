@@ -1,42 +1,57 @@
-"""Published times, and the command that predicts each: the rows that come with the package, or those of a user's table.
+"""A published time with what it ran, whether it is one of the shipped ones or one of a user's table: `Row`.
 
-``published.json`` holds rows as they were published; ``mapping.toml`` what each ran (model, sizes, machine, precision,
-state of the software) and why that was said, or why a row is left out.
+``published.json`` holds what was published, as it stands in its source; ``mapping.toml`` what each row ran and why that
+is known, and which rows are left out, with the reason. Neither is changed to make a prediction fit.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import os
 import re
+import shlex
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ...files import read_whole
-from ...outside import clean, quoted
+import msgspec
 
-HERE = Path(__file__).parent
-MOST_BYTES, MOST_ROWS = 16 << 20, 100_000
-"""Of a user's table."""
-SCOPES = ("total", "step", "forward", "denoise")
-"""What a time is of: everything, one guided step, one forward of the denoiser, all its steps; or a stage by its
-name."""
-TEXT = ("id", "model", "on", "dtype", "software", "scope", "offload", "source")
-"""Columns of a table that hold words; `seconds` is the time, `devices` how many there were, others are sizes."""
-SAME = {"hardware": "on", "device": "on", "gpu": "on", "precision": "dtype", "n_devices": "devices", "value": "seconds"}
-"""Other names of columns."""
-PER_SECOND = re.compile(r"(samples|images|videos|queries|items)/s", re.IGNORECASE)
+from ...outside import quoted
+
+ROWS = Path(__file__).with_name("published.json")
+MAPPING = Path(__file__).with_name("mapping.toml")
+WHOLE = ("total", "step", "denoise")
+"""Scopes of whole models: all of a run, one guided step of the denoiser, all its steps."""
+FORWARD = "forward"
+"""One forward of the denoiser, without guidance; any other scope is a stage by its name."""
+
+
+class Published(msgspec.Struct, frozen=True):
+    """A row as it was published; `value` in `unit`."""
+
+    id: str
+    model: str
+    config: str
+    quantity: str
+    value: float
+    unit: str
+    hardware: str
+    n_devices: int
+    precision: str
+    software: str | None
+    scope: str | None
+    source: str
+    confidence: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True)
 class Row:
-    """One published time: `seconds` of its `scope` for one run of the batch, and what ran. `left_out` says why not."""
+    """A time that was published (seconds), and what is predicted beside it.
+
+    `seconds` are those of `scope` for the whole batch. `devices` share one request; `software` "" is the default.
+    """
 
     id: str
     model: str
@@ -44,111 +59,106 @@ class Row:
     seconds: float
     sizes: Mapping[str, int] = field(default_factory=dict)
     dtype: str | None = None
-    software: str | None = None
-    offload: str = ""
+    software: str = ""
     scope: str = "total"
+    devices: int = 1
     source: str = ""
-    left_out: str = ""
+    why: str = ""
 
     @property
     def family(self) -> str:
-        """The first word of the model's name: ``flux`` of flux.1-dev."""
-        found = re.match(r"[a-z]+", self.model.lower())
+        """The first word of the model's name, as "wan" and "stable-diffusion"."""
+        found = re.match(r"[a-z]+(-diffusion)?", self.model)
         return found[0] if found else self.model
 
     @property
+    def machine(self) -> str:
+        """As `--on` takes it."""
+        return self.on if self.devices == 1 else f"{self.devices}x{self.on}"
+
+    @property
     def command(self) -> str:
-        """What predicts it."""
-        words = [f"frameroof predict {self.model} --on {_word(self.on)}"]
-        words += [f"--size {name}={value}" for name, value in self.sizes.items()]
-        said = (("dtype", self.dtype), ("software", self.software), ("offload", self.offload))
-        return " ".join((*words, *(f"--{name} {_word(text)}" for name, text in said if text)))
+        """The command that predicts it."""
+        own = ("batch", "steps", "height", "width", "frames")
+        words = ["frameroof", "predict", self.model, "--on", self.machine]
+        for name, value in self.asked.items():
+            words += [f"--{name}", str(value)] if name in own else ["--size", f"{name}={value}"]
+        if self.dtype:
+            words += ["--dtype", self.dtype]
+        if self.software:
+            words += ["--software", self.software]
+        return shlex.join(words)
 
-
-def _word(text: str) -> str:
-    return f'"{text}"' if " " in text else text
+    @property
+    def asked(self) -> dict[str, int]:
+        """The sizes that are predicted: one step without guidance where one forward was timed."""
+        return {**self.sizes, **({"steps": 1, "guidance": 1} if self.scope == FORWARD else {})}
 
 
 @cache
-def shipped() -> tuple[Row, ...]:
-    """The rows that come with the package, those that are left out with their reason, in the order of their ids."""
-    published = {row["id"]: row for row in json.loads((HERE / "published.json").read_text("utf-8"))["rows"]}
-    said = tomllib.loads((HERE / "mapping.toml").read_text("utf-8"))
-    rows = []
-    for name, row in published.items():
-        reason = said["left_out"].get(name, "")
-        told: dict[str, Any] = said["row"].get(name, {})
-        own = {key: value for key, value in told.items() if key not in ("why", "model", "on")}
-        model, on = told.get("model", row["model"]), told.get("on", row["hardware"])
-        batch = own.get("sizes", {}).get("batch", 1)
-        seconds = seconds_of(row["value"], row["unit"], batch, row["n_devices"])
-        rows.append(Row(name, model, on, seconds, source=row["source"], left_out=reason, **own))
-    return tuple(rows)
+def published() -> dict[str, Published]:
+    """Every published latency and throughput by its id."""
+    found = msgspec.json.decode(ROWS.read_bytes(), type=dict[str, list[Published]])["rows"]
+    return {row.id: row for row in found}
 
 
-def seconds_of(value: float, unit: str, batch: int = 1, devices: int = 1) -> float:
-    """Seconds of a run: of a time in its unit, or of a rate of devices that each serve their own requests."""
-    if PER_SECOND.match(unit):
-        return batch * devices / value
-    return value / 1e3 if re.search(r"\bms\b", unit) else value
-
-
-def read_table(path: str | os.PathLike[str]) -> tuple[Row, ...]:
-    """The rows of a CSV file: columns ``model``, ``on``, ``seconds``, and any of `TEXT`, ``devices``, ``unit`` and
-    sizes.
-
-    Sizes are named as `frameroof models` lists them (``height``, ``steps`` …); an empty cell says nothing. Raises
-    `ValueError`, a sentence that names the line, for a table that cannot be read.
-    """
-    where = clean(os.fspath(path), 1000)
-    text = read_whole(path, MOST_BYTES).decode("utf-8-sig", errors="replace")
-    found = csv.DictReader(io.StringIO(text))
-    names = [_name(name) for name in found.fieldnames or ()]
-    for needed in ("model", "on", "seconds"):
-        if needed not in names:
-            raise ValueError(f"{where} has no column {needed}; a table has model, on, seconds, and sizes by name")
-    found.fieldnames = names
-    rows = tuple(_rows(found, where))
-    if not rows:
-        raise ValueError(f"{where} has no rows")
-    return rows
-
-
-def _name(name: str) -> str:
-    lower = name.strip().lower()
-    return SAME.get(lower, lower)
-
-
-def _rows(found: csv.DictReader[str], where: str) -> Iterator[Row]:
-    for at, cells in enumerate(found, start=2):
-        if at > MOST_ROWS:
-            raise ValueError(f"{where} has more than {MOST_ROWS:,} rows")
-        line = f"{where}, line {at}"
-        said = {name: (value or "").strip() for name, value in cells.items() if isinstance(name, str)}
-        words = {name: said[name] for name in TEXT if said.get(name)}
-        for needed in ("model", "on"):
-            if needed not in words:
-                raise ValueError(f"{line} names no {needed}")
-        seconds = _number(said.get("seconds", ""), f"{line}: seconds")
-        if not seconds > 0:
-            raise ValueError(f"{line}: seconds are above 0, not {seconds:g}")
-        devices = int(_number(said.get("devices") or "1", f"{line}: devices"))
-        sizes = {
-            name: int(_number(value, f"{line}: {name}"))
-            for name, value in said.items()
-            if value and name not in (*TEXT, "seconds", "devices", "unit", "note", "config", "confidence", "quantity")
-        }
-        seconds = seconds_of(seconds, said.get("unit", "s"), sizes.get("batch", 1), devices)
-        left = "several devices share one request" if devices > 1 and not PER_SECOND.match(said.get("unit", "")) else ""
-        words.setdefault("id", f"line {at}")
-        yield Row(seconds=seconds, sizes=sizes, left_out=left, **words)
-
-
-def _number(text: str, what: str) -> float:
-    try:
-        found = float(text)
-    except ValueError:
-        raise ValueError(f"{what}: {quoted(text)} is no number") from None
-    if not abs(found) < 1e12:
-        raise ValueError(f"{what}: {quoted(text)} cannot be")
+@cache
+def left_out() -> dict[str, str]:
+    """The reason by id of the rows that no prediction stands beside."""
+    found: dict[str, str] = tomllib.loads(MAPPING.read_text("utf-8"))["left_out"]
     return found
+
+
+@cache
+def shipped_rows() -> tuple[Row, ...]:
+    """The published rows of the package that a prediction stands beside, in the order of the mapping."""
+    said: dict[str, dict[str, Any]] = tomllib.loads(MAPPING.read_text("utf-8"))["row"]
+    found = []
+    for id_, how in said.items():
+        row = published()[id_]
+        sizes = how.get("sizes", {})
+        found.append(
+            Row(
+                id_,
+                how["model"],
+                how["on"],
+                seconds_of(row, sizes.get("batch", 1)),
+                sizes,
+                how.get("dtype"),
+                how.get("software", ""),
+                how.get("scope", "total"),
+                source=row.source,
+                why=how["why"],
+            )
+        )
+    return tuple(found)
+
+
+def seconds_of(row: Published, batch: int = 1) -> float:
+    """Seconds of what a row says in its own unit. Errors as `in_seconds`."""
+    try:
+        return in_seconds(row.value, row.unit, batch, row.n_devices)
+    except ValueError as error:
+        raise ValueError(f"{row.id}: {error}") from None
+
+
+def rate(unit: str) -> bool:
+    """Whether a unit is items in a second, of devices that each serve their own requests."""
+    return bool(re.fullmatch(r"(samples|images|videos|queries|items)/s", unit.strip().lower()))
+
+
+def in_seconds(value: float, unit: str, batch: int, devices: int) -> float:
+    """Seconds of a value in its unit; of a rate those of one batch on one of its devices.
+
+    Raises `ValueError`, a sentence, for a unit that is neither a time nor a rate of items.
+    """
+    lower = unit.strip().lower()
+    if rate(lower):
+        return batch * devices / value
+    if re.search(r"\bms\b", lower):
+        return value / 1e3
+    if lower in ("s", "seconds") or re.match(r"s[/ ]", lower) or "(s)" in lower:
+        return value
+    if lower in ("min", "minutes"):
+        return value * 60
+    raise ValueError(f"{quoted(unit)} is no time and no rate of items")

@@ -1,205 +1,149 @@
-"""Predicted beside published: each row's limit, expected time and interval, and how far off groups of rows are."""
+"""What is predicted beside a published time, and how far off it is: `Scored`."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from ... import catalogue
-from ...estimate import StageEstimate
-from ...hardware import parse_node
+from ...estimate import Expected
+from ...estimate.expected import chosen
+from ...estimate.expected.general import curves_of
+from ...hardware import Device, parse_node
+from ...workload.records import Workload
 from ..predict import Prediction, predict
-from .rows import Row
+from .rows import FORWARD, WHOLE, Row
 
-SCHEMA = "frameroof.validate/1"
-NEAR = 0.2
-"""What counts as near: within 20 %."""
-END_TO_END, HOST_BOUND, COMPONENTS = "end to end", "host-bound", "components"
-"""Kinds of rows: whole runs, those that wait for their host, and single parts of a run."""
+DENOISER = "denoise"
+SUMS = ("limit_s", "expected_s", "low_s", "high_s")
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A row with its prediction; seconds. Without one, `why` says what is in the way."""
+    """A row beside its prediction, seconds; or why there is none (`left_out`).
+
+    `tables` says whether the device's curves are its own, `host_bound` whether its host takes longer than the device.
+    """
 
     row: Row
-    limit_s: float = 0.0
-    expected_s: float = 0.0
+    limit_s: float | None = None
+    expected_s: float | None = None
     low_s: float | None = None
     high_s: float | None = None
-    device: str = ""
-    kind: str = END_TO_END
-    why: str = ""
+    tables: bool = False
+    host_bound: bool = False
+    left_out: str = ""
 
     @property
-    def error(self) -> float:
-        """Expected over published, less 1."""
-        return self.expected_s / self.row.seconds - 1
+    def error(self) -> float | None:
+        """Expected over published, less 1: above 0 is too slow."""
+        return None if self.expected_s is None else self.expected_s / self.row.seconds - 1
 
     @property
-    def covered(self) -> bool | None:
-        """Whether the published time lies in the interval; None without one."""
-        if self.low_s is None or self.high_s is None:
-            return None
-        return self.low_s <= self.row.seconds <= self.high_s
+    def covered(self) -> bool:
+        """Whether the published time lies within the interval."""
+        ends = self.low_s, self.high_s
+        return ends[0] is not None and ends[1] is not None and ends[0] <= self.row.seconds <= ends[1]
 
     @property
     def impossible(self) -> bool:
-        """Whether it was faster than its limit."""
-        return self.row.seconds < self.limit_s
+        """Whether the published time is shorter than the limit of what is said to have run."""
+        return self.limit_s is not None and self.row.seconds < self.limit_s
+
+    @property
+    def component(self) -> bool:
+        """Whether a part of a model was timed alone."""
+        return self.row.scope not in WHOLE
 
     def to_dict(self) -> dict[str, Any]:
         """The documented JSON form."""
         row = self.row
-        known = not self.why
         return {
             "id": row.id,
             "model": row.model,
-            "on": row.on,
-            "published_s": row.seconds,
-            "limit_s": self.limit_s if known else None,
-            "expected_s": self.expected_s if known else None,
-            "low_s": self.low_s,
-            "high_s": self.high_s,
-            "error": self.error if known else None,
-            "kind": self.kind if known else None,
+            "hardware": row.machine,
             "scope": row.scope,
+            "published_s": row.seconds,
+            **{name: getattr(self, name) for name in (*SUMS, "error")},
             "command": row.command,
             "software": row.software or "compiled",
+            "impossible": self.impossible,
             "source": row.source,
-            "left_out": self.why or None,
+            "left_out": self.left_out or None,
         }
 
 
-@dataclass(frozen=True)
-class Group:
-    """How far off some rows are: shares of the published time; `coverage` of the intervals, None without any."""
+@lru_cache(maxsize=64)
+def _model(software: str) -> Expected:
+    """One model of expected time a state of the software: it remembers what calls take."""
+    return chosen(None, None, software or None)
 
-    rows: int
-    median: float
-    p90: float
-    bias: float
-    within_20: float
-    coverage: float | None
 
-    @classmethod
-    def of(cls, scored: Sequence[Scored]) -> Group:
-        """Of at least one row."""
-        errors = [one.error for one in scored]
-        far = sorted(abs(error) for error in errors)
-        covered = [one.covered for one in scored if one.covered is not None]
-        return cls(
-            len(far),
-            statistics.median(far),
-            far[min(len(far) - 1, int(0.9 * len(far)))],
-            statistics.median(errors),
-            sum(each <= NEAR for each in far) / len(far),
-            sum(covered) / len(covered) if covered else None,
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {name: getattr(self, name) for name in ("rows", "median", "p90", "bias", "within_20", "coverage")}
+@lru_cache(maxsize=256)
+def has_tables(device: Device) -> bool:
+    """Whether a device's own matrix products were measured."""
+    return not curves_of(device).derived_from
 
 
 def score(row: Row) -> Scored:
-    """One row predicted; what it asks that is not there is said in `Scored.why`."""
-    if row.left_out:
-        return Scored(row, why=row.left_out)
+    """A row beside its prediction; one that cannot be predicted is left out, with the sentence that says why."""
     try:
-        workload = catalogue.load(row.model)
-        sizes = dict(row.sizes)
-        if row.scope == "forward":
-            sizes |= {name: 1 for name in ("steps", "guidance") if name in workload.params}
-        found = predict(workload, row.on, sizes=sizes, dtype=row.dtype, software=row.software)
-        parts = _parts(found, row.scope)
+        workload, node = _workload(row.model), parse_node(row.machine)
+        row = replace(row, model=workload.name, on=node.device.name, sizes=_sizes(row, workload))
+        asked = {name: size for name, size in row.asked.items() if name in row.sizes or name in workload.params}
+        found = predict(workload, node, sizes=asked, dtype=row.dtype, efficiency=_model(row.software))
+        parts, turns = _parts(found, row.scope)
     except ValueError as error:
-        return Scored(row, why=str(error))
-    each = _steps(found) if row.scope == "step" else 1
-    low_s, high_s = (_sum(parts, name) for name in ("low_s", "high_s"))
-    waits = sum(part.spent.host_s for part in parts) > sum(part.spent.device_s for part in parts)
-    whole = row.scope in SCOPES_OF_DENOISER
-    return Scored(
-        row,
-        sum(part.limit_s for part in parts) / each,
-        sum(part.expected_s for part in parts) / each,
-        None if low_s is None else low_s / each,
-        None if high_s is None else high_s / each,
-        found.estimate.node.device.name,
-        COMPONENTS if not whole else HOST_BOUND if waits else END_TO_END,
-    )
+        return Scored(row, left_out=str(error))
+    limit_s, expected_s, low_s, high_s = (_sum(parts, name) / turns for name in SUMS)
+    host_s, device_s = (sum(getattr(each.spent, name) for each in parts) for name in ("host_s", "device_s"))
+    return Scored(row, limit_s, expected_s, low_s, high_s, has_tables(node.device), host_s > device_s)
 
 
-SCOPES_OF_DENOISER = ("total", "step", "denoise", "forward")
-"""Scopes that are most of a run."""
+def score_all(rows: Iterable[Row]) -> list[Scored]:
+    """Every row beside its prediction, by model and device, so that each model is read once."""
+    return [score(row) for row in sorted(rows, key=lambda row: (row.model, row.dtype or "", row.machine))]
 
 
-def _parts(found: Prediction, scope: str) -> list[StageEstimate]:
+@lru_cache(maxsize=2)
+def _workload(name: str) -> Workload:
+    return catalogue.load(name)
+
+
+def _sizes(row: Row, workload: Workload) -> dict[str, int]:
+    """The sizes of a row as its model has them.
+
+    One of what a model has no number of (one frame of an image) says nothing; steps of a model with two experts are
+    divided between them as in its defaults: each step takes the same, whichever it is of.
+    """
+    sizes = {name: size for name, size in row.sizes.items() if name in workload.params or size != 1}
+    experts = [name for name in ("steps_high", "steps_low") if name in workload.params]
+    if len(experts) == 2 and "steps" in sizes and not set(experts) & set(sizes):
+        high, low = (workload.params[name].default for name in experts)
+        steps = sizes.pop("steps")
+        first = min(max(round(steps * high / (high + low)), 1), steps - 1)
+        sizes |= {"steps_high": first, "steps_low": steps - first}
+    return sizes
+
+
+def _sum(parts: list[Any], name: str) -> float:
+    return float(sum(getattr(part, name) or 0.0 for part in parts))
+
+
+def _parts(found: Prediction, scope: str) -> tuple[list[Any], int]:
+    """The stages that a scope is the time of, and by how many steps it is divided. `ValueError` for no stage."""
     stages = found.estimate.stages
     if scope == "total":
-        return list(stages)
-    wanted = scope in SCOPES_OF_DENOISER
-    parts = [s for s in stages if (s.name.startswith("denoise") if wanted else s.name == scope)]
+        return list(stages), 1
+    if scope in (DENOISER, "step", FORWARD):
+        parts = [stage for stage in stages if stage.name.startswith(DENOISER)]
+        sizes = found.estimate.sizes
+        steps = sizes.get("steps") or sizes.get("steps_high", 0) + sizes.get("steps_low", 0)
+    else:
+        parts, steps = [stage for stage in stages if stage.name == scope], 1
     if not parts:
-        raise ValueError(f"{found.estimate.workload.name} has no {scope}; it has {', '.join(s.name for s in stages)}")
-    return parts
-
-
-def _steps(found: Prediction) -> int:
-    sizes = found.estimate.sizes
-    return sum(value for name, value in sizes.items() if name == "steps" or name.startswith("steps_")) or 1
-
-
-def _sum(parts: Sequence[StageEstimate], name: str) -> float | None:
-    values = [getattr(part, name) for part in parts if part.repeat]
-    return None if None in values else sum(values)
-
-
-def chosen(rows: Iterable[Row], on: str | None = None, model: str | None = None) -> Iterator[Row]:
-    """Those on a machine and of a model, by any of their names. `ValueError`, a sentence, for an unknown one."""
-    device = parse_node(on).device.name if on else None
-    name = catalogue.load(model).name if model else None
-    for row in rows:
-        if name and _named(row.model) != name:
-            continue
-        if device and _device(row.on) != device:
-            continue
-        yield row
-
-
-def _named(model: str) -> str:
-    try:
-        return catalogue.load(model).name
-    except ValueError:
-        return model
-
-
-def _device(on: str) -> str:
-    try:
-        return parse_node(on).device.name
-    except ValueError:
-        return on
-
-
-def groups(scored: Sequence[Scored]) -> dict[str, Group]:
-    """All rows, by kind, and end-to-end ones by device, family and software."""
-    known = [one for one in scored if not one.why]
-    sorts: dict[str, list[Scored]] = {"all": known} if known else {}
-    for one in known:
-        sorts.setdefault(one.kind, []).append(one)
-    for one in (one for one in known if one.kind == END_TO_END):
-        for name in (f"device {one.device}", f"family {one.row.family}", f"software {one.row.software or 'compiled'}"):
-            sorts.setdefault(name, []).append(one)
-    return {name: Group.of(members) for name, members in sorts.items()}
-
-
-def to_dict(scored: Sequence[Scored]) -> dict[str, Any]:
-    """The documented JSON form (docs/reference/json.rst)."""
-    return {
-        "schema": SCHEMA,
-        "rows": [one.to_dict() for one in scored],
-        "groups": {name: group.to_dict() for name, group in groups(scored).items()},
-        "impossible": [one.row.id for one in scored if not one.why and one.impossible],
-    }
+        names = ", ".join(stage.name for stage in stages)
+        raise ValueError(f"{found.estimate.workload.name} has no stage {scope!r}; its stages are {names}")
+    return parts, (steps or 1) if scope == "step" else 1
