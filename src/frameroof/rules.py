@@ -54,6 +54,20 @@ def convolution_flops(n: Amount, k: Amount) -> Amount:
     return n * k * 2
 
 
+def convolution_product(
+    n: Amount, k: Amount, c: Amount, g: Amount, transposed: bool = False
+) -> tuple[Amount, Amount, Amount, Amount]:
+    """(b, m, n, k) of the matrix products that a convolution is: one for each of `g` groups, a row for each position.
+
+    `n` and `k` are those of `convolution_dims`, `c` the channels of the tensor whose elements `n` are, so that it has
+    n / c positions over its batch. Those of the output (n / c rows) are products of c / g columns and depth k = kernel
+    positions x input channels / g. Where it is transposed `n` and `c` are those of the input: depth c / g, and k =
+    kernel positions x output channels / g columns, which are added up where they overlap. 2 b m n k = 2 n k FLOPs.
+    """
+    rows, side = n // c, c // g
+    return (g, rows, k, side) if transposed else (g, rows, side, k)
+
+
 def scores(b: Amount, heads: Amount, q: Amount, kv: Amount) -> Amount:
     """Elements of the similarity matrix of an attention, over batch and heads."""
     return b * heads * q * kv

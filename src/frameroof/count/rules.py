@@ -72,11 +72,9 @@ def _convolution(args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple
     x, weight, transposed = args[0], args[1], args[6]
     n, k = convolution_dims(x.shape, weight.shape, out.shape, transposed)
     attrs: dict[str, Any] = {"kernel": "x".join(map(str, weight.shape[2:]))}
-    if args[8] != 1:
-        attrs["groups"] = args[8]
     if transposed:
         attrs["transposed"] = True
-    return f"conv{weight.dim() - 2}d", {"n": n, "k": k}, attrs
+    return f"conv{weight.dim() - 2}d", {"n": n, "k": k, "c": weight.shape[0], "g": args[8]}, attrs
 
 
 def steps_over(name: str, args: Sequence[Any], outputs: Sequence[Any]) -> tuple[int, ...]:

@@ -17,14 +17,16 @@ from ..files import read_unpacked
 from ..outside import from_json, quoted
 from ..rules import ALIGNMENTS, UPPER_LEFT, VECTOR_PER_SCORE
 from ..written import write_whole
+from .channels import CHANNELS_SINCE, check_channels, with_channels
 from .expr import GRAMMAR_VERSION, Poly, expr
 from .records import DIMS_OF, KINDS, Held, Op, Stage, Tensor, Workload
 from .size import Size
 from .tensors import tensor_of, tensor_text
 
 FORMAT = "frameroof.workload"
-VERSION = 2
-"""1: without regions, so that every operation is a region of its own, but for operands marked ``~``."""
+VERSION = 3
+"""1: without regions, so that every operation is a region of its own, but for operands marked ``~``. 2: convolutions
+without their channels among the dims, and with their groups among the attributes (`channels`)."""
 MOST_BYTES = 1 << 24
 """Bytes of a workload file, unpacked; the largest of the catalogue has 200 KB."""
 MOST_OPERATIONS = 10_000
@@ -174,7 +176,7 @@ def _check_attrs(op: _Op) -> None:
         raise ValueError(f"operation {quoted(op.path)}: unused is true or false, not {quoted(unused)}")
 
 
-def _stage(packed: _Stage) -> Stage:
+def _stage(packed: _Stage, version: int) -> Stage:
     tensors = [tensor_of(text) for text in packed.tensors]
     if any(dtype not in BITS or n < 0 for dtype, n in packed.weights.items()):
         raise ValueError(f"stage {packed.name}: weights are counts by dtype, not {quoted(packed.weights)}")
@@ -196,7 +198,8 @@ def _stage(packed: _Stage) -> Stage:
         if not all(0 <= i < len(tensors) for group in (op.reads, op.writes) for i in group):
             raise ValueError(f"operation {quoted(op.path)}: it names a tensor that is not in the stage's list")
         reads, writes = (tuple(tensors[i] for i in group) for group in (op.reads, op.writes))
-        ops.append(Op(op.path, op.kind, op.name, reads, writes, dims, op.attrs, Poly.of(op.count), op.region))
+        made = Op(op.path, op.kind, op.name, reads, writes, dims, op.attrs, Poly.of(op.count), op.region)
+        ops.append(with_channels(made) if version < CHANNELS_SINCE else made)
     return Stage(
         name=packed.name,
         ops=tuple(ops),
@@ -276,7 +279,7 @@ def loads(data: bytes, where: str = "this file") -> Workload:
         workload = Workload(
             name=file.name,
             params={name: _param(name, size) for name, size in file.params.items()},
-            stages=tuple(_stage(stage) for stage in file.stages),
+            stages=tuple(_stage(stage, file.version) for stage in file.stages),
             title=file.title,
             item=file.item,
             dtype=file.dtype,
@@ -341,6 +344,8 @@ def _check_names(stage: Stage, workload: Workload) -> None:
         negative = [p for p in polys if p(env) < 0]
         if negative:
             raise ValueError(f"stage {stage.name}: a size of {negative[0]} is negative at the default sizes")
+        for op in stage.ops:
+            check_channels(op, env)
     if any(not 0 <= h.row < len(stage.ops) for h in stage.held):
         raise ValueError(f"stage {stage.name}: held names a row that is not there")
 

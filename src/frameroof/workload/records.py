@@ -65,7 +65,7 @@ class Tensor:
     @cached_property
     def elements(self) -> Poly:
         """Number of elements."""
-        return _product(self.shape)
+        return product(self.shape)
 
     @cached_property
     def bits(self) -> Poly:
@@ -75,15 +75,16 @@ class Tensor:
 
 @lru_cache(maxsize=16384)
 def _bits(shape: tuple[Poly, ...], dtype: str) -> Poly:
-    return _product(shape) * BITS[dtype]
+    return product(shape) * BITS[dtype]
 
 
 @lru_cache(maxsize=16384)
-def _product(shape: tuple[Poly, ...]) -> Poly:
-    product = ONE
+def product(shape: tuple[Poly, ...]) -> Poly:
+    """Elements of a shape."""
+    made = ONE
     for dim in shape:
-        product = product * dim
-    return product
+        made = made * dim
+    return made
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,14 @@ class Op:
 
     `path` is the module path; alike layers are folded as ``blocks.[0-29].attn1.to_q``. `dims` are
     the sizes that the kind's FLOP rule needs: linear and matmul ``b m n k``; convolutions ``n``
-    (output elements; input elements when transposed) and ``k`` (multiply-adds for each); attention
+    (output elements; input elements when transposed) and ``k`` (multiply-adds for each), and where they are known
+    ``c`` (channels of the tensor whose elements ``n`` are) and ``g`` (groups), with which they are matrix products
+    (`rules.convolution_product`): the two of a file before version 3 are known where its operands tell; attention
     ``b heads kv_heads q kv d dv``, and under a mask that is known ``twice_pairs``: twice the pairs of a query and a key
     that it leaves, over batch and heads (twice, so that a triangle has whole numbers). `attrs`: attention has
     ``causal``, ``align`` where it is causal (`rules.ALIGNMENTS`), ``role`` (self or cross) and
-    ``axis`` (temporal, spatial or full; video only); a pointwise piece of a norm has ``part``; an
+    ``axis`` (temporal, spatial or full; video only); convolutions have ``kernel`` (its sides, such as ``3x3``) and
+    ``transposed``; a pointwise piece of a norm has ``part``; an
     operation whose size differs from call to call has ``total``: its sizes are sums over its calls;
     a ``piece`` of an attention is one kernel of its baseline form; matrix work on fp32 has ``maths`` where it is not
     as PyTorch's defaults (`dtypes.unit_of`). A ``collective`` is named after what it
