@@ -19,6 +19,7 @@ import frameroof
 from frameroof.estimate.expected import DEFAULT_UTILIZATION, Bounds, Expected, Work
 from frameroof.estimate.expected.efficiency import Efficiency, stated
 from frameroof.roofline import Roofline
+from frameroof.units import leading_count
 from frameroof.workload.records import Op
 
 from . import works
@@ -41,6 +42,11 @@ class Machine:
     source: tuple[str, ...] = ()
     kernels: Efficiency = field(default_factory=stated)
     program: Expected = DEFAULT_UTILIZATION
+
+    @property
+    def units(self) -> int | None:
+        """Multiprocessors, None where they are not known."""
+        return leading_count(self.compute_units)
 
     def to_dict(self) -> dict[str, Any]:
         return {

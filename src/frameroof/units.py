@@ -161,3 +161,9 @@ def parse_throughput(text: str) -> float:
     if rate <= 0:
         raise ValueError(f"{text!r} is a throughput of zero; it must be above zero, such as 1000/h")
     return rate
+
+
+def leading_count(text: str | None) -> int | None:
+    """The whole number that a text begins with ("108 SM" -> 108); None where it begins with none."""
+    found = re.match(r"(\d+)", text or "")
+    return int(found[1]) if found else None

@@ -7,13 +7,12 @@ bytes per second, watts; prices are US dollars per hour. Reading the TOML files 
 
 from __future__ import annotations
 
-import re
 from typing import Literal, TypeAlias
 
 import msgspec
 
 from ..dtypes import PEAKS
-from ..units import format_bandwidth, format_bytes, format_rate
+from ..units import format_bandwidth, format_bytes, format_rate, leading_count
 
 Kind: TypeAlias = Literal["gpu", "tpu", "accelerator", "server", "cpu"]
 Confidence: TypeAlias = Literal["high", "medium", "low"]
@@ -152,8 +151,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def units(self) -> int | None:
         """Multiprocessors, or compute units, by the record's words ("108 SM" -> 108); None where it does not say."""
-        found = re.match(r"(\d+)", self.compute_units or "")
-        return int(found[1]) if found else None
+        return leading_count(self.compute_units)
 
     def peak(self, dtype: str) -> float:
         """The dense matrix peak for `dtype`, in FLOP/s.
