@@ -9,6 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from frameroof.cli.app import command_line
+from frameroof.estimate.expected.curves import Curves
+from frameroof.estimate.expected.intervals import factors_of
+from frameroof.estimate.expected.protocol import Spent
 from frameroof.study.predict import predict
 from frameroof.study.validate.groups import Rule, group_of, groups, parse_rules, percentile
 from frameroof.study.validate.rows import Row, left_out, published, seconds_of, shipped_rows
@@ -176,3 +179,48 @@ def test_the_verb_fails_past_a_stated_error_and_says_which():
     assert "family: mochi" in page
     with pytest.raises(ValueError, match="there is no published time of dit-xl-2"):
         validate(model="dit-xl-2")
+
+
+FEWEST, SLACK = 10, 0.01
+"""Rows of a group that is held to its figures, and by how much they may be worse."""
+
+
+def test_no_group_is_worse_than_the_committed_figures(root: Path):
+    path = max((root / "benchmarks" / "results").glob("validation-*.json"))
+    committed = json.loads(path.read_text("utf-8"))["groups"]["shipped"]
+    found = validate()
+    assert [each.row.id for each in found.impossible] == []
+    for name, was in committed.items():
+        if was["rows"] < FEWEST:
+            continue
+        now = found.groups[name].to_dict()
+        assert now["rows"] >= was["rows"], name
+        for metric, worse in (("median", 1), ("p90", 1), ("within_20", -1)):
+            assert (now[metric] - was[metric]) * worse <= SLACK, f"{name}: {metric} was {was[metric]}, is {now[metric]}"
+
+
+def test_what_was_left_out_is_near_enough(root: Path):
+    """The aims that were set before the fit, for whole models on one device whose products were measured."""
+    found = json.loads(max((root / "benchmarks" / "results").glob("validation-*.json")).read_text("utf-8"))["groups"]
+    family, generation = (found[kind]["end to end"] for kind in ("family_left_out", "generation_left_out"))
+    assert family["median"] <= 0.10
+    assert family["p90"] <= 0.30
+    assert family["within_20"] >= 0.78
+    assert generation["median"] <= 0.12
+    for kind in found.values():
+        for name, group in kind.items():
+            assert group["rows"] < 30 or 0.74 <= group["coverage"] <= 0.92, name
+
+
+def test_intervals_are_wider_where_less_is_known():
+    own = Curves(schema="frameroof.efficiency/2", kind="kernels", name="x", source="x", date="2026-12-01", device="x")
+    other = Curves(**{**{n: getattr(own, n) for n in own.__struct_fields__}, "derived_from": "y"})
+    busy, waiting = Spent(1.0, 0.5), Spent(0.5, 1.0)
+
+    def width(*asked: object) -> float:
+        low, high = factors_of(*asked)  # type: ignore[arg-type]
+        assert low < 1 < high
+        return high / low
+
+    assert width(busy, own, False) < width(busy, own, True) < width(busy, other, True)
+    assert width(busy, own, False) < width(busy, other, False) < width(waiting, other, False)

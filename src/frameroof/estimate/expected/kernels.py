@@ -128,7 +128,7 @@ class Kernels:
 
     def spread(self, times: Spent, device: Device) -> tuple[float, float]:
         """See `Expected.spread`."""
-        return factors_of(times, self.calls(device).curves)
+        return factors_of(times, self.calls(device).curves, self.fused)
 
     def on(self, clock: Clock) -> Kernels:
         """See `Expected.on`."""

@@ -135,7 +135,7 @@ def shipped_rows() -> tuple[Row, ...]:
 
 
 def seconds_of(row: Published, batch: int = 1) -> float:
-    """Seconds of what a row says in its own unit. Errors as `in_seconds`."""
+    """Seconds of what a row says in its own unit; `ValueError`, a sentence, where that is no time and no rate."""
     try:
         return in_seconds(row.value, row.unit, batch, row.n_devices)
     except ValueError as error:

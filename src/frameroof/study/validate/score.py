@@ -87,13 +87,16 @@ def has_tables(device: Device) -> bool:
     return not curves_of(device).derived_from
 
 
-def score(row: Row) -> Scored:
-    """A row beside its prediction; one that cannot be predicted is left out, with the sentence that says why."""
+def score(row: Row, model: Expected | None = None) -> Scored:
+    """A row beside its prediction; one that cannot be predicted is left out, with the sentence that says why.
+
+    `model` is another model of expected time than that of the row's software.
+    """
     try:
         workload, node = _workload(row.model), parse_node(row.machine)
         row = replace(row, model=workload.name, on=node.device.name, sizes=_sizes(row, workload))
         asked = {name: size for name, size in row.asked.items() if name in row.sizes or name in workload.params}
-        found = predict(workload, node, sizes=asked, dtype=row.dtype, efficiency=_model(row.software))
+        found = predict(workload, node, sizes=asked, dtype=row.dtype, efficiency=model or _model(row.software))
         parts, turns = _parts(found, row.scope)
     except ValueError as error:
         return Scored(row, left_out=str(error))
