@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -45,6 +45,10 @@ def predict(  # more than five arguments: each is an option of the command
     cold: Annotated[bool, typer.Option("--cold", help="Take nothing off for the last-level cache.")] = False,
     price: Annotated[float | None, typer.Option(help="US dollars per device and hour.")] = None,
     target: Annotated[str | None, typer.Option(help="A rate to reach, such as 1000/h.")] = None,
+    versus: Annotated[
+        list[str],
+        typer.Option(help="Why isn't it faster: beside it another one, NAME=VALUE (on=B200, dtype=fp8 …); repeatable."),
+    ] = [],  # noqa: B006
     ops: Annotated[bool, typer.Option("--ops", help="List every operation.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -59,19 +63,27 @@ def predict(  # more than five arguments: each is an option of the command
         from ..hardware import parse_changes, what_if
 
         node = what_if(node, parse_changes(set_))
-    prediction = run(
-        model,
-        node,
-        sizes=parse_sizes(size, batch=batch, steps=steps, height=height, width=width, frames=frames),
-        dtype=dtype,
-        efficiency=expected_of(utilization, efficiency, software),
-        attention=attention,
-        elementwise=elementwise,
-        maths=maths,
-        bound=bound,  # type: ignore[arg-type]  # checked there, with a sentence
-        cold=cold,
-        usd_per_device_hour=price,
-    )
+    sizes = parse_sizes(size, batch=batch, steps=steps, height=height, width=width, frames=frames)
+    choices: dict[str, Any] = {
+        "dtype": dtype,
+        "attention": attention,
+        "elementwise": elementwise,
+        "maths": maths,
+        "bound": bound,  # checked there, with a sentence
+        "cold": cold,
+        "usd_per_device_hour": price,
+    }
+    prediction = run(model, node, sizes=sizes, efficiency=expected_of(utilization, efficiency, software), **choices)
+    beside = None
+    if versus:
+        from ..study.versus import parse_versus
+        from ..study.versus import versus as put
+
+        other, other_sizes = parse_versus(versus, sizes)
+        other_node = parse_node(other.pop("on")) if "on" in other else node
+        expected = expected_of(utilization, efficiency, other.pop("software", software))
+        after = run(model, other_node, sizes=other_sizes, efficiency=expected, **{**choices, **other})
+        beside = put(prediction, after)
     reached = None
     if target:
         from ..study.target import reach
@@ -81,8 +93,9 @@ def predict(  # more than five arguments: each is an option of the command
         from ..report.json import print_json
 
         data = prediction.to_dict(ops=ops)
-        print_json({**data, "target": reached.to_dict()} if reached else data)
+        more = {name: each.to_dict() for name, each in (("target", reached), ("versus", beside)) if each}
+        print_json({**data, **more})
     else:
         from ..report.prediction import print_prediction
 
-        print_prediction(prediction, ops=ops, target=reached)
+        print_prediction(prediction, ops=ops, target=reached, beside=beside)

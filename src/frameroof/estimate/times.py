@@ -89,7 +89,14 @@ class Asking:
             elif row.op.unused and self.fused:
                 due.append(0.0)
             else:
-                key = row.alike, row.op.kind, row.op.name, row.op.attrs.get("piece"), len(row.op.reads)
+                key = (
+                    row.alike,
+                    row.op.kind,
+                    row.op.name,
+                    *row.op.dims.items(),
+                    *row.op.attrs.items(),
+                    len(row.op.reads),
+                )
                 if key not in known:
                     known[key] = self._seconds(run, row.op)
                 due.append(known[key])

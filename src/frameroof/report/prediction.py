@@ -12,9 +12,12 @@ from .console import console, table
 
 if TYPE_CHECKING:
     from ..study.target import Target
+    from ..study.versus import Versus
 
 
-def print_prediction(prediction: Prediction, ops: bool = False, target: Target | None = None) -> None:
+def print_prediction(
+    prediction: Prediction, ops: bool = False, target: Target | None = None, beside: Versus | None = None
+) -> None:
     """Print one prediction for a person."""
     out = console()
     e = prediction.estimate
@@ -26,6 +29,10 @@ def print_prediction(prediction: Prediction, ops: bool = False, target: Target |
         out.print(_ops(prediction))
     for line in (*_summary(prediction).splitlines(), *_answers(prediction, target)):
         out.print(line)
+    if beside is not None:
+        from .versus import print_versus
+
+        print_versus(beside)
     out.print()
     for line in _assumptions(prediction):
         out.print(line, style="dim")

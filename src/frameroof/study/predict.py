@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .. import catalogue
+from ..dtypes import BITS
 from ..estimate import (
     RUNGS,
     Cost,
@@ -233,7 +234,7 @@ def prepare(
         raise ValueError(f"attention is fused or baseline, not {attention!r}")
     _check_elementwise(elementwise)
     choices = {
-        "dtype": dtype or workload.dtype,
+        "dtype": _said(dtype, workload),
         "attention": "fused: bytes linear in sequence length"
         if attention == "fused"
         else "baseline: the similarity matrix is written and read",
@@ -248,6 +249,14 @@ def prepare(
     if (guidance or pipeline_of(workload.name).guidance) == BATCHED:
         prepared = batch_guidance(prepared)
     return prepared, {**choices, "maths": WORDS[maths_of(prepared)]}
+
+
+def _said(dtype: str | None, workload: Workload) -> str:
+    """What has which type, in words: fp8 alone is that of linear layers."""
+    if not dtype or dtype == workload.dtype:
+        return workload.dtype
+    choice = meant(dtype, [stage.name for stage in workload.stages])
+    return choice if choice in BITS else f"{choice} (the rest {workload.dtype})"
 
 
 def state_of(expected: Expected, maths: str | None) -> dict[str, Any]:
@@ -278,11 +287,22 @@ def asked_of(bound: Rung | None = None, elementwise: str | None = None, cold: bo
     return asked
 
 
+def meant(dtype: str, stages: Sequence[str] = ()) -> str:
+    """A choice of types as `passes.precision` takes it: ``fp8`` means linear layers, ``all=fp8`` everything.
+
+    What runs in eight bits or fewer in practice is linear layers; a type of more bits is that of the whole pipeline.
+    """
+    items = [item.strip() for item in dtype.split(",")]
+    narrow = [BITS.get(item, 16) <= 8 for item in items]
+    items = [f"linear={item}" if few else item for item, few in zip(items, narrow, strict=True)]
+    return ",".join(i.removeprefix("all=") if i.startswith("all=") and "all" not in stages else i for i in items)
+
+
 def _passed(workload: Workload, dtype: str | None, attention: str) -> Workload:
     if dtype is not None and dtype != workload.dtype:
         from ..passes import set_precision
 
-        workload = set_precision(workload, dtype)
+        workload = set_precision(workload, meant(dtype, [stage.name for stage in workload.stages]))
     if attention == "baseline":
         from ..passes import materialize_attention
 

@@ -1,7 +1,6 @@
 """Expected device seconds of one call on one device: which curve an operation is timed by.
 
-Sizes come from the operation's dims; where a record does not hold what a curve asks (the output channels of a
-convolution in files before version 7), they are those of its operands' shapes.
+A convolution is timed as the matrix product that it is, attention by its kernel, what moves bytes by those.
 """
 
 from __future__ import annotations
@@ -11,7 +10,8 @@ from functools import cached_property
 from typing import Any
 
 from ...roofline import larger
-from ...workload.expr import total
+from ...rules import convolution_product
+from ...workload.expr import ONE, total
 from ...workload.records import Op
 from .attention import MASKED, READ, kernel_of, too_wide
 from .chip import Chip
@@ -24,6 +24,8 @@ from .protocol import Bounds, Work
 from .software import Software
 from .traffic import widest
 
+COLUMNS = 128
+"""Columns of a convolution whose channels are not known."""
 DEVICE_WIDE = ("scores", "values")
 """Pieces of baseline attention that are matrix products."""
 
@@ -104,13 +106,11 @@ class Calls:
         assert convolution is not None
         op, unit = work.op, work.op.unit
         last = self.software.layout == "channels_last"
-        columns, groups = channels(op, work)
         count = work.count if work.whole else 1
         extra: Any = 0.0 if last else self._traffic(work, work.bytes)
-        if columns is None or columns == groups:
-            rate = self.chip.bandwidth * convolution.depthwise
-            return work.bytes / rate + extra
-        sizes = (groups, work.dims["n"] / columns / count, columns / groups, work.dims["k"])
+        sizes = product_of(op, work, count)
+        if op.dims.get("g") not in (None, ONE) and op.dims["g"] == op.dims["c"]:  # depthwise
+            return work.bytes / (self.chip.bandwidth * convolution.depthwise) + extra
         curve = gemm_for(self.chip, unit, self.curves)
         found = curve.seconds(self.chip, sizes, work.bytes / count, self.software.epilogues) * count
         return found * convolution.longer(self.chip, op.kind, unit, last) + extra + self._read_again(work)
@@ -157,21 +157,13 @@ def _row_bytes(work: Work) -> Any:
     return work.op.reads[0].shape[-1](work.env) * widest(work.op) / 8
 
 
-def channels(op: Op, work: Work) -> tuple[Any, Any]:
-    """Output channels and groups of a convolution; (None, 1) where neither dims nor shapes tell.
+def product_of(op: Op, work: Work, count: Any) -> tuple[Any, Any, Any, Any]:
+    """(b, m, n, k) of the matrix products that one of `count` calls of a convolution is (`rules.convolution_product`).
 
-    The weight is (out, in / groups, …), or, where the convolution is transposed and `n` are elements of its input, (in,
-    out / groups, …): the implicit product has `n` / in rows there, of in / groups columns.
+    Where a record of an older version does not tell the channels, a product of `COLUMNS` columns.
     """
-    if "c" in work.dims:
-        return work.dims["c"], work.dims.get("g", 1)
-    weights = [t for t in op.reads[1:2] if len(t.shape) >= 3]
-    if not weights or len(op.reads[0].shape) < 3:
-        return None, 1
-    weight = weights[0]
-    columns = weight.shape[0](work.env)
-    given = op.reads[0].shape[1](work.env)
-    inner = weight.shape[1](work.env)
-    transposed = given == columns and "transpose" in op.name
-    groups = 1 if transposed else max(1, given // inner)
-    return columns, groups
+    dims = work.dims
+    n, k = dims["n"] / count, dims["k"]
+    if "c" not in dims:
+        return 1, n / COLUMNS, COLUMNS, k
+    return convolution_product(n, k, dims["c"], dims["g"], bool(op.attrs.get("transposed")))
