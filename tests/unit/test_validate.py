@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -224,3 +225,14 @@ def test_intervals_are_wider_where_less_is_known():
 
     assert width(busy, own, False) < width(busy, own, True) < width(busy, other, True)
     assert width(busy, own, False) < width(busy, other, False) < width(waiting, other, False)
+
+
+def test_every_record_of_a_pipeline_is_of_a_model_there_is():
+    from fnmatch import fnmatchcase
+
+    from frameroof import catalogue
+    from frameroof.estimate.expected.pipelines import RECORDS, pipeline_of
+
+    patterns = [name for row in tomllib.loads(RECORDS.read_text("utf-8"))["pipeline"] for name in row["models"]]
+    assert [p for p in patterns if not any(fnmatchcase(name, p) for name in catalogue.names())] == []
+    assert pipeline_of("wan2.2-t2v-a14b").guidance == "twice"
