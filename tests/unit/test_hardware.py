@@ -116,7 +116,7 @@ def test_values_are_si_and_plausible():
         assert 1e12 < one.peak(half) < 1e16, one.name
         assert 1e9 < one.memory_bytes / one.chips < 1e12, one.name
         assert 1e11 < one.bandwidth / one.chips < 1e13, one.name
-        assert 20 < one.ridge(half) < 600, one.name
+        assert 20 < one.ridge(half) < 1000, one.name  # a Jetson Thor has 273 GB/s for 259 TFLOP/s
         assert one.dense_flops.get("fp8", 1e18) >= one.peak(half), one.name
         assert list(one.dense_flops) == [dtype for dtype in DTYPES if dtype in one.dense_flops]
         if one.link_bandwidth:
@@ -136,7 +136,8 @@ def test_the_catalogue_carries_the_facts_over():
         pytest.skip("no shared facts here")
     facts = msgspec.json.decode(path.read_bytes())["devices"]
     added = {"V100-SXM2-16GB", "V100-SXM2-32GB", "MI210", "A10", "T4"}  # the facts do not name them
-    added |= {"Data Center GPU Max 1550", "Arc B580 12GB", "Arc Pro B60 24GB"}
+    more = msgspec.json.decode(path.with_name("hardware_more.json").read_bytes())["devices"]
+    added |= {one["name"] for one in more} - {"L2", "MI308X"}  # whose memory or peaks nobody prints
     assert {one["name"] for one in facts} | added == {one.name for one in devices()}
     for fact in facts:
         one = device(fact["name"])

@@ -29,11 +29,11 @@ tdp_w = 100
 
 
 def test_every_device_and_price_has_a_source_and_a_date():
-    assert len(devices()) == 58
+    assert len(devices()) == 85
     for one in devices():
         assert one.source, one.name
         assert all(source.strip() for source in one.source), one.name
-        assert one.date in ("2026-11-20", "2026-11-21"), one.name
+        assert one.date in ("2026-11-20", "2026-11-21", "2026-11-30"), one.name
         if one.usd_per_hour:
             assert one.usd_per_hour.source, one.name
             assert one.usd_per_hour.date >= "2026", one.name
@@ -191,7 +191,7 @@ def test_the_unconfirmed_are_listed(capsys, monkeypatch):
     assert "bf16" not in listed["H100-SXM5-80GB"]["unconfirmed"]
     status, said = run(capsys, monkeypatch, "hardware", "--unconfirmed")
     assert status == 0
-    assert "of 58 machines" in said
+    assert "of 85 machines" in said
     assert "seed:" not in said
     status, said = run(capsys, monkeypatch, "hardware", "n150", "--unconfirmed")
     assert status == 0

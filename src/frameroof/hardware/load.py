@@ -29,7 +29,7 @@ from .records import (
     Reading,
 )
 
-FAMILIES = ("nvidia", "amd", "google", "intel", "amazon", "tenstorrent", "apple")
+FAMILIES = ("nvidia", "amd", "google", "intel", "amazon", "tenstorrent", "apple", "huawei")
 _BRANDS = {
     "NVIDIA": ("NVIDIA", "GeForce", "NVIDIA GeForce", "Tesla", "NVIDIA Tesla"),
     "AMD": ("AMD", "Instinct", "AMD Instinct"),
@@ -38,6 +38,7 @@ _BRANDS = {
     "AWS": ("AWS", "Amazon"),
     "Tenstorrent": ("Tenstorrent",),
     "Apple": ("Apple",),
+    "Huawei": ("Huawei", "Ascend"),
 }
 MOST_BYTES = 1 << 20
 """Bytes of a hardware file; the largest that is shipped has 40 KB."""

@@ -33,9 +33,10 @@ MOST_WIDE = 256
 READ = 0.9
 """Share of the bandwidth that reads of keys and values reach where they bound a call: of generation attention that
 reads 1 GB or more in NVIDIA's tables of aiconfigurator-core 0.12.0, 0.88 to 0.90 on H100, 0.78 to 0.84 on L40S."""
-MASKED = 2.0
-"""How much longer the kernel before FlashAttention-2 takes (arXiv 2307.08691, abstract): what torch runs where a mask
-or a bias, or a head wider than `MOST_WIDE`, rules flash attention out (docs.pytorch.org, SDPBackend)."""
+MASKED = 3.0
+"""How many times longer the work beside the matrix products of a score takes where a mask or a bias rules flash attention
+out. On an A100, whose matrix units are fast, that makes a call 1.5 times as long: FlashAttention-2 is twice as fast as
+the first (arXiv 2307.08691, abstract), which PyTorch's memory-efficient kernel lies ahead of."""
 
 _PLAIN = ("fa2", "trt")
 KERNELS_OF: Mapping[str, tuple[str, ...]] = {
@@ -87,6 +88,14 @@ class Attention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         sms = chip.sms or 1
         waves = whole(sizes["b"] * sizes["heads"] * ceiling(sizes["q"] / self.block) / sms, sizes["q"] <= FEW_QUERIES)
         return self.launch_us * 1e-6 + waves * sms * self.block * (keys + extra) * self.score_s(chip, unit, width)
+
+    def masked(self) -> Attention:
+        """The kernel that runs in place of this one where there is a mask; where shares were measured, of them.
+
+        What a share leaves of the peak is taken for the work beside the products.
+        """
+        shares = {w: 1 / (1 + MASKED * (1 / share - 1)) for w, share in self.shares.items()}
+        return msgspec.structs.replace(self, exponential=self.exponential * MASKED, shares=shares)
 
     def faults(self) -> Iterator[str]:
         """What of it cannot be, as ends of a sentence."""

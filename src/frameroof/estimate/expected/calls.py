@@ -13,7 +13,7 @@ from ...roofline import larger
 from ...rules import convolution_product
 from ...workload.expr import ONE, total
 from ...workload.records import Op
-from .attention import MASKED, READ, kernel_of, too_wide
+from .attention import READ, kernel_of, too_wide
 from .chip import Chip
 from .curves import Curves
 from .derived import gemm_for
@@ -126,9 +126,9 @@ class Calls:
             return self._math(work) * count
         wide = too_wide(larger(dims["d"], dims["dv"])) and self.attention != "trt"  # which makes kernels for a width
         curve = attention_of(self.curves, "sdpa" if wide else self.attention, self.chip.generation)
-        found = curve.seconds(self.chip, unit, dims, pairs)
         if wide or (len(work.op.reads) > 3 and self.attention == "sdpa"):  # other kernels take texts of any length
-            found = found * MASKED
+            curve = curve.masked()
+        found = curve.seconds(self.chip, unit, dims, pairs)
         return larger(found, moved_s) * count
 
     def _piece(self, work: Work) -> Any:

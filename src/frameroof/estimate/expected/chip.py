@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Chip:
     """One device. FLOP/s, bytes per second, Hz, bytes; `sms` are multiprocessors or compute units.
 
-    `generation` is a word such as ``hopper``, "" where none is known. What a device does not state is None.
+    `generation` is a word such as ``hopper``, "" where none is known. A clock that is not stated is that of another
+    device of the generation (`CLOCK_OF`); what else a device does not state is None.
     """
 
     name: str
@@ -38,6 +39,19 @@ class Chip:
         return self.sms * self.clock_hz if self.sms and self.clock_hz else None
 
 
+CLOCK_OF = {"ampere": "A10", "ada": "L40S", "hopper": "H100-SXM5-80GB", "blackwell": "B200-SXM-180GB"}
+CLOCK_OF |= {"blackwell-rtx": "RTX PRO 6000 Blackwell (Workstation)", "cdna2": "MI250X (2 GCDs)"}
+"""Whose clock a device is taken to have that states none, by generation."""
+
+
+def _clock_hz(device: Device) -> float | None:
+    if device.clock_hz or device.generation not in CLOCK_OF:
+        return device.clock_hz
+    from ...hardware import device as known
+
+    return known(CLOCK_OF[device.generation]).clock_hz
+
+
 @lru_cache(maxsize=256)
 def chip_of(device: Device) -> Chip:
     """What is known of a device."""
@@ -45,7 +59,7 @@ def chip_of(device: Device) -> Chip:
         device.name,
         device.generation,
         device.units,
-        device.clock_hz,
+        _clock_hz(device),
         device.bandwidth,
         device.vector_peak,
         device.cache_bytes,
