@@ -162,8 +162,8 @@ def test_nodes_refused_with_a_sentence(typed, sentence):
 def test_a_node_is_the_sum_of_its_devices():
     node = parse_node("8xH100")
     assert node.usd_per_hour is not None
-    assert (node.usd_per_hour.low, node.usd_per_hour.high) == pytest.approx((15.92, 40.0))
-    assert node.usd_per_hour.mid == pytest.approx(8 * 2.95)  # the median, where it is known
+    assert (node.usd_per_hour.low, node.usd_per_hour.high) == pytest.approx((25.6, 98.32))
+    assert node.usd_per_hour.mid == pytest.approx(8 * 3.99)  # the median, where it is known
     assert node.usd_per_hour.median == pytest.approx(23.6)
     assert (node.link.kind, node.link.bandwidth) == ("nvlink", 450e9)
     assert parse_node("2xMI300X").usd_per_hour is None

@@ -90,7 +90,7 @@ def test_recalled_sources_stay_visible():
     assert device("M4 Max").confidence == "low"
     assert not device("H100").unconfirmed
     assert any("recalled (unconfirmed)" in source for source in device("H100").source)
-    assert "recalled" in device("TPUv5e").usd_per_hour.source
+    assert "recalled" in device("TPU v4").usd_per_hour.source
     assert all(one.flags for one in devices() if one.chips > 1)
 
 
@@ -155,7 +155,8 @@ def test_each_value_has_its_own_source_and_confidence():
     assert (l2.confirmed, l2.confidence, l2.date) == (False, "high", "2026-11-20")
     assert "recalled" in l2.source
     price = device("TPU v5e").provenance("price")
-    assert (price.value, price.confirmed, price.confidence) == (1.2, False, "low")
+    assert (price.value, price.confirmed, price.confidence) == (1.2, False, "medium")
+    assert device("TPU v4").provenance("price").confidence == "low"  # recalled
     assert device("L40").provenance("bf16").confidence == "medium"  # second hand
     assert all(one.provenance(name).source for one in devices() for name in one.values)
     with pytest.raises(ValueError, match="has no value 'speed'; it has: fp32"):

@@ -88,6 +88,12 @@ def test_guidance_in_one_batch_is_the_same_work_with_weights_read_once():
         flops = [sum(op.flops()(e) * op.times(e) for op in stage.ops) * r
                  for stage, e, r in ((before, env, repeats[0]), (after, other, repeats[1]))]  # fmt: skip
         assert flops[0] == flops[1]
+    for model in ("sdxl", "animatediff", "cogvideox-2b"):  # a batch may run item by item, each with the whole cache
+        for on in ("A100", "H100"):
+            made_s, apart_s = (
+                predict(model, on, software=f"compiled,guidance={g}").limit_s for g in ("batched", "twice")
+            )
+            assert made_s <= apart_s * (1 + 1e-12)
     one, two = (predict("sdxl", "A100", software=f"compiled,guidance={how}") for how in ("batched", "twice"))
     assert one.estimate.total.flops == two.estimate.total.flops
     assert one.estimate.total.bytes < two.estimate.total.bytes

@@ -102,11 +102,15 @@ def canonical(name: str) -> str:
 
 
 def load(name: str | os.PathLike[str]) -> Workload:
-    """A workload of the catalogue by name or alias, or a workload file by path.
+    """A workload of the catalogue by name or alias, or by its name on the Hugging Face hub; or a workload file by path.
 
     Raises `ValueError`, a sentence, for a name that is not known and a file that cannot be read or is broken.
     """
     text = os.fspath(name)
+    if "/" in text and not os.path.exists(text):
+        from .hub import from_hub
+
+        text = from_hub(text) or text
     if text.endswith((".json", ".json.gz")) or os.sep in text:
         if Path(text).is_dir():
             raise ValueError(f"{text} is a folder: count it first, frameroof count {text} --out NAME.workload.json")

@@ -40,7 +40,7 @@ class Cost:
 
 
 def cost_of(node: Node, seconds: float, items: int, usd_per_device_hour: float | None = None) -> Cost:
-    """Cost of `items` items in `seconds` on a node; energy is TDP times time, an upper bound for the devices."""
+    """Cost of `items` items in `seconds` on a node; energy is TDP times time, of the devices alone."""
     price = node.usd_per_hour
     if usd_per_device_hour is not None:
         usd, source = usd_per_device_hour * node.count, "given by the user"

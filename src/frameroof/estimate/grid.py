@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from ..dtypes import BITS
 from ..hardware import Node
 from ..passes import set_maths, with_plan
+from ..passes.guidance import items_of
 from ..roofline import Roofline
 from ..workload.expr import Monomial, expr, names_in, poly
-from ..workload.records import BATCH, COLLECTIVE, Stage, Workload
+from ..workload.records import COLLECTIVE, Stage, Workload
 from .by_size import CELLS, BySize, Shared, Sizes
 from .compiled import Compiled, Seconds
 from .cost import cost_of
@@ -149,7 +150,7 @@ class _Stage:
         repeat = np.broadcast_to(np.asarray(expr(self.stage.repeat)(sizes), dtype=float), out.held.shape)
         bound = sizes if self.stage.loop else self.stage.bind(sizes)
         named = {name: np.asarray(bound[name]) for name in (bound if self.stage.loop else self.of.names)}
-        items = np.broadcast_to(np.asarray(sizes.get(BATCH, 1)), out.held.shape)
+        items = np.broadcast_to(np.asarray(items_of(self.stage, sizes)), out.held.shape)
         for start in range(0, len(repeat), CHUNK):
             part = slice(start, start + CHUNK)
             rates = [Rates(roofline, share, self.cold, items[part]) for roofline, share in machines]

@@ -8,8 +8,9 @@ from functools import cached_property
 from operator import mul
 from typing import Any
 
+from ..passes.guidance import items_of
 from ..workload.expr import expr
-from ..workload.records import BATCH, Stage
+from ..workload.records import Stage
 from .expected import Formulas, Work
 
 MOST_TURNS = 1_000_000
@@ -64,8 +65,8 @@ class Pass:
 
     @property
     def items(self) -> int:
-        """Items of the batch."""
-        return int(self.values.get(BATCH, 1))
+        """Items of the batch, each of which a program may run on its own."""
+        return int(items_of(self.stage, self.values))
 
     @property
     def runs(self) -> int:

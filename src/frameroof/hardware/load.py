@@ -51,6 +51,8 @@ LEAST_VALUE, MOST_VALUE = 1e-6, 1e12
 _ENTRY = "\n[[device]]\n"
 _ASCII = {at: None for at in range(128) if not chr(at).isalnum()}
 """Of ASCII, what is no letter and no digit, to be taken away: quick where text is all ASCII."""
+_BEHIND_RE = re.compile(r"(.*[^\s])\s*[x×*]\s*(\d{1,6})", re.IGNORECASE)
+"""A number of devices behind the name: H100x8."""
 _NODE_RE = re.compile(r"([+-]?[\d.,_]+)\s*[x×*]\s*(.*)", re.IGNORECASE)
 
 
@@ -294,7 +296,7 @@ def device(name: str, own: Sequence[Device] = ()) -> Device:
     for one in own:
         if _key(name) in {_key(known) for known in (one.name, *one.aliases)}:
             return one
-    found = _find(_key(name))
+    found = _find(_key(name)) or (_find(_key(name + "b")) if re.search(r"\d\s*g$", name, re.IGNORECASE) else None)
     if found is None:
         also = f" The file has: {', '.join(one.name for one in own)}." if own else ""
         raise ValueError(_unknown(name) + also)
@@ -309,6 +311,9 @@ def parse_node(text: str, own: Sequence[Device] = ()) -> Node:
     """
     match = _NODE_RE.fullmatch(text.strip())
     if match is None:
+        behind = _BEHIND_RE.fullmatch(text.strip())
+        if behind and not _known(text, own) and _known(behind[1], own):
+            return Node(device(behind[1], own), int(behind[2]))
         return Node(device(text, own))
     count, name = match[1], match[2]
     if not re.fullmatch(r"[+-]?\d{1,12}", count):
@@ -319,6 +324,11 @@ def parse_node(text: str, own: Sequence[Device] = ()) -> Node:
         return Node(device(name, own), int(count))
     except ValueError as error:
         raise ValueError(f"{quoted(text)}: {error}") from None
+
+
+def _known(name: str, own: Sequence[Device]) -> bool:
+    """Whether a name is that of a device."""
+    return _find(_key(name)) is not None or any(_key(name) == _key(n) for one in own for n in (one.name, *one.aliases))
 
 
 @lru_cache(maxsize=1024)

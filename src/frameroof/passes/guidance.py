@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from ..workload.expr import expr
 from ..workload.records import BATCH, Stage, Workload
@@ -17,6 +18,7 @@ GUIDANCE = "guidance"
 """The size that says how many passes a guided step takes."""
 GUIDED = "guided_batch"
 """What a stage calls the larger batch."""
+WHOLE = f"{BATCH}*{GUIDANCE}"
 DONE = "guidance in one batch"
 
 
@@ -31,6 +33,12 @@ def batch_guidance(workload: Workload) -> Workload:
     return found
 
 
+def items_of(stage: Stage, sizes: Mapping[str, Any]) -> Any:
+    """Items of one pass of a stage, a number or an array: the batch, times the passes that are one batch in it."""
+    items = sizes.get(BATCH, 1)
+    return items * sizes[GUIDANCE] if WHOLE in (stage.let.get(GUIDED), stage.let.get(BATCH)) else items
+
+
 def _batched(stage: Stage) -> Stage:
     if GUIDANCE not in expr(stage.repeat).names:
         return stage
@@ -43,10 +51,9 @@ def _larger(let: Mapping[str, str]) -> dict[str, str]:
 
     A stage may bind the name to another expression; up to there it stands for the pipeline's.
     """
-    whole = f"{BATCH}*{GUIDANCE}"
     if BATCH not in let:
-        return {BATCH: whole, **let}
-    made: dict[str, str] = {GUIDED: whole}
+        return {BATCH: WHOLE, **let}
+    made: dict[str, str] = {GUIDED: WHOLE}
     for name, text in let.items():
         made[name] = text if BATCH in made else re.sub(rf"\b{BATCH}\b", GUIDED, text)
     return made

@@ -157,13 +157,10 @@ def _bounds(prediction: Prediction) -> str:
 def _answers(prediction: Prediction, target: Target | None) -> list[str]:
     item, cost = prediction.estimate.workload.item, prediction.cost
     lines = [f"rate      {cost.items_per_hour:,.4g} {item}s/hour expected"]
-    if cost.usd_per_item is not None and cost.usd_per_hour is not None and cost.llm_users is not None:
-        lines[0] += (
-            f"   {format_usd(cost.usd_per_item)} per {item} at {format_usd(cost.usd_per_hour)}/h"
-            f"   spends like {cost.llm_users:,.0f} LLM users"
-        )
+    if cost.usd_per_item is not None and cost.usd_per_hour is not None:
+        lines[0] += f"   {format_usd(cost.usd_per_item)} per {item} at {format_usd(cost.usd_per_hour)}/h"
     if cost.joules_per_item is not None:
-        lines[0] += f"   at most {cost.joules_per_item / 3600:,.3g} Wh per {item}"
+        lines[0] += f"   {cost.joules_per_item / 3600:,.3g} Wh per {item} at TDP, devices alone"
     if target is not None:
         price = (
             ", price unknown (--price gives one)"

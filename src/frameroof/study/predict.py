@@ -22,7 +22,6 @@ from ..estimate import (
     estimate,
     memory_of,
 )
-from ..estimate.cost import LLM_SOURCE
 from ..estimate.expected import Software, chosen
 from ..estimate.expected.kernels import Kernels
 from ..estimate.expected.pipelines import pipeline_of
@@ -107,9 +106,8 @@ class Prediction:
             **self.choices,
             "sizes": dict(e.sizes),
             "price": self.cost.price_source,
-            "energy": "TDP of the devices times the expected time: an upper bound for them, without hosts",
+            "energy": "TDP of the devices times the expected time: without hosts, and no bound of a run that is slower",
             "memory": _memory(e.workload),
-            "llm_users": LLM_SOURCE,
             "machine": list(e.assumptions),
             "model": [*e.workload.notes, *outside(e.workload, e.sizes), *_without_regions(e.workload)],
         }
@@ -132,7 +130,6 @@ class Prediction:
                 "usd_per_item": self.cost.usd_per_item,
                 "usd_per_hour": self.cost.usd_per_hour,
                 "joules_per_item": self.cost.joules_per_item,
-                "llm_users": self.cost.llm_users,
             },
             "memory": {
                 "peak_bytes": self.memory.peak_bytes,

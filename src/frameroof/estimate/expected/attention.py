@@ -34,9 +34,9 @@ READ = 0.9
 """Share of the bandwidth that reads of keys and values reach where they bound a call: of generation attention that
 reads 1 GB or more in NVIDIA's tables of aiconfigurator-core 0.12.0, 0.88 to 0.90 on H100, 0.78 to 0.84 on L40S."""
 MASKED = 3.0
-"""How many times longer the work beside the matrix products of a score takes where a mask or a bias rules flash attention
-out. On an A100, whose matrix units are fast, that makes a call 1.5 times as long: FlashAttention-2 is twice as fast as
-the first (arXiv 2307.08691, abstract), which PyTorch's memory-efficient kernel lies ahead of."""
+"""How many times longer the work beside the matrix products of a score takes where a mask or a bias rules flash
+attention out. On an A100, whose matrix units are fast, that makes a call 1.5 times as long: FlashAttention-2 is twice
+as fast as the first (arXiv 2307.08691, abstract), which PyTorch's memory-efficient kernel lies ahead of."""
 
 _PLAIN = ("fa2", "trt")
 KERNELS_OF: Mapping[str, tuple[str, ...]] = {
