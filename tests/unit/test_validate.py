@@ -87,6 +87,12 @@ def test_a_row_that_cannot_be_predicted_says_why():
     assert "unknown software" in score(Row("a", SD, "H100", 1.0, software="jax")).left_out
 
 
+def test_devices_may_stand_in_the_name_of_the_machine():
+    found = [score(Row("a", "flux", on, 1.0, devices=many)) for on, many in (("8xH100", 1), ("8xH100", 8), ("H100", 8))]
+    assert [each.row.machine for each in found] == ["8xH100-SXM5-80GB"] * 3
+    assert list(groups(found)) == ["all", "several devices"]
+
+
 def test_steps_of_two_experts_are_divided_and_one_frame_of_an_image_says_nothing():
     row = score(Row("a", "wan2.2-t2v-a14b", "H100", 1.0, {"steps": 20})).row
     assert row.sizes == {"steps_high": 13, "steps_low": 7}  # 26 and 14 of 40

@@ -93,8 +93,11 @@ def score(row: Row, model: Expected | None = None) -> Scored:
     `model` is another model of expected time than that of the row's software.
     """
     try:
-        workload, node = _workload(row.model), parse_node(row.machine)
-        row = replace(row, model=workload.name, on=node.device.name, sizes=_sizes(row, workload))
+        workload, said = _workload(row.model), parse_node(row.on)
+        row = replace(row, model=workload.name, on=said.device.name, sizes=_sizes(row, workload))
+        if said.count > 1 and row.devices in (1, said.count):  # "8xH100", whatever the column of devices
+            row = replace(row, devices=said.count)
+        node = parse_node(row.machine)
         asked = {name: size for name, size in row.asked.items() if name in row.sizes or name in workload.params}
         found = predict(workload, node, sizes=asked, dtype=row.dtype, efficiency=model or _model(row.software))
         parts, turns = _parts(found, row.scope)
