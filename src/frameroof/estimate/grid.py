@@ -81,10 +81,12 @@ def estimate_grid(
     for start in range(0, count, WIDE):
         part = slice(start, start + WIDE)
         chunk = {name: array[part] for name, array in values.items()}
-        for (stage, by_size), share in zip(stages, shares, strict=True):
+        for (stage, _), share in zip(stages, shares, strict=True):
             machines = list(zip(rooflines, share, strict=True))
             stage.add(chunk, machines, Sums(limit[:, part], times[:, part], held[part]))
-            by_size.add(chunk, machines, times[:, part])
+    for (_, by_size), share in zip(stages, shares, strict=True):
+        machines = list(zip(rooflines, share, strict=True))
+        by_size.add(values, machines, times)
     peak = np.broadcast_to(held + resident_bytes(workload), limit.shape)
     batch = values["batch"] if "batch" in values else np.ones(count, dtype=np.int64)
     prices = [cost_of(node, 1.0, 1).usd_per_hour for node in nodes]

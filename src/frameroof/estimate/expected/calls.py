@@ -80,7 +80,8 @@ class Calls:
 
     def _traffic(self, work: Work, moved: Any) -> Any:
         assert self.curves.traffic is not None
-        found = self.curves.traffic.seconds(self.chip, moved, work.op, self.software.compiled, _row_bytes(work))
+        row_bytes = 0.0 if self.software.compiled else _row_bytes(work)
+        found = self.curves.traffic.seconds(self.chip, moved, work.op, self.software.compiled, row_bytes)
         return larger(found, 0.0)
 
     def _product(self, work: Work) -> Any:
@@ -98,7 +99,7 @@ class Calls:
         """A compiler's product writes its result, and what follows in its region reads it: two passes over it."""
         if not self.software.compiled or self.software.epilogues:
             return 0.0
-        kept = work.formulas.kept(work.env) / 8
+        kept = work.kept / 8
         return 2 * self._traffic(work, kept)
 
     def _convolution(self, work: Work) -> Any:
@@ -151,10 +152,10 @@ class Calls:
 
 
 def _row_bytes(work: Work) -> Any:
-    """Of what a norm reads, its last dimension; 0 for other operations."""
-    if work.op.kind != "norm" or not work.op.reads or not work.op.reads[0].shape:
+    """Of what a norm over rows reads, its last dimension; 0 for other operations."""
+    if work.op.kind != "norm" or "group_norm" in work.op.name or not work.op.reads or not work.op.reads[0].shape:
         return 0.0
-    return work.op.reads[0].shape[-1](work.env) * widest(work.op) / 8
+    return work.last * widest(work.op) / 8
 
 
 def product_of(op: Op, work: Work, count: Any) -> tuple[Any, Any, Any, Any]:

@@ -60,6 +60,29 @@ class Formulas:
     def batch(self) -> Poly:
         return self.op.reads[0].shape[0] if self.op.reads and self.op.reads[0].shape else ONE
 
+    @cached_property
+    def last(self) -> Poly:
+        """Elements of its first operand in a row: the last dimension."""
+        return self.op.reads[0].shape[-1] if self.op.reads and self.op.reads[0].shape else ONE
+
+    def sizes(self) -> dict[str, Poly]:
+        """All that a model may ask a `Work` of it for: quantities by name, and dimensions as ``dims.m``.
+
+        The batch is that of group norms alone, the last dimension that of other norms of a kernel each.
+        """
+        op = self.op
+        names = ["flops", "executed", "vector", "bits"]
+        if op.kind in MATRIX_KINDS:
+            names.append("kept")
+        if op.kind == "norm" and "group_norm" in op.name:
+            names.append("batch")
+        elif op.kind == "norm" and not self.fused:
+            names.append("last")
+        found: dict[str, Poly] = {name: getattr(self, name) for name in names}
+        if op.attrs.get("total"):
+            found["count"] = op.count
+        return found | {f"dims.{name}": dim for name, dim in op.dims.items()}
+
 
 class Work:
     """One operation at the sizes `env` (see `Stage.bind`); everything is of one call, but `count`."""
@@ -68,6 +91,14 @@ class Work:
         self.formulas = of if isinstance(of, Formulas) else Formulas(of)
         self.op = self.formulas.op
         self.env: Mapping[str, Any] = env or {}
+
+    @classmethod
+    def given(cls, of: Formulas, sizes: Mapping[str, Any]) -> Work:
+        """With the values of `Formulas.sizes` in place of sizes that they follow from; no other can be asked for."""
+        made = cls(of)
+        dims = {name.removeprefix("dims."): each for name, each in sizes.items() if name.startswith("dims.")}
+        vars(made).update(sizes, dims=dims)  # as if they had been worked out
+        return made
 
     @cached_property
     def count(self) -> Any:
@@ -110,9 +141,19 @@ class Work:
         return {name: dim(self.env) for name, dim in self.op.dims.items()}
 
     @cached_property
+    def kept(self) -> Any:
+        """Bits that it writes for its own region alone (`Formulas.kept`)."""
+        return self.formulas.kept(self.env)
+
+    @cached_property
     def batch(self) -> Any:
         """The first dimension of its first operand."""
         return self.formulas.batch(self.env)
+
+    @cached_property
+    def last(self) -> Any:
+        """The last dimension of its first operand."""
+        return self.formulas.last(self.env)
 
     @property
     def whole(self) -> bool:
@@ -201,11 +242,14 @@ class About:
 
 @dataclass(frozen=True)
 class Spent:
-    """What a stage's expected seconds are made of: of the device, of the host, and between devices."""
+    """What a stage's expected seconds are made of: of the device, of the host, and between devices.
 
-    device_s: float
-    host_s: float = 0.0
-    between_s: float = 0.0
+    Numbers, or arrays of one shape.
+    """
+
+    device_s: Any
+    host_s: Any = 0.0
+    between_s: Any = 0.0
 
 
 class Plain:
