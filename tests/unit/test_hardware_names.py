@@ -164,9 +164,9 @@ def test_a_node_is_the_sum_of_its_devices():
     assert node.usd_per_hour is not None
     assert (node.usd_per_hour.low, node.usd_per_hour.high) == pytest.approx((25.6, 98.32))
     assert node.usd_per_hour.mid == pytest.approx(8 * 3.99)  # the median, where it is known
-    assert node.usd_per_hour.median == pytest.approx(23.6)
+    assert node.usd_per_hour.median == pytest.approx(31.92)
     assert (node.link.kind, node.link.bandwidth) == ("nvlink", 450e9)
-    assert parse_node("2xMI300X").usd_per_hour is None
+    assert parse_node("2xMI210").usd_per_hour is None
     assert parse_node("2xTPU v5e").device.tdp_w is None
     own = Price(low=2.0, high=2.0, date="2024-10-20", source="the seed post")
     assert Node(device("H100"), 8, own).usd_per_hour == Price(16.0, 16.0, "2024-10-20", "the seed post")
