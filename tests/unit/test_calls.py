@@ -44,7 +44,7 @@ def test_heads_wider_than_flash_attention_is_made_for_run_in_torchs_own():
     wide, narrow = (attention(d, {"q": 16384}) for d in (512, 256))
     assert named.seconds(wide) == torchs.seconds(wide)
     assert named.seconds(narrow) < torchs.seconds(narrow)
-    assert named.seconds(wide) > 3.5 * torchs.seconds(narrow)  # twice the work, in a kernel half as fast
+    assert named.seconds(wide) > 2.1 * torchs.seconds(narrow)  # twice the work, in a slower kernel
 
 
 def test_one_query_takes_the_bytes_of_its_keys():

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from workload_made import op, tensor, workload
 
-from frameroof.estimate import RUNGS, Utilization, estimate
+from frameroof.estimate import DEFAULT_UTILIZATION, RUNGS, Utilization, estimate
 from frameroof.estimate.grid import estimate_grid
 from frameroof.hardware import Device, Node
 from frameroof.passes import share_perfectly
@@ -316,10 +316,12 @@ def test_each_rung_is_at_most_the_next_and_what_a_slow_sum_says(made, m, cache):
     for ours, theirs in zip(bounds[2:], expected, strict=True):
         assert isclose(ours * 1e12, theirs * repeat * float(made.share), rel_tol=1e-9, abs_tol=1e-6)
     for bound in ("fused", "unfused"):
-        sums = estimate(whole, machine(cache), {"m": m}, bound=bound).total
+        sums = estimate(whole, machine(cache), {"m": m}, DEFAULT_UTILIZATION, bound=bound).total
         assert isclose(sum(row.limit_s for row in sums.ops), sums.limit_s, rel_tol=1e-9, abs_tol=1e-18)
         assert sums.expected_s >= sums.limit_s * (1 - 1e-9)
         assert all(row.expected_s >= row.limit_s * (1 - 1e-9) for row in sums.ops)
+    assert found.expected_s >= found.limit_s * (1 - 1e-9)  # of measured kernels, in fused regions
+    assert all(row.expected_s >= row.limit_s * (1 - 1e-9) for row in found.ops)
 
 
 def test_a_region_of_two_shares_that_changes_sides_in_a_loop_is_not_taken_from_its_ends():

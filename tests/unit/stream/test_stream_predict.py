@@ -72,10 +72,10 @@ def test_the_whole_is_its_parts(h100) -> None:
 def test_limits_are_no_lower_than_the_peaks_allow(h100) -> None:
     for part in (*h100.parts.values(), *h100.layer):
         assert part.limit_s >= part.flops / PEAK * 0.999
-        assert part.expected_s >= part.limit_s / 0.48 * 0.999  # of a cold cache
-    assert predict("H100", expected=Utilization(0.25)).parts["step"].expected_s == pytest.approx(
-        h100.parts["step"].expected_s * 0.48 / 0.25
-    )
+        assert part.expected_s >= part.limit_s * 0.999
+    half, quarter = (predict("H100", expected=Utilization(share)).parts["step"] for share in (0.5, 0.25))
+    assert quarter.expected_s == pytest.approx(2 * half.expected_s)
+    assert half.expected_s >= half.limit_s / 0.5 * 0.999  # of a cold cache
 
 
 def test_what_the_baseline_copies(h100) -> None:

@@ -63,6 +63,8 @@ class Software:
         return ",".join((self.name, *self.said))
 
 
+NO_DEVICE = "no device"
+"""Whose curves a device has that nothing like it was measured of."""
 NAMES = {
     "fa2": "FlashAttention-2",
     "fa3": "FlashAttention-3",
@@ -101,9 +103,16 @@ class Running:
             f"VAE in {self.vae}" if self.vae else "",
             s.layout.replace("_", " "),
             f"{self.launch_us:.3g} us a launch" if self.launch_us else "no time of the host",
-            f"curves derived from {self.curves}" if self.derived else f"curves measured on {self.curves}",
+            self.whose,
         ]
         return f"{s}: {', '.join(word for word in words if word)}"
+
+    @property
+    def whose(self) -> str:
+        """Whose curves they are, in words."""
+        if not self.derived:
+            return f"curves measured on {self.curves}"
+        return f"curves derived from {self.curves}" if self.curves != NO_DEVICE else "curves stated, of no device"
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
