@@ -12,6 +12,7 @@ from workload_made import op, tensor, workload
 
 import frameroof
 from frameroof.estimate import RUNGS, estimate, stages
+from frameroof.estimate.expected import chosen
 from frameroof.estimate.expected.efficiency import stated
 from frameroof.estimate.grid import estimate_grid
 from frameroof.hardware import parse_node
@@ -92,11 +93,32 @@ def test_the_grid_is_the_prediction_at_every_point(tiny, dtype):
             one = predict(tiny, node, sizes={n: int(v[at]) for n, v in sizes.items()}, dtype=dtype)
             assert grid.limit_s[row, at] == pytest.approx(one.limit_s, rel=1e-9)
             assert grid.expected_s[row, at] == pytest.approx(one.expected_s, rel=1e-9)
+            ends = grid.low_s[row, at], grid.high_s[row, at]
+            assert ends == pytest.approx((one.low_s, one.high_s), rel=1e-9)
             assert grid.peak_bytes[row, at] == one.memory.peak_bytes
             if one.cost.usd_per_item is None:
                 assert np.isnan(grid.usd_per_item[row, at])
             else:
                 assert grid.usd_per_item[row, at] == pytest.approx(one.cost.usd_per_item, rel=1e-9)
+
+
+@pytest.mark.parametrize("bound", RUNGS)
+@pytest.mark.parametrize("software", ["compiled", "diffusers-eager"])
+def test_intervals_of_a_grid_are_those_of_every_rung(tiny, bound, software):
+    workload, _ = prepare(tiny)
+    sizes = {"batch": [1, 8], "height": [128, 504]}  # one waits for its host, one does not
+    grid = estimate_grid(workload, [parse_node("H100")], sizes, chosen(software=software), bound=bound)
+    ones = [
+        predict(tiny, "H100", sizes={"batch": b, "height": h}, software=software, bound=bound)
+        for b, h in ((1, 128), (8, 504))
+    ]
+    assert grid.low_s[0].tolist() == pytest.approx([one.low_s for one in ones], rel=1e-9)
+    assert grid.high_s[0].tolist() == pytest.approx([one.high_s for one in ones], rel=1e-9)
+
+
+def test_a_share_of_the_limit_has_no_interval_in_a_grid(tiny):
+    grid = estimate_grid(tiny, [parse_node("H100")], {"batch": [1, 2]}, chosen(0.5))
+    assert np.isnan([grid.low_s, grid.high_s]).all()
 
 
 def test_the_grid_refuses_what_predict_refuses(tiny):

@@ -22,7 +22,7 @@ from ..workload.records import COLLECTIVE, Stage, Workload
 from .by_size import CELLS, BySize, Shared, Sizes
 from .compiled import Compiled, Seconds
 from .cost import cost_of
-from .expected import Expected, check_device, chosen
+from .expected import Expected, Spent, check_device, chosen
 from .ladder import Asked, Rates, Rung
 from .memory import resident_bytes
 
@@ -36,7 +36,8 @@ WIDE = 16 * CHUNK  # whose sizes are bound at a time: an expression costs some m
 class Grid:
     """Results for every machine (rows) and configuration (columns); seconds, bytes, US dollars.
 
-    `usd_per_item` is NaN for a machine without a known price.
+    `usd_per_item` is NaN for a machine without a known price. `low_s` and `high_s` are the ends of the interval of the
+    expected time (80 %), NaN where the model of expected time has none.
     """
 
     nodes: tuple[Node, ...]
@@ -45,6 +46,8 @@ class Grid:
     expected_s: Floats
     peak_bytes: Floats
     usd_per_item: Floats
+    low_s: Floats
+    high_s: Floats
 
 
 def estimate_grid(
@@ -57,7 +60,7 @@ def estimate_grid(
     bound: Rung = "fused",
     cold: bool = False,
 ) -> Grid:
-    """Limit, expected time, peak memory and cost for arrays of sizes of one length, on every node.
+    """Limit, expected time and its interval, peak memory and cost for arrays of sizes of one length, on every node.
 
     Sizes that are not named have their defaults. A workload without a plan is shared perfectly by each node's
     devices. `bound` and `cold` as of `estimate`. Equal to `estimate`, `memory_of` and `cost_of` at each point. Raises
@@ -71,27 +74,37 @@ def estimate_grid(
     count = len(next(iter(values.values()), (0,)))
     planned = [with_plan(workload, node.count) for node in nodes]
     rooflines = [Roofline(node.device) for node in nodes]
-    stages = [
-        (_Stage(stage, workload.dtype, expected, asked), BySize(as_run, expected, not asked.apart))
-        for stage, as_run in zip(workload.stages, expected.as_run(workload).stages, strict=True)
-    ]
-    shares = [[float(plan.stages[at].share) for plan in planned] for at in range(len(stages))]
-    limit, times = np.zeros((len(nodes), count)), np.zeros((len(nodes), count))
+    limit, times, low, high = np.zeros((4, len(nodes), count))
     held = np.zeros(count)
-    for start in range(0, count, WIDE):
-        part = slice(start, start + WIDE)
-        chunk = {name: array[part] for name, array in values.items()}
-        for (stage, _), share in zip(stages, shares, strict=True):
-            machines = list(zip(rooflines, share, strict=True))
-            stage.add(chunk, machines, Sums(limit[:, part], times[:, part], held[part]))
-    for (_, by_size), share in zip(stages, shares, strict=True):
-        machines = list(zip(rooflines, share, strict=True))
-        by_size.add(values, machines, times)
+    for at, (stage, as_run) in enumerate(zip(workload.stages, expected.as_run(workload).stages, strict=True)):
+        machines = [(each, float(plan.stages[at].share)) for each, plan in zip(rooflines, planned, strict=True)]
+        own = Sums(np.zeros_like(limit), np.zeros_like(limit), held)
+        _Stage(stage, workload.dtype, expected, asked).fill(values, machines, own)
+        spent = BySize(as_run, expected, not asked.apart).add(values, machines, own.expected)
+        limit += own.limit
+        times += own.expected
+        least = own
+        if asked.apart:  # operations apart are no bound of a time
+            least = Sums(np.zeros_like(limit), np.zeros_like(limit), np.zeros(count))
+            _Stage(stage, workload.dtype, expected, Asked("fused", cold)).fill(values, machines, least)
+        factors = _factors(expected, nodes, spent)
+        for ends, factor in zip((low, high), factors, strict=True):
+            ends += np.maximum(own.expected * factor, np.minimum(own.limit, least.limit))
     peak = np.broadcast_to(held + resident_bytes(workload), limit.shape)
     batch = values["batch"] if "batch" in values else np.ones(count, dtype=np.int64)
     prices = [cost_of(node, 1.0, 1).usd_per_hour for node in nodes]
     usd = np.array([np.nan if price is None else price / 3600 for price in prices])[:, None] * times / batch
-    return Grid(tuple(nodes), values, limit, times, peak, usd)
+    return Grid(tuple(nodes), values, limit, times, peak, usd, low, high)
+
+
+def _factors(expected: Expected, nodes: Sequence[Node], spent: Spent) -> tuple[Floats, Floats]:
+    """By what a stage's time may be shorter and longer on each node; NaN where nothing is known of that."""
+    low, high = np.full((2, *spent.device_s.shape), np.nan)
+    for at, node in enumerate(nodes):
+        factors = expected.spread(Spent(spent.device_s[at], spent.host_s[at]), node.device)
+        if factors is not None:
+            low[at], high[at] = factors
+    return low, high
 
 
 def _checked(workload: Workload, sizes: Mapping[str, Any]) -> dict[str, NDArray[np.int64]]:
@@ -146,6 +159,12 @@ class _Stage:
         if key not in made:
             made[key] = Compiled(stage, expected, asked, held)
         self.of: Compiled = made[key]
+
+    def fill(self, sizes: Sizes, machines: Sequence[Shared], out: Sums) -> None:
+        """`add` for any number of sizes."""
+        for start in range(0, len(out.held), WIDE):
+            part = slice(start, start + WIDE)
+            self.add({name: array[part] for name, array in sizes.items()}, machines, out.of(part))
 
     def add(self, sizes: Sizes, machines: Sequence[Shared], out: Sums) -> None:
         """Add this stage's seconds at every size, and raise the memory held to its activations."""

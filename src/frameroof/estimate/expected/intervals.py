@@ -6,6 +6,8 @@ launches is known), whether its device's products were measured, and whether its
 
 from __future__ import annotations
 
+from typing import Any
+
 from .curves import Curves
 from .protocol import Spent
 
@@ -20,10 +22,14 @@ whole models decide were fitted without the family or without the device's gener
 that, since the form of the model was chosen with these rows known."""
 
 
-def factors_of(times: Spent, curves: Curves, compiled: bool) -> tuple[float, float]:
-    """By what an expected time may be shorter and longer (80 %)."""
+def factors_of(times: Spent, curves: Curves, compiled: bool) -> tuple[Any, Any]:
+    """By what an expected time may be shorter and longer (80 %): numbers, or arrays for those of arrays."""
     derived = bool(curves.derived_from)
     low, high = (DERIVED_COMPILED if compiled else DERIVED_EAGER) if derived else COMPILED if compiled else EAGER
-    if times.host_s > times.device_s:
-        return min(low, HOST_BOUND[0]), max(high, HOST_BOUND[1])
-    return low, high
+    waits = times.host_s > times.device_s
+    ends = min(low, HOST_BOUND[0]), max(high, HOST_BOUND[1])
+    if not hasattr(waits, "shape"):
+        return ends if waits else (low, high)
+    import numpy as np
+
+    return np.where(waits, ends[0], low), np.where(waits, ends[1], high)

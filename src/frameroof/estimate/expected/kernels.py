@@ -126,7 +126,7 @@ class Kernels:
         """See `Expected.whole_s`."""
         return (device_s**JOIN + host_s**JOIN) ** (1 / JOIN)
 
-    def spread(self, times: Spent, device: Device) -> tuple[float, float]:
+    def spread(self, times: Spent, device: Device) -> tuple[Any, Any]:
         """See `Expected.spread`."""
         return factors_of(times, self.calls(device).curves, self.fused)
 

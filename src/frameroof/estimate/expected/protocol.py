@@ -272,7 +272,7 @@ class Plain:
         """See `Expected.whole_s`."""
         return device_s
 
-    def spread(self, times: Spent, device: Device) -> tuple[float, float] | None:
+    def spread(self, times: Spent, device: Device) -> tuple[Any, Any] | None:
         """See `Expected.spread`."""
         return None
 
@@ -321,8 +321,11 @@ class Expected(Protocol):
         """Seconds of a stage whose calls take the device and the host so long, each in sum."""
         ...
 
-    def spread(self, times: Spent, device: Device) -> tuple[float, float] | None:
-        """By what factors a stage's time may be shorter and longer (80 %); None where nothing is known of that."""
+    def spread(self, times: Spent, device: Device) -> tuple[Any, Any] | None:
+        """By what factors a stage's time may be shorter and longer (80 %); None where nothing is known of that.
+
+        Numbers, or arrays where the times are.
+        """
         ...
 
     def refusal(self, device: Device) -> str | None:
