@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import tomllib
 from pathlib import Path
@@ -242,3 +243,12 @@ def test_every_record_of_a_pipeline_is_of_a_model_there_is():
     patterns = [name for row in tomllib.loads(RECORDS.read_text("utf-8"))["pipeline"] for name in row["models"]]
     assert [p for p in patterns if not any(fnmatchcase(name, p) for name in catalogue.names())] == []
     assert pipeline_of("wan2.2-t2v-a14b").guidance == "twice"
+
+
+def test_devices_rank_as_published():
+    """Wan 2.1 14B in 720p (its repository's table of times): each pair of devices within 20 % of the published ratio."""
+    seen = {"A100": 3342.6, "H100": 1837.9, "H20": 6935.5}
+    found = {name: predict("wan2.1-t2v-14b", name, software="wan").expected_s for name in seen}
+    assert sorted(found, key=found.__getitem__) == sorted(seen, key=seen.__getitem__)
+    for one, other in itertools.combinations(seen, 2):
+        assert found[one] / found[other] == pytest.approx(seen[one] / seen[other], rel=0.2), (one, other)
