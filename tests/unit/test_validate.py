@@ -246,7 +246,7 @@ def test_every_record_of_a_pipeline_is_of_a_model_there_is():
 
 
 def test_devices_rank_as_published():
-    """Wan 2.1 14B in 720p (its repository's table of times): each pair of devices within 20 % of the published ratio."""
+    """Wan 2.1 14B in 720p, by its repository: each pair of devices within 20 % of the published ratio."""
     seen = {"A100": 3342.6, "H100": 1837.9, "H20": 6935.5}
     found = {name: predict("wan2.1-t2v-14b", name, software="wan").expected_s for name in seen}
     assert sorted(found, key=found.__getitem__) == sorted(seen, key=seen.__getitem__)
