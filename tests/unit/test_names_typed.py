@@ -23,6 +23,14 @@ from frameroof.hardware import parse_node
         ("a100-80g", 1, "A100-SXM4-80GB"),
         ("NVIDIA H100 80GB HBM3", 1, "H100-SXM5-80GB"),
         ("L40S*4", 4, "L40S"),
+        ("4090x2", 2, "RTX 4090"),  # not 4090 of a device 2
+        ("2x4090", 2, "RTX 4090"),
+        ("H100:8", 8, "H100-SXM5-80GB"),
+        ("7900xtx", 1, "RX 7900 XTX"),  # not 7900 of a device tx
+        ("AMD Radeon RX 7900 XTX", 1, "RX 7900 XTX"),
+        ("3090ti", 1, "RTX 3090 Ti"),
+        ("4070 ti super", 1, "RTX 4070 Ti SUPER"),
+        ("NVIDIA A800 80GB PCIe", 1, "A800-PCIe-80GB"),
     ],
 )
 def test_machines(text, count, name):
@@ -39,3 +47,8 @@ def test_models_by_their_names_on_the_hub():
     assert all(key == key.lower() for key in HUB)
     with pytest.raises(ValueError, match="nobody/nothing"):
         load("nobody/nothing")
+
+
+def test_a_name_that_is_nearly_one_of_the_hub_gets_a_hint():
+    with pytest.raises(ValueError, match=r"no model that is known; did you mean black-forest-labs/flux\.1-dev"):
+        catalogue.load("black-forest-labs/FLUX.1-dex")

@@ -108,9 +108,12 @@ def load(name: str | os.PathLike[str]) -> Workload:
     """
     text = os.fspath(name)
     if "/" in text and not os.path.exists(text):
-        from .hub import from_hub
+        from .hub import from_hub, near
 
-        text = from_hub(text) or text
+        found = from_hub(text)
+        if found is None and not text.endswith((".json", ".json.gz")) and (close := near(text)):
+            raise ValueError(f"{text} is no file and no model that is known; did you mean {' or '.join(close)}?")
+        text = found or text
     if text.endswith((".json", ".json.gz")) or os.sep in text:
         if Path(text).is_dir():
             raise ValueError(f"{text} is a folder: count it first, frameroof count {text} --out NAME.workload.json")

@@ -78,3 +78,10 @@ def from_hub(text: str) -> str | None:
         if key.endswith(end) and (found := HUB.get(key.removesuffix(end) if end else key)):
             return found
     return None
+
+
+def near(text: str) -> list[str]:
+    """Names on the hub that are close to `text`, best first, at most three."""
+    import difflib  # only for a name that is wrong
+
+    return difflib.get_close_matches(text.strip().lower(), HUB, n=3)

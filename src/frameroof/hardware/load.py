@@ -32,7 +32,7 @@ from .records import (
 FAMILIES = ("nvidia", "amd", "google", "intel", "amazon", "tenstorrent", "apple", "huawei")
 _BRANDS = {
     "NVIDIA": ("NVIDIA", "GeForce", "NVIDIA GeForce", "Tesla", "NVIDIA Tesla"),
-    "AMD": ("AMD", "Instinct", "AMD Instinct"),
+    "AMD": ("AMD", "Instinct", "AMD Instinct", "Radeon", "AMD Radeon"),
     "Google": ("Google", "Cloud", "Google Cloud"),
     "Intel": ("Intel",),
     "AWS": ("AWS", "Amazon"),
@@ -51,8 +51,8 @@ LEAST_VALUE, MOST_VALUE = 1e-6, 1e12
 _ENTRY = "\n[[device]]\n"
 _ASCII = {at: None for at in range(128) if not chr(at).isalnum()}
 """Of ASCII, what is no letter and no digit, to be taken away: quick where text is all ASCII."""
-_BEHIND_RE = re.compile(r"(.*[^\s])\s*[x×*]\s*(\d{1,6})", re.IGNORECASE)
-"""A number of devices behind the name: H100x8."""
+_BEHIND_RE = re.compile(r"(.*[^\s])\s*[x×*:]\s*(\d{1,6})", re.IGNORECASE)
+"""A number of devices behind the name: H100x8, H100:8."""
 _NODE_RE = re.compile(r"([+-]?[\d.,_]+)\s*[x×*]\s*(.*)", re.IGNORECASE)
 
 
@@ -309,11 +309,13 @@ def parse_node(text: str, own: Sequence[Device] = ()) -> Node:
     Raises `ValueError`, with a sentence that quotes `text`, for a count that is not a whole number
     from 1 to 100000 and for a device that is not known.
     """
-    match = _NODE_RE.fullmatch(text.strip())
+    text = text.strip()
+    match, behind = _NODE_RE.fullmatch(text), _BEHIND_RE.fullmatch(text)
+    if _known(text, own):  # 7900xtx is no 7900 of anything
+        return Node(device(text, own))
+    if behind and _known(behind[1], own) and not (match and _known(match[2], own)):
+        return Node(device(behind[1], own), int(behind[2]))
     if match is None:
-        behind = _BEHIND_RE.fullmatch(text.strip())
-        if behind and not _known(text, own) and _known(behind[1], own):
-            return Node(device(behind[1], own), int(behind[2]))
         return Node(device(text, own))
     count, name = match[1], match[2]
     if not re.fullmatch(r"[+-]?\d{1,12}", count):
