@@ -43,6 +43,7 @@ def test_models_by_their_names_on_the_hub():
     assert load("black-forest-labs/FLUX.1-dev").name == "flux.1-dev"
     assert load("Wan-AI/Wan2.1-T2V-14B-Diffusers").name == "wan2.1-t2v-14b"
     assert load("https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0").name == "sdxl-base"
+    assert catalogue.canonical("Qwen/Qwen-Image") == "qwen-image"
     assert set(HUB.values()) <= set(catalogue.names())
     assert all(key == key.lower() for key in HUB)
     with pytest.raises(ValueError, match="nobody/nothing"):

@@ -91,7 +91,11 @@ def entries() -> Listing[Entry]:
 
 
 def canonical(name: str) -> str:
-    """The catalogue's name for what a user typed; `ValueError` with close matches if there is none."""
+    """The catalogue's name for what a user typed, also of the hub; `ValueError` with close matches if there is none."""
+    if "/" in name:
+        from .hub import from_hub
+
+        name = from_hub(name) or name
     key = name.strip().lower().replace("_", "-")
     found = ALIASES.get(key, key)
     if found in names():
