@@ -126,12 +126,19 @@ class Gemm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         b, m, n, k = sizes
         sms, rate = device
         best = np.full(np.shape(flops_s), np.inf)
+        waves, found = np.empty_like(best), np.empty_like(best)
+        rows, columns = ({side: np.ceil(each / side) for side in (64, 128, 256)} for each in (m, n))
         for share, tm, tn in self._tiles:
-            tiles = np.ceil(m / tm) * np.ceil(n / tn) * b
+            once = rows[tm] * columns[tn] * b / sms
             step_s = 2 * tm * tn * sms / (rate * share)
             for s in SPLITS:
-                waves = tiles * s / sms
-                waves = np.where(waves <= FEW_WAVES, np.ceil(waves), waves + 0.5)
-                np.minimum(best, waves * (k / s + self.fill) * step_s + self.split_us * 1e-6 * log2(s), out=best)
+                np.multiply(once, s, out=waves)
+                np.ceil(waves, out=found)
+                many = waves > FEW_WAVES
+                waves += 0.5
+                np.copyto(found, waves, where=many)
+                found *= (k / s + self.fill) * step_s
+                found += self.split_us * 1e-6 * log2(s)
+                np.minimum(best, found, out=best)
         best *= 1.0 + self.heat * np.log2(np.clip(flops_s, LONG_S, HOT_S) / LONG_S)
         return (best**JOIN + memory_s**JOIN) ** (1 / JOIN)
