@@ -191,10 +191,10 @@ def test_a_grid_by_names_is_predict_at_every_point(options):
             assert grid.peak_bytes[row, column] == one.memory.peak_bytes
 
 
-def test_a_grid_takes_every_option_of_predict_but_a_price():
-    """Of one machine; several have their own (`Node.price`)."""
+def test_a_grid_takes_every_option_of_predict_but_what_is_of_one_machine():
+    """A price, of which several machines have their own (`Node.price`), and what was measured."""
     options = [signature(of).parameters for of in (frameroof.predict, frameroof.estimate_grid)]
-    assert {name for name in options[0] if name not in options[1]} == {"usd_per_device_hour"}
+    assert {name for name in options[0] if name not in options[1]} == {"usd_per_device_hour", "measured"}
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,9 @@ def predict(  # more than five arguments: each is an option of the command
     cold: Annotated[bool, typer.Option("--cold", help="Take nothing off for the last-level cache.")] = False,
     price: Annotated[float | None, typer.Option(help="US dollars per device and hour.")] = None,
     target: Annotated[str | None, typer.Option(help="A rate to reach, such as 1000/h.")] = None,
+    measured: Annotated[
+        str | None, typer.Option(help='What you saw of this model, to anchor expected times by: "H100 batch=1 4.2s".')
+    ] = None,
     versus: Annotated[
         list[str],
         typer.Option(help="Why isn't it faster: beside it another one, NAME=VALUE (on=B200, dtype=fp8 …); repeatable."),
@@ -72,6 +75,7 @@ def predict(  # more than five arguments: each is an option of the command
         "bound": bound,  # checked there, with a sentence
         "cold": cold,
         "usd_per_device_hour": price,
+        "measured": measured,
     }
     prediction = run(model, node, sizes=sizes, efficiency=expected_of(utilization, efficiency, software), **choices)
     beside = None

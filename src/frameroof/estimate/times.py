@@ -69,9 +69,11 @@ class Asking:
         spent = Spent(sum(rows) - sent_s, host_s, sent_s)
         alone_s = spent.device_s
         whole_s = float(self.expected.whole_s(alone_s, host_s)) if alone_s else 0.0
-        if whole_s > alone_s:
+        if whole_s != alone_s:
             longer = whole_s / alone_s
             rows = [seconds if link else seconds * longer for seconds, link in zip(rows, between, strict=True)]
+            if longer < 1 and not self.asked.apart:
+                _not_faster(rows, table, limits)
         return self._with_ends(rows, spent)
 
     def _with_ends(self, rows: list[float], spent: Spent) -> Times:

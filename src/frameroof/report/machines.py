@@ -129,7 +129,7 @@ def _shown(p: Provenance) -> str:
         return format_bytes(p.value)
     if p.name in ("mem_bandwidth", "link", "pcie"):
         return format_bandwidth(p.value)
-    return format_rate(p.value)
+    return f"{p.value / 1e9:g} GHz" if p.name == "clock" else format_rate(p.value)
 
 
 def _sparse(device: Device, dtype: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..estimate import RUNGS, OpEstimate, StageEstimate
 from ..passes.maths import matters
+from ..study.anchor import words_of
 from ..study.predict import Prediction
 from ..units import format_bytes, format_count, format_flops, format_seconds, format_usd
 from .console import console, table
@@ -123,7 +124,16 @@ def _summary(prediction: Prediction) -> str:
         f"{format_count(params)} parameters, {format_bytes(m.activation_bytes)} activations in {m.peak_stage}"
         + (f", {format_bytes(m.cache_bytes)} caches" if m.cache_bytes else "")
         + f"); {fits} in {format_bytes(m.available_bytes)}"
+        + _would_fit(prediction)
     )
+
+
+def _would_fit(prediction: Prediction) -> str:
+    if prediction.memory.fits:
+        return ""
+    from ..study.fits import what_fits
+
+    return f"\n          what would fit: {'; '.join(what_fits(prediction))}"
 
 
 def _interval(prediction: Prediction) -> str:
@@ -147,7 +157,11 @@ def _why(prediction: Prediction) -> str:
 
 
 def _software(prediction: Prediction) -> str:
-    return f"software  {prediction.running.line}\n" if prediction.running else ""
+    if not prediction.running:
+        return ""
+    anchor = getattr(prediction.estimate.expected, "anchor", None)
+    anchored = f"measured  {words_of(anchor)}\n" if anchor else ""
+    return f"software  {prediction.running.line}\n{anchored}"
 
 
 def _bounds(prediction: Prediction) -> str:

@@ -114,6 +114,8 @@ class Prediction:
 
     def to_dict(self, ops: bool = False) -> dict[str, Any]:
         """The documented JSON form (docs/reference/json.rst): SI units, repeats included."""
+        from .fits import what_fits
+
         e, total = self.estimate, self.estimate.total
         data: dict[str, Any] = {
             "schema": SCHEMA,
@@ -138,6 +140,7 @@ class Prediction:
                 "cache_bytes": self.memory.cache_bytes,
                 "available_bytes": self.memory.available_bytes,
                 "fits": self.memory.fits,
+                "would_fit": what_fits(self),
             },
             "stages": [{"name": s.name, "repeat": s.repeat, "bound": s.bound, **_sums(s)} for s in e.stages],
             "assumptions": self.assumptions(),
@@ -322,6 +325,7 @@ def predict(  # twelve arguments: one an option of the command
     bound: Rung | None = None,
     cold: bool = False,
     usd_per_device_hour: float | None = None,
+    measured: str | None = None,
 ) -> Prediction:
     """Limit, expected time, memory and cost of a model on a machine; nothing is run.
 
@@ -334,13 +338,21 @@ def predict(  # twelve arguments: one an option of the command
     `attention` is ``fused`` or ``baseline``. `maths` is what multiplies fp32: ``torch``, ``strict`` or ``tf32`` (see
     `dtypes.unit_of`); by default as the workload has it, torch. `bound` is the rung that is the limit: ``compulsory``,
     ``light``, ``fused`` (the default) or ``unfused``, which `elementwise` ``eager`` chooses too; `cold` takes nothing
-    off for the last-level cache. Times are seconds, memory bytes, prices US dollars. Raises `ValueError`, a sentence,
-    for anything that is not admissible. Method: the roofline of Williams et al. (2009) for every region, summed
-    (docs/design/0007-limits.rst).
+    off for the last-level cache. `measured` is a time that was seen of this model, ``"H100 batch=1 4.2s"``, which
+    anchors expected times of other sizes and machines. Times are seconds, memory bytes, prices US dollars. Raises
+    `ValueError`, a sentence, for anything that is not admissible. Method: the roofline of Williams et al. (2009) for
+    every region, summed (docs/design/0007-limits.rst).
     """
     if usd_per_device_hour is not None and not 0 < usd_per_device_hour < 1e6:
         raise ValueError(f"a price is US dollars per device and hour, above 0, not {usd_per_device_hour:g}")
     expected = chosen(utilization, efficiency, software)
+    if measured is not None:
+        from .anchor import anchored
+
+        same: dict[str, Any] = {"dtype": dtype, "attention": attention, "elementwise": elementwise, "maths": maths}
+        expected = anchored(
+            expected, measured, sizes, lambda on, sizes, e: predict(model, on, sizes=sizes, efficiency=e, **same)
+        )
     workload = model if isinstance(model, Workload) else catalogue.load(model)
     node = on if isinstance(on, Node) else parse_node(on)
     asked = asked_of(bound, elementwise, cold)

@@ -21,7 +21,7 @@ from .calls import Calls
 from .chip import chip_of
 from .curves import Curves
 from .general import curves_of
-from .intervals import factors_of
+from .intervals import ANCHORED, factors_of
 from .pipelines import pipeline_of
 from .protocol import About, Bounds, Clock, Spent, Work
 from .software import BATCHED, DEFAULT, TWICE, Running, Software
@@ -35,16 +35,26 @@ JOIN = 4.0
 
 
 @dataclass(frozen=True)
+class Anchor:
+    """A time that was measured on a device, over what was expected there: a factor of all times; `text` says which."""
+
+    factor: float
+    device: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Kernels:
     """A software state and the numbers of devices: a model of expected time (`Expected`).
 
     `own` are a user's curves, in place of the shipped ones of that device. With the clock ``kernel`` times are those of
-    the device alone.
+    the device alone. An `anchor` is what was measured of the same model.
     """
 
     software: Software = DEFAULT
     own: Curves | None = None
     clock: Clock = "wall"
+    anchor: Anchor | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_calls", {})
@@ -124,10 +134,12 @@ class Kernels:
 
     def whole_s(self, device_s: Any, host_s: Any) -> Any:
         """See `Expected.whole_s`."""
-        return (device_s**JOIN + host_s**JOIN) ** (1 / JOIN)
+        return (device_s**JOIN + host_s**JOIN) ** (1 / JOIN) * (self.anchor.factor if self.anchor else 1.0)
 
     def spread(self, times: Spent, device: Device) -> tuple[Any, Any]:
         """See `Expected.spread`."""
+        if self.anchor and self.anchor.device == device.name:
+            return ANCHORED
         return factors_of(times, self.calls(device).curves, self.fused)
 
     def on(self, clock: Clock) -> Kernels:
