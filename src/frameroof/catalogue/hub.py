@@ -41,7 +41,7 @@ HUB = {
     "meta-llama/llama-3.2-90b-vision-instruct": "llama3.2-90b-vision",
     "llava-hf/llava-1.5-7b-hf": "llava-1.5-7b",
     "efficient-large-model/longlive-1.3b": "longlive-1.3b",
-    "lightricks/ltx-video": "ltx-video-13b",
+    "lightricks/ltx-video": "ltx-video-2b",
     "lightricks/ltx-video-0.9.7-dev": "ltx-video-13b",
     "genmo/mochi-1-preview": "mochi-1",
     "ali-vilab/text-to-video-ms-1.7b": "modelscope-t2v-1.7b",
