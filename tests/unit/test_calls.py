@@ -7,9 +7,11 @@ import pytest
 from frameroof.estimate.expected.calls import Calls
 from frameroof.estimate.expected.chip import chip_of
 from frameroof.estimate.expected.general import curves_of
-from frameroof.estimate.expected.protocol import Work
+from frameroof.estimate.expected.kernels import Kernels
+from frameroof.estimate.expected.protocol import Bounds, Work, total_s
 from frameroof.estimate.expected.software import software_of
 from frameroof.hardware import device
+from frameroof.roofline import Roofline
 from frameroof.workload.expr import ONE, poly
 from frameroof.workload.records import Op, Tensor
 
@@ -57,3 +59,26 @@ def test_one_query_takes_the_bytes_of_its_keys():
     found = calls("compiled").seconds(Work(Op("a", "attention", "attention", (query, keys, keys), (query,), dims), env))
     moved = 2 * 32 * 65536 * 128 * 2
     assert found == pytest.approx(moved / (0.9 * H100.bandwidth), rel=0.05)
+
+
+@pytest.mark.parametrize("software", ["diffusers-eager", "compiled"])
+@pytest.mark.parametrize("kind", ["copy", "linear", "conv3d"])
+def test_sizes_that_are_sums_over_calls_take_as_long_as_the_calls(kind, software):
+    """Twenty calls of one size, as a row of twenty and as one whose sizes are their sums; each above its limit."""
+    each = Tensor((poly("4096"), poly("1024")), "bf16")
+    every = Tensor((poly("20"), poly("4096"), poly("1024")), "bf16")
+    sizes = {
+        "linear": ({"b": 1, "m": 4096, "n": 1024, "k": 1024}, {"b": 20, "m": 4096, "n": 1024, "k": 1024}),
+        "conv3d": (
+            {"n": 4096 * 1024, "k": 512, "c": 1024, "g": 1},
+            {"n": 20 * 4096 * 1024, "k": 512, "c": 1024, "g": 1},
+        ),
+    }.get(kind, ({}, {}))
+    dims = [{name: poly(str(size)) for name, size in given.items()} for given in sizes]
+    one = Work(Op("x", kind, kind, (each,), (each,), dims[0], count=poly("20")))
+    whole = Work(Op("x", kind, kind, (every,), (every,), dims[1], {"total": True}, poly("20")))
+    model = Kernels(software_of(software))
+    seconds = [total_s(model, work, Bounds.of(work, Roofline(H100))) for work in (one, whole)]
+    assert seconds[1] == pytest.approx(seconds[0])
+    none = Work(Op("x", kind, kind, (each,), (each,), dims[0], {"total": True}, poly("t-1")), {"t": 1})
+    assert total_s(model, none, Bounds.of(none, Roofline(H100))) >= 0  # a video of one frame has no such call

@@ -7,10 +7,14 @@ that a ring over several nodes runs at the slower of the two links.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..hardware import Device, link_of
+from ..roofline import larger
+from ..workload.expr import total
+from ..workload.records import Op
 
 if TYPE_CHECKING:  # its curves need NumPy, which a collective does not
     from .expected.efficiency import Table
@@ -28,6 +32,12 @@ def ring_bytes(collective: str, size: Any, devices: int) -> Any:
     if collective not in PASSES:
         raise ValueError(f"unknown collective {collective!r}; known: {', '.join(PASSES)}")
     return PASSES[collective] * size * (devices - 1) / devices
+
+
+def gathered_bytes(op: Op, env: Mapping[str, Any]) -> Any:
+    """Bytes of the whole tensor of one call of a collective: the larger of what a device has before and after it."""
+    read, written = (total(tensor.bits for tensor in tensors)(env) for tensors in (op.reads, op.writes))
+    return larger(read, written) / 8
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
 from ..hardware import Node
-from ..roofline import Limit, Roofline, larger
-from ..workload.expr import Poly
+from ..roofline import Limit, Roofline
 from ..workload.records import COLLECTIVE, Op, Stage
 from ..workload.table import Table, table_of
 from .expected import Bounds, Expected, Formulas, Spent, Work, total_s
@@ -139,11 +137,10 @@ def _not_faster(due: list[float], table: Table, limits: Sequence[Limits]) -> Non
 
 def collective(op: Op, env: Any, where: Where) -> Limit:
     """The limit of one call of a collective: what a ring passes through the link of each device."""
-    from .communication import ring_bytes
+    from .communication import gathered_bytes, ring_bytes
 
     roofline, node = where
-    read, written = (sum(map(attrgetter("bits"), tensors), Poly())(env) for tensors in (op.reads, op.writes))
-    passed = ring_bytes(op.name, larger(read, written) / 8, node.count)
+    passed = ring_bytes(op.name, gathered_bytes(op, env), node.count)
     return roofline.limit(bytes=passed, bandwidth=node.link.bandwidth)
 
 

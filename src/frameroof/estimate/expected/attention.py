@@ -16,6 +16,7 @@ import msgspec
 
 from ...roofline import larger
 from .chip import Chip
+from .forms import whole
 
 ROWS = 128
 """Queries of one thread block."""
@@ -23,7 +24,6 @@ WIDTHS = (64, 96, 128, 192, 256)
 """Widths of a head that kernels are made for; others are padded to the next."""
 SPECIAL_PER_CLOCK = 16
 """Exponentials of one multiprocessor in a clock: its special function units."""
-FEW_WAVES = 8
 CAUSAL = 0.75
 """Below this share of all scores a call is causal: blocks on the diagonal cost more keys than are counted."""
 FEW_QUERIES = 16
@@ -35,8 +35,8 @@ READ = 0.9
 reads 1 GB or more in NVIDIA's tables of aiconfigurator-core 0.12.0, 0.88 to 0.90 on H100, 0.78 to 0.84 on L40S."""
 MASKED = 3.0
 """How many times longer the work beside the matrix products of a score takes where a mask or a bias rules flash
-attention out. On an A100, whose matrix units are fast, that makes a call 1.5 times as long: FlashAttention-2 is twice
-as fast as the first (arXiv 2307.08691, abstract), which PyTorch's memory-efficient kernel lies ahead of."""
+attention out: chosen between what published times of HunyuanVideo on L20 ask for (next to nothing, their matrix units
+are slow) and the factor of two between the first FlashAttention and the second (arXiv 2307.08691, abstract)."""
 
 _PLAIN = ("fa2", "trt")
 KERNELS_OF: Mapping[str, tuple[str, ...]] = {
@@ -86,7 +86,8 @@ class Attention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         keys = pairs / rows
         extra = self.keys + self.causal_keys * below(pairs, CAUSAL * rows * sizes["kv"])
         sms = chip.sms or 1
-        waves = whole(sizes["b"] * sizes["heads"] * ceiling(sizes["q"] / self.block) / sms, sizes["q"] <= FEW_QUERIES)
+        blocks = sizes["b"] * sizes["heads"] * ceiling(sizes["q"] / self.block)
+        waves = in_waves(blocks / sms, sizes["q"] <= FEW_QUERIES)
         return self.launch_us * 1e-6 + waves * sms * self.block * (keys + extra) * self.score_s(chip, unit, width)
 
     def masked(self) -> Attention:
@@ -168,19 +169,13 @@ def ceiling(value: Any) -> Any:
     return np.ceil(value)
 
 
-def whole(waves: Any, split: Any = False) -> Any:
-    """Whole waves where they are few, half a wave more where they run into each other.
-
-    Where keys are split over multiprocessors (`split`), less than a wave is as long as it is.
-    """
+def in_waves(waves: Any, split: Any) -> Any:
+    """`forms.whole`; where keys are split over multiprocessors (`split`), less than a wave is as long as it is."""
     if not hasattr(waves, "shape") and not hasattr(split, "shape"):
-        if split and waves < 1:
-            return waves
-        return ceil(waves) if waves <= FEW_WAVES else waves + 0.5
+        return waves if split and waves < 1 else whole(waves)
     import numpy as np
 
-    found = np.where(waves <= FEW_WAVES, np.ceil(waves), waves + 0.5)
-    return np.where(split & (waves < 1), waves, found)
+    return np.where(split & (waves < 1), waves, whole(np.asarray(waves)))
 
 
 def below(one: Any, other: Any) -> Any:

@@ -11,8 +11,9 @@ from typing import Any
 
 from ...roofline import larger
 from ...rules import convolution_product
-from ...workload.expr import ONE, total
+from ...workload.expr import ONE
 from ...workload.records import Op
+from ..communication import gathered_bytes
 from .attention import READ, kernel_of, too_wide
 from .chip import Chip
 from .curves import Curves
@@ -50,7 +51,7 @@ class Calls:
     def launch_s(self) -> float:
         """Seconds of the host for one launch."""
         host = self._host
-        if self.software.name == "ideal":
+        if not self.software.launches:
             return 0.0
         return (host.compiled_us if self.software.compiled else host.eager_us) * 1e-6
 
@@ -68,29 +69,25 @@ class Calls:
             return self._convolution(work)
         if kind == "attention":
             return self._attention(work)
-        return self._traffic(work, work.bytes)
+        return self._traffic(work, work.bytes / work.calls) * work.calls
 
     def collective_s(self, work: Work, bounds: Bounds) -> Any:
         """Of a collective between the devices: what was measured with NCCL there, and the host's part."""
         assert bounds.device is not None
-        read, written = (total(t.bits for t in tensors)(work.env) for tensors in (work.op.reads, work.op.writes))
-        found = links_of(bounds.device).seconds(work.op.name, larger(read, written) / 8, bounds.devices)
+        gathered = gathered_bytes(work.op, work.env)
+        found = links_of(bounds.device).seconds(work.op.name, gathered, bounds.devices)
         called = self._host.compiled_collective_us if self.software.compiled else self._host.collective_us
         return larger(found, called * 1e-6)
 
     def _traffic(self, work: Work, moved: Any) -> Any:
         assert self.curves.traffic is not None
         row_bytes = 0.0 if self.software.compiled else _row_bytes(work)
-        found = self.curves.traffic.seconds(self.chip, moved, work.op, self.software.compiled, row_bytes)
-        return larger(found, 0.0)
+        return self.curves.traffic.seconds(self.chip, moved, work.op, self.software.compiled, row_bytes)
 
     def _product(self, work: Work) -> Any:
         dims = work.dims
-        sizes = (dims["b"], dims["m"], dims["n"], dims["k"])
-        count = 1
-        if work.whole:  # sums over calls of differing sizes: as many calls of the mean size
-            count = work.count
-            sizes = (sizes[0] / count, *sizes[1:])
+        count = work.calls
+        sizes = (dims["b"] / count if work.whole else dims["b"], dims["m"], dims["n"], dims["k"])
         curve = gemm_for(self.chip, work.op.unit, self.curves)
         found = curve.seconds(self.chip, sizes, work.bytes / count, self.software.epilogues)
         return found * count + self._read_again(work)
@@ -107,8 +104,8 @@ class Calls:
         assert convolution is not None
         op, unit = work.op, work.op.unit
         last = self.software.layout == "channels_last"
-        count = work.count if work.whole else 1
-        extra: Any = 0.0 if last else self._traffic(work, work.bytes)
+        count = work.calls
+        extra: Any = 0.0 if last else self._traffic(work, work.bytes / count) * count
         sizes = product_of(op, work, count)
         if op.dims.get("g") not in (None, ONE) and op.dims["g"] == op.dims["c"]:  # depthwise
             return work.bytes / (self.chip.bandwidth * convolution.depthwise) + extra
@@ -120,7 +117,7 @@ class Calls:
         if work.piece:
             return self._piece(work)
         dims, unit = work.dims, work.op.unit
-        count = work.count if work.whole else 1
+        count = work.calls
         pairs = work.executed / (2.0 * (dims["d"] + dims["dv"])) / count
         moved_s = work.bytes / count / (self.chip.bandwidth * READ)
         if self.attention == "math":

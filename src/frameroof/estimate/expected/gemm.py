@@ -19,17 +19,15 @@ import msgspec
 
 from ...dtypes import BITS
 from .chip import Chip
+from .forms import FEW_WAVES, joined, whole
 
 TILES = (("256x128", 256, 128), ("256x128", 128, 256), ("128x128", 128, 128))
 SMALL = (("128x64", 128, 64), ("128x64", 64, 128), ("64x64", 64, 64))
 SIDES = tuple(dict.fromkeys(name for name, _, _ in (*TILES, *SMALL)))
 """Names of the tiles; one stands for both ways to lay it."""
 SPLITS = (1, 2, 4, 8)
-FEW_WAVES = 8
-"""Up to which waves are whole; more of them run into each other, and half of the last is lost on average."""
 LONG_S, HOT_S = 1e-4, 1e-2
 """From which time at the peak on a product is slowed down by heat, and from which on no further."""
-JOIN = 4.0
 INPUT_BYTES = 2.0
 """Of an element of the input before it is quantized: sixteen bits."""
 RANGES = {
@@ -89,10 +87,9 @@ class Gemm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             step_s = 2 * tm * tn * sms / (rate * share)
             for s in SPLITS:
                 waves = tiles * s
-                waves = ceil(waves) if waves <= FEW_WAVES else waves + 0.5
-                best = min(best, waves * (k / s + fill) * step_s + split_s * log2(s))
+                best = min(best, whole(waves) * (k / s + fill) * step_s + split_s * log2(s))
         best *= 1.0 + self.heat * log2(min(max(flops_s, LONG_S), HOT_S) / LONG_S)
-        return before_s + (best**JOIN + memory_s**JOIN) ** (1 / JOIN)
+        return before_s + joined(best, memory_s)
 
     def quantize_s(self, chip: Chip, elements: Any) -> Any:
         """Seconds to write so many elements of the input, a number or an array, in the type, from sixteen bits."""
@@ -141,4 +138,4 @@ class Gemm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 found += self.split_us * 1e-6 * log2(s)
                 np.minimum(best, found, out=best)
         best *= 1.0 + self.heat * np.log2(np.clip(flops_s, LONG_S, HOT_S) / LONG_S)
-        return (best**JOIN + memory_s**JOIN) ** (1 / JOIN)
+        return joined(best, memory_s)

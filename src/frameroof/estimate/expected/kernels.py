@@ -9,7 +9,7 @@ software's to say (`software`); the numbers are those of the device (`curves`), 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ...passes.guidance import DONE, GUIDANCE
@@ -20,6 +20,7 @@ from ...workload.records import COLLECTIVE, MATRIX_KINDS, Op, Workload
 from .calls import Calls
 from .chip import chip_of
 from .curves import Curves
+from .forms import joined
 from .general import curves_of
 from .intervals import ANCHORED, factors_of
 from .pipelines import pipeline_of
@@ -29,9 +30,6 @@ from .uniform import other_device
 
 if TYPE_CHECKING:
     from ...hardware import Device
-
-JOIN = 4.0
-"""How sharply device and host are joined: the longer of two times, where neither is much longer than the other."""
 
 
 @dataclass(frozen=True)
@@ -55,17 +53,13 @@ class Kernels:
     own: Curves | None = None
     clock: Clock = "wall"
     anchor: Anchor | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_calls", {})
+    _calls: dict[str, Calls] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def calls(self, device: Device) -> Calls:
         """What single calls take on a device."""
-        known: dict[str, Calls] = self.__dict__["_calls"]
-        if device.name not in known:
-            chip = chip_of(device)
-            known[device.name] = Calls(chip, curves_of(device, self.own), self.software)
-        return known[device.name]
+        if device.name not in self._calls:
+            self._calls[device.name] = Calls(chip_of(device), curves_of(device, self.own), self.software)
+        return self._calls[device.name]
 
     @property
     def about(self) -> About:
@@ -122,7 +116,7 @@ class Kernels:
         calls = self.calls(bounds.device)
         if work.op.kind == COLLECTIVE:
             return calls.collective_s(work, bounds)
-        return larger(calls.seconds(work), bounds.limit_s * (work.count if work.whole else 1))
+        return larger(calls.seconds(work), bounds.limit_s)
 
     def host_s(self, work: Work, device: Device) -> float:
         """See `Expected.host_s`: a launch for whatever moves something or multiplies."""
@@ -134,7 +128,7 @@ class Kernels:
 
     def whole_s(self, device_s: Any, host_s: Any) -> Any:
         """See `Expected.whole_s`."""
-        return (device_s**JOIN + host_s**JOIN) ** (1 / JOIN) * (self.anchor.factor if self.anchor else 1.0)
+        return joined(device_s, host_s) * (self.anchor.factor if self.anchor else 1.0)
 
     def spread(self, times: Spent, device: Device) -> tuple[Any, Any]:
         """See `Expected.spread`."""

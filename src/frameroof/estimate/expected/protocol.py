@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from ...roofline import Limit, Roofline
+from ...roofline import Limit, Roofline, larger
 from ...rules import scores
 from ...workload.expr import ONE, Poly, total
 from ...workload.records import MATRIX_KINDS, Op
@@ -159,6 +159,11 @@ class Work:
     def whole(self) -> bool:
         """Whether the sizes are sums over all calls, not those of one."""
         return bool(self.op.attrs.get("total"))
+
+    @property
+    def calls(self) -> Any:
+        """How many calls its sizes are sums over: 1, or all (at least 1) where they are sums (`whole`)."""
+        return larger(self.count, 1) if self.whole else 1
 
     @property
     def piece(self) -> str:

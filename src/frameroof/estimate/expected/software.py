@@ -35,7 +35,8 @@ class Software:
     """A preset, with what was said otherwise; "" is what the model's own pipeline does.
 
     `compile`: whether pointwise work is fused and launched as one, by a compiler or an engine. `attention` is a kernel,
-    or the best that the device has. `epilogues`: whether what follows a product runs in its kernel, as in engines.
+    or the best that the device has. `epilogues`: whether what follows a product runs in its kernel, as in engines;
+    `launches`: whether the host takes time for launches.
     """
 
     name: str
@@ -46,7 +47,7 @@ class Software:
     maths: str = ""
     layout: str = "channels_first"
     epilogues: bool = False
-    pipeline: str = "diffusers"
+    launches: bool = True
     about: str = ""
     said: tuple[str, ...] = ()
 
@@ -142,9 +143,9 @@ PRESETS = {
             "diffusers-eager", NO, "sdpa",
             about="diffusers as installed: eager PyTorch, torch's own attention, default layout",
         ),
-        Software("xdit", NO, "fa2", pipeline="diffusers", about="xDiT on diffusers' models: eager, FlashAttention-2"),
+        Software("xdit", NO, "fa2", about="xDiT on diffusers' models: eager, FlashAttention-2"),
         Software(
-            "wan", NO, "fa2", guidance=TWICE, pipeline="official",
+            "wan", NO, "fa2", guidance=TWICE,
             about="the Wan repositories: eager, FlashAttention-2 (3 where it is installed), VAE as they run it",
         ),
         Software(
@@ -152,7 +153,7 @@ PRESETS = {
             about="an engine of NVIDIA's TensorRT: fused, its own attention kernels, one launch a graph",
         ),
         Software(
-            "ideal", YES, BEST, layout="channels_last", epilogues=True,
+            "ideal", YES, BEST, layout="channels_last", epilogues=True, launches=False,
             about="compiled, with no time of the host: every kernel as fast as it was measured",
         ),
     )

@@ -15,6 +15,7 @@ from ...dtypes import BITS
 from ...roofline import larger, smaller
 from ...workload.records import Op
 from .chip import Chip
+from .forms import JOIN, joined
 
 READ_AGAIN = 0.5
 """Of what a norm moves: it reads a row for its moments and again to write it (PyTorch's layer norm)."""
@@ -98,15 +99,8 @@ class Convolution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return 1 / slower_units(share, min(1.0, per_clock / self.reference))
 
 
-JOIN = 4.0
-"""How sharply two limits are joined: the longer, where neither is much longer."""
 MOST_SHARE = 0.95
 """Of a peak, where matrix units are slow and everything else keeps up with them."""
-
-
-def joined(one: Any, other: Any) -> Any:
-    """Two times that pass side by side, as one."""
-    return (one**JOIN + other**JOIN) ** (1 / JOIN)
 
 
 def slower_units(share: float, ratio: float) -> float:
