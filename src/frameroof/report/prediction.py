@@ -138,7 +138,10 @@ def _would_fit(prediction: Prediction) -> str:
 
 def _interval(prediction: Prediction) -> str:
     low_s, high_s = prediction.low_s, prediction.high_s
-    return "" if low_s is None or high_s is None else f" ({format_seconds(low_s)} to {format_seconds(high_s)}, 80 %)"
+    if low_s is None or high_s is None:
+        return ""
+    shared = " if shared perfectly" if prediction.estimate.node.count > 1 else ""
+    return f" ({format_seconds(low_s)} to {format_seconds(high_s)}, 80 %{shared})"
 
 
 def _why(prediction: Prediction) -> str:
