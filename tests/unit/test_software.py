@@ -50,6 +50,9 @@ def test_what_cannot_be_is_a_sentence(text, said):
         ("RTX 5090", "compiled", "fa2"),
         ("H100", "tensorrt", "trt"),
         ("MI300X", "diffusers-eager", "sdpa"),
+        ("MI300X", "compiled", "fa2"),
+        ("V100", "compiled", "sdpa"),  # FlashAttention-2 is for Ampere and later
+        ("Gaudi3", "compiled", "sdpa"),
     ],
 )
 def test_each_device_has_its_kernel(on, asked, kernel):
@@ -59,6 +62,8 @@ def test_each_device_has_its_kernel(on, asked, kernel):
 def test_a_kernel_that_a_device_has_not_is_refused():
     with pytest.raises(ValueError, match="A100-SXM4-80GB has no attention kernel fa3; it has fa2"):
         predict("flux", "A100", software="wan,attention=fa3")
+    with pytest.raises(ValueError, match="T4 has no attention kernel fa2; it has sdpa, math"):
+        predict("sd15", "T4", dtype="fp16", software="xdit")
 
 
 def test_a_vae_runs_in_the_type_that_its_pipeline_has():

@@ -45,8 +45,12 @@ KERNELS_OF: Mapping[str, tuple[str, ...]] = {
     "hopper": ("fa3", "fa2", "cudnn", "trt"),
     "blackwell": ("fa4", "fa2", "cudnn", "trt"),
     "blackwell-rtx": _PLAIN,
+    "cdna2": ("fa2",),
+    "cdna3": ("fa2",),
+    "cdna4": ("fa2",),
 }
-"""Kernels by generation, the fastest first; elsewhere there is torch's own alone."""
+"""Kernels by generation, the fastest first: FlashAttention-2 is for Ampere and later, and for CDNA (its README).
+Elsewhere there is torch's own alone."""
 SAME_AS = {"sdpa": "fa2", "cudnn": {"hopper": "fa3", "blackwell": "fa4"}}
 """What is as fast as another: torch's own is FlashAttention-2; cuDNN's are of the speed of FlashAttention 3 and 4."""
 
@@ -120,9 +124,9 @@ class Attention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 def kernel_of(chip: Chip, asked: str) -> str:
     """The kernel that runs where `asked` was: the fastest for ``best``. `ValueError`, a sentence, for one it has
     not."""
-    known = KERNELS_OF.get(chip.generation, ("fa2",))
+    known = KERNELS_OF.get(chip.generation, ())
     if asked == "best":
-        return known[0]
+        return known[0] if known else "sdpa"
     if asked in ("sdpa", "math"):
         return asked
     if asked not in known:
