@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
 import typer
 
-from .expected import EfficiencyFile, expected_of
+from .expected import EfficiencyFile, SoftwareState, expected_of
 from .sizes import parse_sizes
 from .stops import kept
 from .streams import complain
@@ -49,6 +49,7 @@ def characterize(  # more than five arguments: each is an option of the command
         str | None, typer.Option("--on", help="The device to predict for, with --predict; A100 by default.")
     ] = None,
     efficiency: EfficiencyFile = None,
+    software: SoftwareState = None,
     only: Annotated[
         str | None,
         typer.Option(help="Experiments, comma-separated: table-1, figure-8 … or topics: attention, sequence …"),
@@ -78,13 +79,14 @@ def characterize(  # more than five arguments: each is an option of the command
     from ..report.progress import status
     from ..study.characterize.experiments import chosen
 
-    for option in [name for name, given in (("--on", on), ("--efficiency", efficiency)) if given and not predict]:
+    needing = (("--on", on), ("--efficiency", efficiency), ("--software", software))
+    for option in [name for name, given in needing if given and not predict]:
         raise ValueError(f"{option} needs --predict: without it the numbers are measured on this machine")
-    expected = expected_of(None, efficiency) if efficiency else None
+    expected = _expected(efficiency, software)
     names = _names(suite, models)
     ids = chosen(_listed(only, _figure(figure)))
     files = _inputs(jobs, counters, names)
-    told = {**files, "efficiency": efficiency} if efficiency else files
+    told = {**files, **{name: of for name, of in (("efficiency", efficiency), ("software", software)) if of}}
     folder = out if predict else out or DEFAULT_OUT
     _ready(not predict, folder, force)
     with _resumable(folder), status("characterizing") as say:
@@ -102,6 +104,16 @@ def characterize(  # more than five arguments: each is an option of the command
             say("writing the page")
             write_page(folder, study)
     _show(study, experiments, folder, as_json)
+
+
+def _expected(efficiency: str | None, software: str | None) -> Expected | None:
+    """The model of expected time that was asked for; of a file's kernels as eager code runs them, unless said."""
+    if efficiency is None and software is None:
+        return None
+    found = expected_of(None, efficiency, software)
+    if software is None and hasattr(found, "software"):
+        return expected_of(None, efficiency, "diffusers-eager")
+    return found
 
 
 @contextmanager

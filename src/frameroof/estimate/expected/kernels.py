@@ -106,9 +106,11 @@ class Kernels:
         )
 
     def parts_s(self, work: Work, bounds: Bounds) -> tuple[Any, Any]:
-        """See `Expected.parts_s`: what a kernel needs of both is one time here."""
-        seconds = self.call_s(work, bounds)
-        return seconds, bounds.memory_s
+        """See `Expected.parts_s`: what binds a kernel takes all of its time, the other what its limit is."""
+        seconds, computes = self.call_s(work, bounds), bounds.compute_s >= bounds.memory_s
+        return bounds.compute_s + computes * (seconds - bounds.compute_s), (
+            seconds + computes * (bounds.memory_s - seconds)
+        )
 
     def call_s(self, work: Work, bounds: Bounds) -> Any:
         """See `Expected.call_s`. Nothing is faster than its limit."""

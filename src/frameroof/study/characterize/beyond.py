@@ -84,7 +84,7 @@ def _longest(source: Source, name: str) -> int:
     if isinstance(source, Predicted):  # without the series of every call
         own = [
             int(np.max(work.dims["kv"]))
-            for run in passes_of(name, "flash")
+            for run in passes_of(name, "flash", None, source.expected)
             for work in run.work
             if work.fused_attention and work.op.attrs["role"] == "self"
         ]

@@ -14,42 +14,50 @@ from numpy.typing import NDArray
 
 from ... import catalogue
 from ...estimate.expected import Bounds, Clock, Expected, Work, check_device, total_s
-from ...estimate.expected.efficiency import Efficiency, Table, stated
+from ...estimate.expected.kernels import Kernels
+from ...estimate.expected.software import PRESETS
 from ...estimate.ladder import Asked
 from ...estimate.limits import Asking, OpEstimate, bounds_of, estimate_stage
+from ...estimate.results import StageEstimate
 from ...estimate.stages import Pass
 from ...hardware import Node, parse_node
-from ...passes import materialize_attention
 from ...roofline import Roofline
-from ...workload.expr import expr
 from ...workload.recipe import Size
-from ...workload.records import Op, Tensor, Workload
+from ...workload.records import Op, Stage, Tensor, Workload
+from ..predict import prepare, state_of
 from .classes import attention_kind, class_of
 from .order import run_order
 from .source import CALLS, Attention, How, Row, work_frame
 from .suite import GOLDEN, model
 
 SIDES = (64, 128, 256, 512, 768, 1024, 1536, 2048)
-EAGER = Asked("unfused", cold=True)
-"""The rung of its times: eager operations, each on its own, with a cold cache."""
+APART, FUSED = Asked("unfused", cold=True), Asked()
+"""The rung of its counts: eager operations, each on its own, with a cold cache; regions where software fuses them."""
+EAGER = Kernels(PRESETS["diffusers-eager"])
+"""What is expected where nothing else is said: the paper ran PyTorch's eager execution."""
 LEAN = "lean"  # baseline attention whose matrix is passed over four times
-SPLIT = "split"  # flash attention that splits the keys of short queries
 SMALLEST = {"stable-diffusion-1.5": 64}
 """Smaller images than the recorded range, for figure 10: matrix FLOPs stay exact (tested against torch's counter), some
 copies at the level of 1 x 1 would not be made."""
 Longs = NDArray[np.int64]
 
 
-@lru_cache(maxsize=32)
-def workload_of(name: str, attention: str) -> Workload:
-    """A model's workload with its attention as asked: ``flash``, ``baseline``, or ``lean`` (a cheaper baseline)."""
+def workload_of(name: str, attention: str, expected: Expected = EAGER) -> Workload:
+    """A model's workload as a model of expected time runs it: its guidance, and the types that its stages really have.
+
+    `attention` is ``flash``, ``baseline``, or ``lean`` (a cheaper baseline).
+    """
+    state = tuple(state_of(expected, None).items())
+    return expected.as_run(_prepared(name, attention, state))
+
+
+@lru_cache(maxsize=64)
+def _prepared(name: str, attention: str, state: tuple[tuple[str, Any], ...]) -> Workload:
     loaded = catalogue.load(model(name).workload)
     if loaded.name in SMALLEST:
         loaded = _relaxed(loaded, SMALLEST[loaded.name])
-    if attention == "flash":
-        return loaded
-    whole = materialize_attention(loaded)
-    if attention == "baseline":
+    whole, _ = prepare(loaded, None, "fused" if attention == "flash" else "baseline", **dict(state))
+    if attention != LEAN:
         return whole
     return replace(whole, stages=tuple(replace(s, ops=_lean(s.ops), held=()) for s in whole.stages))
 
@@ -76,38 +84,28 @@ def _lean(ops: Sequence[Op]) -> tuple[Op, ...]:
     return tuple(narrow(op) for op in ops if op.attrs.get("piece") not in ("scale", "mask", "cast"))
 
 
-def passes_of(name: str, attention: str, sizes: Mapping[str, int] | None = None) -> tuple[Pass, ...]:
-    """The stages of a model, counted, with both halves of guidance in one batch, as pipelines run them."""
-    return _passes(name, attention, tuple(sorted((sizes or {}).items())))
+def passes_of(
+    name: str, attention: str, sizes: Mapping[str, int] | None = None, expected: Expected = EAGER
+) -> tuple[Pass, ...]:
+    """The stages of a model, counted, as the software of a model of expected time runs them."""
+    workload = workload_of(name, attention, expected)
+    chosen = workload.sizes(dict(sizes or {}))
+    return tuple(run for run in (Pass.of(stage, chosen) for stage in workload.stages) if run.work)
 
 
-def stage_of(name: str, attention: str, stage: str, sizes: Mapping[str, int] | None = None) -> Pass:
+def stage_of(
+    name: str, attention: str, stage: str, sizes: Mapping[str, int] | None = None, expected: Expected = EAGER
+) -> Pass:
     """One stage of a model, counted."""
-    return next(run for run in passes_of(name, attention, sizes) if run.stage.name == stage)
+    return next(run for run in passes_of(name, attention, sizes, expected) if run.stage.name == stage)
 
 
-@lru_cache(maxsize=64)
-def _passes(name: str, attention: str, sizes: tuple[tuple[str, int], ...]) -> tuple[Pass, ...]:
-    workload = workload_of(name, attention)
-    chosen = workload.sizes(dict(sizes))
-    out = []
-    for stage in workload.stages:
-        values: dict[str, Any] = dict(chosen)
-        if "guidance" in expr(stage.repeat).names:
-            values |= {"batch": values["batch"] * values["guidance"], "guidance": 1}
-        run = Pass.of(stage, values)
-        if run.work:
-            out.append(run)
-    return tuple(out)
-
-
-@lru_cache(maxsize=256)
-def _order(name: str, attention: str, stage: str) -> Longs:
-    return np.array(run_order(_ops(name, attention, stage)), dtype=np.int64)
-
-
-def _ops(name: str, attention: str, stage: str) -> tuple[Op, ...]:
-    return next(s for s in workload_of(name, attention).stages if s.name == stage).ops
+def _order(stage: Stage) -> Longs:
+    made = stage.remembered
+    if _order not in made:
+        made[_order] = np.array(run_order(stage.ops), dtype=np.int64)
+    found: Longs = made[_order]
+    return found
 
 
 def _row(stage: str, found: OpEstimate) -> Row:
@@ -138,13 +136,13 @@ class Predicted:
         expected: Expected | None = None,
         clock: Clock = "kernel",
     ) -> None:
-        """`on` a machine of one device, `models` names or aliases, `expected` a model of expected time (None: the
-        stated efficiencies of eager execution).
+        """`on` a machine of one device, `models` names or aliases, `expected` a model of expected time (None: measured
+        kernels as eager PyTorch runs them, `EAGER`).
 
         Raises `ValueError`, a sentence, for an unknown machine or model and for a device that `expected` is not for.
         """
         self.node: Node = on if isinstance(on, Node) else parse_node(on)
-        self.expected: Expected = (expected or stated()).on(clock)
+        self.expected: Expected = (expected or EAGER).on(clock)
         check_device(self.expected, self.node.device)
         self.clock: Clock = clock
         self._where = (Roofline(self.node.device), self.node)
@@ -155,15 +153,9 @@ class Predicted:
             f"Nothing was run: operations counted from the modules, on {self.node.name}.",
             *self.expected.assumptions(),
             "Baseline attention: scores, scale, mask, softmax in fp32, cast, values, each a kernel (as transformers' "
-            "eager attention); elementwise work is not fused.",
-            "Both halves of classifier-free guidance run as one batch.",
-            *self._filled(),
+            "eager attention).",
+            "The halves of classifier-free guidance run as each model's pipeline runs them: most as one batch.",
         )
-
-    def _filled(self) -> tuple[str, ...]:
-        """Said where kernels fill the device at once, for its size is not known."""
-        known = self.node.device.units is not None or not isinstance(self.expected, Efficiency)
-        return () if known else (f"{self.node.name} states no number of compute units: kernels fill it at once.",)
 
     def other(
         self, on: str | Node | None = None, models: Sequence[str] | None = None, expected: Expected | None = None
@@ -176,12 +168,6 @@ class Predicted:
     def holds(self, on: str) -> bool:
         """Whether its model of expected time says something of another device."""
         return self.expected.refusal(parse_node(on).device) is None
-
-    @property
-    def table(self) -> Table:
-        """Efficiencies for what only a table says (links): the source's own, or the stated ones."""
-        found = self.expected if isinstance(self.expected, Efficiency) else stated()
-        return found.table
 
     def bounds(self, work: Work) -> Bounds:
         """The limits of one call on the source's machine."""
@@ -218,20 +204,22 @@ class Predicted:
         """See `Source.work`."""
         key = ("work", model, attention, tuple(sorted(sizes.items())))
         if key not in self._made:
-            passes = passes_of(model, attention, sizes)
-            self._made[key] = work_frame([_row(run.stage.name, op) for run in passes for op in self._estimated(run)])
+            stages = self.stages(model, attention, sizes)
+            self._made[key] = work_frame([_row(stage.name, op) for stage in stages for op in stage.ops])
         return self._made[key]
 
-    def _estimated(self, run: Pass) -> tuple[OpEstimate, ...]:
-        return estimate_stage(run, Asking(self.expected, self._where, EAGER)).ops
+    def stages(self, model: str, attention: Attention | str, sizes: Mapping[str, int]) -> list[StageEstimate]:
+        """Counts and expected seconds of every row of a model, by stage: what `work` shows in whole nanoseconds."""
+        asking = Asking(self.expected, self._where, FUSED if self.expected.fused else APART)
+        return [estimate_stage(run, asking) for run in passes_of(model, attention, sizes, self.expected)]
 
     def calls(self, model: str, attention: Attention | str, sizes: Mapping[str, int]) -> pl.DataFrame:
         """See `Source.calls`. Calls that a folded table cannot tell apart follow one another."""
         key = ("calls", model, attention, tuple(sorted(sizes.items())))
         if key not in self._made:
             frames, start = [], 0
-            for run in passes_of(model, attention, sizes):
-                frame, start = self._calls(run, _order(model, attention, run.stage.name), start)
+            for run in passes_of(model, attention, sizes, self.expected):
+                frame, start = self._calls(run, _order(run.stage), start)
                 frames.append(frame)
             whole = pl.concat(frames).with_columns(call=pl.int_range(pl.len(), dtype=pl.Int64))
             self._made[key] = whole.select(*CALLS)
@@ -277,15 +265,8 @@ class Predicted:
         return {name: np.asarray(run.over_turns(value), dtype=np.int64) for name, value in out.items()}
 
     def extra(self, name: str) -> list[Row]:
-        """See `Source.extra`. This source has ``lean`` and ``split``."""
-        if name == LEAN:
-            return [_totals(each, self.work(each, LEAN, {})) for each in self._models]
-        if name == SPLIT and isinstance(self.expected, Efficiency):
-            table = self.expected.table
-            splits = replace(table.flash_splits_keys, value=1.0)
-            other = self.other(expected=replace(self.expected, table=replace(table, flash_splits_keys=splits)))
-            return [_totals(each, other.work(each, "flash", {})) for each in self._models]
-        return []
+        """See `Source.extra`. This source has ``lean``."""
+        return [_totals(each, self.work(each, LEAN, {})) for each in self._models] if name == LEAN else []
 
 
 def parameters_of(name: str) -> dict[str, int]:

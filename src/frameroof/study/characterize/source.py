@@ -108,8 +108,7 @@ class Source(Protocol):
         ``fsdp`` (real training steps): model, devices, compute_s, communication_s, step_s, backend ·
         ``layout`` (tensors of temporal and spatial attention): model, kind, tensor, shape, stride (lists of elements) ·
         ``counters`` (rows of `counters.read`, each with ``kind``, temporal or spatial) ·
-        ``lean`` (predicted): model, time_ns, attention_ns of a baseline with 4 passes over the similarity matrix ·
-        ``split`` (predicted): the same of flash attention that splits the keys of short queries.
+        ``lean`` (predicted): model, time_ns, attention_ns of a baseline with 4 passes over the similarity matrix.
         """
         ...
 

@@ -45,13 +45,12 @@ TABLE_2_COLUMNS = columns(
     "amdahl [x]: what share and speed-up of attention give by Amdahl's law",
     "by_stage: speed-up of each stage that is at least 1 % of the baseline",
     "lean_speedup [x]: end to end, against a baseline that passes over the matrix 4 times, not 10",
-    "split_speedup [x]: end to end, with flash attention that splits the keys of short queries",
 )
 
 
 def table_2(source: Source) -> Experiment:
     """End-to-end speed-up of flash attention, and why: attention's share and its own speed-up (Table II)."""
-    other = {name: {row["model"]: row["time_ns"] / 1e9 for row in source.extra(name)} for name in ("lean", "split")}
+    other = {name: {row["model"]: row["time_ns"] / 1e9 for row in source.extra(name)} for name in ("lean",)}
     rows = [_speedup(source, name, {k: times.get(name) for k, times in other.items()}) for name in source.models()]
     return Experiment(
         id="table-2",
@@ -90,7 +89,6 @@ def _speedup(source: Source, name: str, other: Mapping[str, float | None]) -> Ro
         "amdahl": amdahl(share, own) if own else None,
         "by_stage": _by_stage(work),
         "lean_speedup": other["lean"] / total["flash"] if other["lean"] else None,
-        "split_speedup": total["baseline"] / other["split"] if other["split"] else None,
     }
 
 
@@ -137,11 +135,9 @@ def _reason(row: Row) -> str:
             parts.append(f"The paper's number follows from a share of {number(needed, '%')} at this speed-up.")
     if (own or 1) < 1:
         parts.append(
-            "For one query at a time a fused kernel that does not split the keys computes a whole block of query "
-            "rows and has only as many thread blocks as heads: slower than the baseline's products."
+            "For few queries a fused kernel computes a whole block of query rows, and takes no less than its launch: "
+            "slower than the baseline's products."
         )
-        if row["split_speedup"]:
-            parts.append(f"With split keys: {number(row['split_speedup'], 'x')}.")
     if row["lean_speedup"]:
         parts.append(f"Against a leaner baseline: {number(row['lean_speedup'], 'x')}.")
     return " ".join([*parts, model(row["model"]).note]).strip()

@@ -105,7 +105,7 @@ def picture(source: Source) -> dict[str, int]:
 
 def step_of(source: Predicted, attention: Attention, batch: int = 1) -> list[Segment]:
     """One denoising step of Stable Diffusion as segments, in the order of the run."""
-    run = stage_of(MODEL, attention, STAGE, {"batch": batch, "steps": 1, **picture(source)})
+    run = stage_of(MODEL, attention, STAGE, {"batch": batch, "steps": 1, **picture(source)}, source.expected)
     order = run_order(run.stage.ops)
     times = np.bincount(order, minlength=len(run.work))
     made: dict[int, Segment] = {}

@@ -27,7 +27,7 @@ COLLECTIVES = ("all_gather", "all_gather", "reduce_scatter")  # forward, backwar
 def forward_s(source: Predicted, batch: int = BATCH) -> tuple[float, int]:
     """Seconds and matrix FLOPs of one forward of the U-Net at a batch, flash attention."""
     sizes = {"batch": batch, "guidance": 1, "steps": 1, **picture(source)}
-    run = stage_of(MODEL, "flash", STAGE, sizes)
+    run = stage_of(MODEL, "flash", STAGE, sizes, source.expected)
     seconds = sum(float(source.total_s(work)) for work in run.work)
     return seconds, sum(int(work.flops * work.count) for work in run.work)
 
