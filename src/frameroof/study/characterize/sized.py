@@ -70,27 +70,22 @@ def resize(
 def fitting(source: Predicted) -> tuple[Predicted, tuple[str, ...]]:
     """(the source with the models that its machine's memory holds, a sentence for each that it does not hold).
 
-    A model is held if it fits with flash attention and the halves of guidance one after the other. What fits only so
-    stays, and an assumption says what the rest would need. `ValueError` with the numbers where no model is left.
+    A model is held if it fits with flash attention. What fits only so stays, and an assumption says what its baseline
+    would need. `ValueError` with the numbers where no model is left.
     """
     refused: dict[str, str] = {}
     notes = []
     for name in source.models():
         if needs := unfit(source, name):
             refused[name] = f"{name}: {needs}: left out"
-            continue
-        sizes = source.sizes(name)
-        both = {**sizes, "batch": sizes["batch"] * sizes["guidance"], "guidance": 1} if "guidance" in sizes else sizes
-        for attention, words in (("flash", " with both halves of guidance in one batch"), ("baseline", "")):
-            if needs := unfit(source, name, attention, both):
-                notes.append(f"{name}{words}: {needs}; its times are as if it fitted.")
-                break
+        elif needs := unfit(source, name, "baseline"):
+            notes.append(f"{name}: {needs}; its times are as if it fitted.")
     return _without(source, refused, notes), tuple(refused.values())
 
 
-def unfit(source: Predicted, name: str, attention: str = "flash", sizes: Mapping[str, int] | None = None) -> str | None:
+def unfit(source: Predicted, name: str, attention: str = "flash") -> str | None:
     """What a model needs and what the machine has, where its memory does not hold it; None where it does."""
-    found = memory_of(workload_of(name, attention), source.node, source.sizes(name) if sizes is None else sizes)
+    found = memory_of(workload_of(name, attention, source.expected), source.node, source.sizes(name))
     if found.fits:
         return None
     needs, has = format_bytes(found.peak_bytes), format_bytes(found.available_bytes)
