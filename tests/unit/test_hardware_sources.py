@@ -29,11 +29,11 @@ tdp_w = 100
 
 
 def test_every_device_and_price_has_a_source_and_a_date():
-    assert len(devices()) == 85
+    assert len(devices()) == 117
     for one in devices():
         assert one.source, one.name
         assert all(source.strip() for source in one.source), one.name
-        assert one.date in ("2026-11-20", "2026-11-21", "2026-11-30"), one.name
+        assert one.date in ("2026-11-20", "2026-11-21", "2026-11-30", "2026-12-01"), one.name
         if one.usd_per_hour:
             assert one.usd_per_hour.source, one.name
             assert one.usd_per_hour.date >= "2026", one.name
@@ -97,7 +97,7 @@ def test_recalled_sources_stay_visible():
 def test_what_was_re_read_is_named_with_its_document_and_the_rest_is_unconfirmed():
     readings = [reading for one in devices() for reading in one.readings]
     assert {reading.at for reading in readings} == {"vendor", "vendor copy", "second hand", "device"}
-    assert all(reading.date in ("2026-11-21", "2026-11-30") for reading in readings)
+    assert all(reading.date in ("2026-11-21", "2026-11-30", "2026-12-01") for reading in readings)
     n300 = device("n300")
     assert n300.confirmed == ("fp16", "fp8", "memory", "mem_bandwidth", "l2", "cache", "pcie", "tdp")
     assert "bf16" in n300.unconfirmed_values
@@ -192,7 +192,7 @@ def test_the_unconfirmed_are_listed(capsys, monkeypatch):
     assert "bf16" not in listed["H100-SXM5-80GB"]["unconfirmed"]
     status, said = run(capsys, monkeypatch, "hardware", "--unconfirmed")
     assert status == 0
-    assert "of 85 machines" in said
+    assert "of 117 machines" in said
     assert "seed:" not in said
     status, said = run(capsys, monkeypatch, "hardware", "n150", "--unconfirmed")
     assert status == 0

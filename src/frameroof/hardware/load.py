@@ -24,10 +24,10 @@ from .records import (
     Device,
     Differing,
     Kind,
-    Node,
     Price,
     Reading,
 )
+from .spelled import Spelling, spellings
 
 FAMILIES = ("nvidia", "amd", "google", "intel", "amazon", "tenstorrent", "apple", "huawei")
 _BRANDS = {
@@ -49,11 +49,10 @@ MIB = 1 << 20
 LEAST_VALUE, MOST_VALUE = 1e-6, 1e12
 """What a value of a hardware file may be in its unit, such as TFLOP/s or GB."""
 _ENTRY = "\n[[device]]\n"
+LEAST_PART = 4
+"""Letters and digits that a part of a name has, for the whole to be named as near it: 910b."""
 _ASCII = {at: None for at in range(128) if not chr(at).isalnum()}
 """Of ASCII, what is no letter and no digit, to be taken away: quick where text is all ASCII."""
-_BEHIND_RE = re.compile(r"(.*[^\s])\s*[x×*:]\s*(\d{1,6})", re.IGNORECASE)
-"""A number of devices behind the name: H100x8, H100:8."""
-_NODE_RE = re.compile(r"([+-]?[\d.,_]+)\s*[x×*]\s*(.*)", re.IGNORECASE)
 
 
 class _DeviceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -293,44 +292,25 @@ def device(name: str, own: Sequence[Device] = ()) -> Device:
     found too. Devices in `own` (see `load_devices`) come before those of the catalogue. Raises
     `ValueError` with close matches when there is none.
     """
-    for one in own:
-        if _key(name) in {_key(known) for known in (one.name, *one.aliases)}:
-            return one
-    found = _find(_key(name)) or (_find(_key(name + "b")) if re.search(r"\d\s*g$", name, re.IGNORECASE) else None)
+    found = known(name, own)
     if found is None:
         also = f" The file has: {', '.join(one.name for one in own)}." if own else ""
         raise ValueError(_unknown(name) + also)
     return found
 
 
-def parse_node(text: str, own: Sequence[Device] = ()) -> Node:
-    """A node from ``"8xH100"``, ``"8 x H100"`` or ``"H100"`` (one device), names as in `device`.
-
-    Raises `ValueError`, with a sentence that quotes `text`, for a count that is not a whole number
-    from 1 to 100000 and for a device that is not known.
-    """
-    text = text.strip()
-    match, behind = _NODE_RE.fullmatch(text), _BEHIND_RE.fullmatch(text)
-    if _known(text, own):  # 7900xtx is no 7900 of anything
-        return Node(device(text, own))
-    if behind and _known(behind[1], own) and not (match and _known(match[2], own)):
-        return Node(device(behind[1], own), int(behind[2]))
-    if match is None:
-        return Node(device(text, own))
-    count, name = match[1], match[2]
-    if not re.fullmatch(r"[+-]?\d{1,12}", count):
-        raise ValueError(f"{quoted(text)}: {quoted(count)} is no number of devices; write a whole number, as in 8xH100")
-    if not name:
-        raise ValueError(f"{quoted(text)} names no device; write one after the x, such as {count}xH100")
-    try:
-        return Node(device(name, own), int(count))
-    except ValueError as error:
-        raise ValueError(f"{quoted(text)}: {error}") from None
+def known(name: str, own: Sequence[Device] = ()) -> Device | None:
+    """The device that `device` finds, None where there is none."""
+    for one in own:
+        if _key(name) in {_key(known) for known in (one.name, *one.aliases)}:
+            return one
+    return _find(_key(name)) or next(filter(None, map(_otherwise, spellings(name))), None)
 
 
-def _known(name: str, own: Sequence[Device]) -> bool:
-    """Whether a name is that of a device."""
-    return _find(_key(name)) is not None or any(_key(name) == _key(n) for one in own for n in (one.name, *one.aliases))
+def _otherwise(spelling: Spelling) -> Device | None:
+    """The device of another spelling of a name, if it has the memory that was named."""
+    found = _find(_key(spelling.name))
+    return found if found and spelling.fits(found.memory_bytes) else None
 
 
 @lru_cache(maxsize=1024)
@@ -382,8 +362,9 @@ def _unknown(name: str) -> str:
     """The sentence for a device that is not known."""
     import difflib  # only here: it costs as much to import as the whole catalogue to read
 
-    index = _index()
-    close = difflib.get_close_matches(_key(name[:MOST_QUOTED]), index, n=6, cutoff=0.6)
+    index, wanted = _index(), _key(name[:MOST_QUOTED])
+    within = [key for key in index if len(wanted) >= LEAST_PART and wanted in key]
+    close = [*difflib.get_close_matches(wanted, index, n=6, cutoff=0.6), *within]
     names = list(dict.fromkeys(index[key].name for key in close if not index[key].label))[:3]
     guess = f"; did you mean {' or '.join(names)}?" if names else "."
     return f"no device is called {quoted(name.strip())}{guess} `frameroof hardware` lists all."
